@@ -73,8 +73,11 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """Like `whole_file` for a folder: filled beside its place, then renamed; an older `path` is replaced."""
+def whole_folder(path: Path, keep_existing: bool = False) -> Iterator[Path]:
+    """Like `whole_file` for a folder: filled beside its place, then renamed.
+
+    A folder that stands at `path` by then is replaced, or kept (another process was quicker with the same content).
+    """
     path = Path(path)
     with writing_to(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,7 +85,10 @@ def whole_folder(path: Path) -> Iterator[Path]:
         try:
             yield scratch
             scratch.chmod(0o755)
-            _replace_folder(scratch, path)
+            if keep_existing and path.is_dir():
+                shutil.rmtree(scratch)
+            else:
+                _replace_folder(scratch, path)
         except BaseException:
             shutil.rmtree(scratch, ignore_errors=True)
             raise

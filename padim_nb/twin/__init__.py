@@ -1,0 +1,9 @@
+"""A procedural twin of MVTec AD: the same fifteen categories and defect folders, rendered, never photographed.
+
+Results on the twin say that code works and methods behave; they are not results on MVTec AD.
+"""
+
+from .scene import Part, Picture, render
+from .store import ensure, location, part, rendered
+
+__all__ = ["Part", "Picture", "ensure", "location", "part", "render", "rendered"]

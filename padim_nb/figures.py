@@ -1,0 +1,141 @@
+"""Every picture of the book and of a run: one palette, photographs without axes, masks as outlines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .images import Frame, Maps, load_image, load_mask, masks, pictures
+from .mvtec import Category, Sample
+
+# Okabe and Ito's colours: told apart with any kind of colour vision, legible on white and on dark ground.
+GOOD, DEFECTIVE, NEUTRAL, EXTRA = "#0072b2", "#d55e00", "#7f7f7f", "#009e73"
+OUTLINE = "#00e5ff"  # stands off both photographs and the map's colours
+HEAT = "inferno"  # perceptually even
+DARK = "#15181e"  # ground of photo sheets: sits well on a light and on a dark page
+
+_PAPER = {
+    "figure.dpi": 110,
+    "savefig.dpi": 110,
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "axes.prop_cycle": mpl.cycler(color=[GOOD, DEFECTIVE, EXTRA, "#cc79a7", "#e69f00", "#56b4e9"]),
+}
+_SHEET = _PAPER | {
+    "figure.facecolor": DARK,
+    "savefig.facecolor": DARK,
+    "axes.facecolor": DARK,
+    "text.color": "#e8eaed",
+    "axes.titlecolor": "#e8eaed",
+    "axes.titleweight": "normal",
+}
+
+
+@contextmanager
+def style(sheet: bool = False) -> Iterator[None]:
+    """The book's style for charts, or (`sheet`) for rows of photographs on dark ground."""
+    with mpl.rc_context(_SHEET if sheet else _PAPER):
+        yield
+
+
+def photo(axes: Axes, picture: np.ndarray, title: str = "", outline: np.ndarray | None = None) -> None:
+    """A photograph (h, w, 3) without axes, with a mask's outline where one is given."""
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="antialiased")
+    if outline is not None and outline.any():
+        axes.contour(outline.astype(np.float32), levels=[0.5], colors=[OUTLINE], linewidths=1.0)
+    axes.set_title(title, fontsize=8.5, pad=3)
+    axes.set_axis_off()
+
+
+def contact_sheet(category: Category, columns: int = 3) -> Figure:
+    """A good part and one of each defect, each beside its mask: what a category looks like at one glance."""
+    tiles = [_first(category, defect) for defect in ("good", *_defects(category))]
+    rows = -(-len(tiles) // columns)
+    with style(sheet=True):
+        figure, grid = plt.subplots(rows, 2 * columns, figsize=(1.62 * 2 * columns, 1.86 * rows), squeeze=False)
+        for axes in grid.flat:
+            axes.set_axis_off()
+        for number, sample in enumerate(tiles):
+            row, column = divmod(number, columns)
+            picture = load_image(sample.image)
+            mask = load_mask(sample.mask) if sample.mask else np.zeros(picture.shape[:2], dtype=bool)
+            photo(grid[row, 2 * column], picture, sample.defect.replace("_", " "))
+            photo(grid[row, 2 * column + 1], np.where(mask, 235, 40).astype(np.uint8), "mask")
+        figure.subplots_adjust(0.008, 0.012, 0.992, 1 - 0.25 / (1.86 * rows), 0.04, 0.16)
+    return figure
+
+
+def gallery(categories: Sequence[Category], columns: int = 5) -> Figure:
+    """One good part of each category beside a defective one, its mask outlined."""
+    rows = -(-len(categories) // columns)
+    with style(sheet=True):
+        figure, grid = plt.subplots(rows, 2 * columns, figsize=(1.3 * 2 * columns, 1.5 * rows), squeeze=False)
+        for axes in grid.flat:
+            axes.set_axis_off()
+        for number, category in enumerate(categories):
+            row, column = divmod(number, columns)
+            good, bad = _first(category, "good"), _first(category, _defects(category)[0])
+            photo(grid[row, 2 * column], load_image(good.image), category.name.replace("_", " "))
+            outline = load_mask(bad.mask) if bad.mask else None
+            photo(grid[row, 2 * column + 1], load_image(bad.image), bad.defect.replace("_", " "), outline)
+        figure.subplots_adjust(0.006, 0.01, 0.994, 1 - 0.22 / (1.5 * rows), 0.04, 0.16)
+    return figure
+
+
+def panels(samples: Sequence[Sample], maps: Maps, threshold: float | None = None) -> Figure:
+    """A row a sample: photograph with the truth outlined, anomaly map on one shared scale, what the threshold finds."""
+    frame = getattr(maps, "frame", None) or Frame(resize=maps.shape[1:])
+    shown = np.concatenate(list(pictures(samples, frame, cache=False)))
+    truth = masks(samples, frame) if all(s.mask or not s.label for s in samples) else np.zeros(maps.shape, dtype=bool)
+    low, high = (float(q) for q in np.quantile(maps, [0.02, 0.999]))
+    with style(sheet=True):
+        figure, grid = plt.subplots(len(samples), 3, figsize=(6.3, 2.12 * len(samples)), squeeze=False)
+        for row, sample in enumerate(samples):
+            photo(grid[row, 0], shown[row], f"{sample.defect.replace('_', ' ')} {sample.image.stem}", truth[row])
+            heat = grid[row, 1].imshow(maps[row], cmap=HEAT, vmin=low, vmax=high)
+            grid[row, 1].set_title(f"distance, highest {float(maps[row].max()):.1f}", fontsize=8.5, pad=3)
+            grid[row, 1].set_axis_off()
+            found = np.asarray(maps[row] >= threshold) if threshold is not None else None
+            photo(grid[row, 2], shown[row], "above the threshold" if threshold is not None else "", found)
+        figure.subplots_adjust(0.01, 0.01, 0.90, 1 - 0.25 / (2.12 * len(samples)), 0.04, 0.14)
+        bar = figure.colorbar(heat, ax=grid, cax=figure.add_axes((0.915, 0.08, 0.018, 0.84)))
+        bar.ax.tick_params(colors="#e8eaed", labelsize=8)
+        bar.outline.set_visible(False)
+    return figure
+
+
+def score_chart(scores: np.ndarray, samples: Sequence[Sample], threshold: float | None = None) -> Figure:
+    """Image scores as dots, a row a defect type, good ones at the top: how far apart are they?"""
+    kinds = ["good", *dict.fromkeys(s.defect for s in samples if s.label)]
+    with style():
+        figure, axes = plt.subplots(figsize=(6.4, 0.9 + 0.34 * len(kinds)), layout="constrained")
+        for row, kind in enumerate(kinds):
+            own = np.array([score for score, s in zip(scores, samples, strict=True) if s.defect == kind])
+            spread = (np.arange(own.size) * 0.618034) % 1.0 * 0.5 - 0.25  # a fixed, even scatter
+            axes.scatter(own, row + spread, s=16, color=GOOD if kind == "good" else DEFECTIVE, alpha=0.75, lw=0)
+        if threshold is not None:
+            axes.axvline(threshold, color=NEUTRAL, lw=1.2, ls="--")
+            axes.text(threshold, -0.75, " threshold", color=NEUTRAL, fontsize=8, va="bottom")
+        axes.set_yticks(range(len(kinds)), [kind.replace("_", " ") for kind in kinds])
+        axes.set_ylim(len(kinds) - 0.4, -0.8)
+        axes.set_xlabel("image score (largest distance in the map)")
+    return figure
+
+
+def _defects(category: Category) -> list[str]:
+    return list(dict.fromkeys(s.defect for s in category.test if s.label))
+
+
+def _first(category: Category, defect: str) -> Sample:
+    return next(s for s in (*category.test, *category.train) if s.defect == defect)

@@ -1,0 +1,226 @@
+"""One run = category x recipe x seed: an executed notebook, its HTML, the maps and `record.json`, in one folder."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import ModuleType
+
+from .errors import OptionError, PadimError, did_you_mean
+from .files import whole_file, writing_to
+from .metrics import Report
+from .mvtec import Category
+from .recipes import DEFAULT, RECIPES
+
+_VERSIONS = ("padim-nb", "torch", "torchvision", "numpy", "scipy", "pillow", "scikit-learn", "safetensors")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is asked to do: the parameters of `run_category.ipynb` and of `padim-nb run`.
+
+    An empty string means the usual choice: `data` the first root that exists, `weights` the recipe's own,
+    `out` the folder runs/<category>/<recipe>-seed<seed>.
+    """
+
+    category: str = "cable"
+    recipe: str = DEFAULT
+    seed: int = 0
+    data: str = ""
+    weights: str = ""
+    out: str = ""
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            found = getattr(self, each.name)
+            wanted = int if each.type == "int" else str
+            if type(found) is not wanted:
+                raise OptionError(f"parameter '{each.name}' must be of type {wanted.__name__}, not {found!r}")
+        if self.recipe not in RECIPES:
+            raise OptionError(f"no recipe {self.recipe!r}{did_you_mean(self.recipe, RECIPES)}")
+        if self.seed < 0:
+            raise OptionError(f"parameter 'seed' must be 0 or more, not {self.seed}")
+
+    @property
+    def folder(self) -> Path:
+        """Where this run's files go."""
+        return Path(self.out) if self.out else Path("runs") / self.category / f"{self.recipe}-seed{self.seed}"
+
+
+def settings_from(names: Mapping[str, object]) -> Settings:
+    """The settings among a fresh notebook's variables; any other variable is a misspelt parameter and refused.
+
+    papermill passes unknown parameters on in silence, so that `-p categry cable` would run the default category:
+    call this with `globals()` in the cell right after the parameters.
+    """
+    known = {each.name for each in fields(Settings)}
+    noise = {"In", "Out", "get_ipython", "exit", "quit", "open"}
+    given = {
+        name: value
+        for name, value in names.items()
+        if not name.startswith("_") and name not in noise and not callable(value) and not isinstance(value, ModuleType)
+    }
+    for name in given:
+        if name not in known:
+            raise OptionError(f"run_category has no parameter {name!r}{did_you_mean(name, known)}")
+    return Settings(**given)
+
+
+@dataclass
+class Stopwatch:
+    """Seconds spent in named stages: `with watch("fit"): ...`."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = round(time.perf_counter() - start, 3)
+
+
+def write_record(
+    settings: Settings,
+    category: Category,
+    report: Report,
+    watch: Stopwatch,
+    weights: Mapping[str, str],
+    threshold: float,
+    device: str,
+) -> Path:
+    """Write `record.json`, all that a table needs to know of a run, and return its path."""
+    defects = {kind: sum(s.defect == kind for s in category.test) for kind in sorted({s.defect for s in category.test})}
+    record = {
+        "recipe": settings.recipe,
+        "category": category.name,
+        "seed": settings.seed,
+        "data": {"name": category.source, "root": category.root.name, "counts": {"train": len(category.train), **defects}},
+        "weights": dict(weights),
+        **report.as_dict(),
+        "threshold": threshold,
+        "seconds": watch.seconds,
+        "peak_memory_mb": peak_memory_mb(),
+        "n_train": len(category.train),
+        "n_test": len(category.test),
+        "device": device,
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _VERSIONS}},
+        "commit": _commit(),
+    }
+    path = settings.folder / "record.json"
+    with whole_file(path) as scratch:
+        scratch.write_text(json.dumps(record, indent=2) + "\n")
+    return path
+
+
+def execute(settings: Settings) -> tuple[Path, Path]:
+    """Run `run_category.ipynb` with these settings; returns the paths of the executed notebook and of its HTML.
+
+    A cell that fails raises: PadimError with the cell's own message where it is one, RuntimeError otherwise; the
+    notebook with the error stays on disk either way.
+    """
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    folder = settings.folder.absolute()
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    notebook = folder / "run_category.ipynb"
+    parameters = asdict(settings) | {"out": str(folder)}
+    if settings.data and Path(settings.data).exists():
+        parameters["data"] = str(Path(settings.data).absolute())
+    if Path(settings.weights).is_file():
+        parameters["weights"] = str(Path(settings.weights).absolute())
+    (folder / "record.json").unlink(missing_ok=True)
+    try:
+        papermill.execute_notebook(
+            template(),
+            notebook,
+            parameters=parameters,
+            kernel_name="python3",
+            progress_bar={"desc": settings.category, "disable": None, "leave": False},
+            log_output=False,
+            cwd=folder,
+        )
+    except PapermillExecutionError as error:
+        known = {kind.__name__ for kind in PadimError.__subclasses__()}
+        if error.ename in known:
+            raise PadimError(error.evalue) from None
+        raise RuntimeError(f"{error.ename}: {error.evalue} (the notebook with the error: {notebook})") from None
+    return notebook, write_html(notebook)
+
+
+def summary(path: Path) -> str:
+    """A record as a small table: the metrics, then the rows of each defect type."""
+    record = json.loads(path.read_text())
+    lines = [f"{record['category']} x {record['recipe']}, seed {record['seed']}, data: {record['data']['name']}", ""]
+    lines += [f"  {name:<14} {_figure(value)}" for name, value in record["metrics"].items()]
+    lines += ["", f"  {'defect':<24}{'n':>4}  image AUROC  pixel AUROC  AUPRO"]
+    for row in record["per_defect"]:
+        figures = (row["image_auroc"], row["pixel_auroc"], row["aupro"])
+        lines.append(f"  {row['defect']:<24}{row['n']:>4}  " + "  ".join(f"{_figure(f):>11}" for f in figures))
+    return "\n".join(lines)
+
+
+def template() -> Path:
+    """The notebook that a run executes: the clone's own, or the copy that an installed package carries."""
+    here = Path(__file__).parent
+    for path in (here.parent / "notebooks" / "run_category.ipynb", here / "assets" / "run_category.ipynb"):
+        if path.is_file():
+            return path
+    raise PadimError("run_category.ipynb is not part of this installation: install padim-nb again")
+
+
+def write_html(notebook: Path) -> Path:
+    """The executed notebook as one HTML file that loads nothing from elsewhere."""
+    from nbconvert import HTMLExporter
+
+    exporter = HTMLExporter(mathjax_url="", require_js_url="", jquery_url="", mermaid_js_url="")
+    html, _ = exporter.from_filename(str(notebook))
+    path = notebook.with_suffix(".html")
+    with whole_file(path) as scratch:
+        scratch.write_text(html)
+    return path
+
+
+def peak_memory_mb() -> float | None:
+    """The most memory this process has held so far, in MB; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the clone this package is run from, with '+' where the working tree differs from it."""
+    here = Path(__file__).resolve().parents[1]
+    if not (here / ".git").exists():
+        return None
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+        change = subprocess.run(["git", "diff", "--quiet", "HEAD"], cwd=here, check=False)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head.stdout.strip() + ("+" if change.returncode else "")
+

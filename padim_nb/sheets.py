@@ -1,0 +1,35 @@
+"""The twin's contact sheets as the book shows them, stamped with the renderer's version so that none goes stale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+
+from . import figures
+from .counts import CATEGORIES
+from .files import whole_file
+from .mvtec import load_category
+from .twin.store import version
+
+STAMP = "renderer-version.txt"
+
+
+def write_sheets(folder: Path) -> Iterator[Path]:
+    """Render one contact sheet a category and the gallery of all fifteen into `folder`; yields each path written."""
+    (folder / STAMP).unlink(missing_ok=True)
+    categories = [load_category(name, "twin") for name in CATEGORIES]
+    for category in categories:
+        yield _save(figures.contact_sheet(category), folder / f"{category.name}.jpg")
+    yield _save(figures.gallery(categories), folder / "gallery.jpg")
+    with whole_file(folder / STAMP) as scratch:
+        scratch.write_text(version() + "\n")
+    yield folder / STAMP
+
+
+def _save(figure: plt.Figure, path: Path) -> Path:
+    with whole_file(path) as scratch:
+        figure.savefig(scratch, dpi=120, pil_kwargs={"quality": 86, "optimize": True})
+    plt.close(figure)
+    return path

@@ -1,0 +1,125 @@
+"""Twin categories on disk, in MVTec AD's folder layout: rendered once by several processes, then reused."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import threading
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from ..counts import CATEGORIES, Plan, plan
+from ..errors import CannotWrite, CategoryNotFound, PadimError, did_you_mean
+from ..files import cache_root, whole_folder
+from .scene import Part
+
+
+def part(category: str) -> Part:
+    """The rules of one category."""
+    if category not in CATEGORIES:
+        raise CategoryNotFound(f"the twin has no category {category!r}{did_you_mean(category, CATEGORIES)}")
+    return import_module(f"padim_nb.twin.parts.{category}").PART
+
+
+@lru_cache(maxsize=1)
+def version() -> str:
+    """Eight hex digits that change whenever the renderer's source or the counts table does."""
+    digest = hashlib.sha256()
+    here = Path(__file__).parent
+    for source in sorted(here.rglob("*.py")):
+        digest.update(source.relative_to(here).as_posix().encode() + source.read_bytes())
+    digest.update((here.parent / "assets" / "mvtec_ad_counts.csv").read_bytes())
+    return digest.hexdigest()[:8]
+
+
+def location(kind: str = "lite", size: int = 256, seed: int = 0) -> Path:
+    """The folder that holds (or will hold) the twin's categories of this kind."""
+    return cache_root() / "twin" / version() / f"{kind}-{size}-{seed}"
+
+
+def rendered(kind: str = "lite", size: int = 256, seed: int = 0) -> tuple[str, ...]:
+    """The categories that are already on disk."""
+    folder = location(kind, size, seed)
+    return tuple(name for name in CATEGORIES if (folder / name).is_dir())
+
+
+def ensure(category: str, kind: str = "lite", size: int = 256, seed: int = 0, workers: int | None = None) -> Path:
+    """The folder of one category, rendered first where it is missing; the same bytes whatever `workers` is."""
+    part(category)  # an unknown name is refused before anything is made
+    folder = location(kind, size, seed) / category
+    if folder.is_dir():
+        return folder
+    with whole_folder(folder, keep_existing=True) as scratch:
+        _render_all(scratch, category, kind, size, seed, workers or _cores())
+    return folder
+
+
+def jobs(category: str, counts: Plan) -> list[tuple[str, str, int]]:
+    """Every picture of a category as (split, defect, index), in a fixed order."""
+    return [
+        *(("train", "good", i) for i in range(counts.train)),
+        *(("test", "good", i) for i in range(counts.good)),
+        *(("test", defect, i) for defect, count in counts.defects.items() for i in range(count)),
+    ]
+
+
+def _render_all(folder: Path, category: str, kind: str, size: int, seed: int, workers: int) -> None:
+    total = len(jobs(category, plan(category, kind)))
+    workers = max(1, min(workers, total))
+    command = [sys.executable, "-m", "padim_nb.twin.worker", str(folder), category, kind, str(size), str(seed)]
+    package = str(Path(__file__).parents[2])
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")])),
+        **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+    }
+    # Processes of our own rather than a pool: they need no `if __name__ == "__main__"` in the caller's script.
+    running = [
+        subprocess.Popen(
+            [*command, f"{i}/{workers}"],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for i in range(workers)
+    ]
+    errors: list[str] = [""] * workers
+    try:
+        with tqdm(total=total, desc=f"rendering {category}", unit="picture", disable=None, leave=False) as bar:
+            readers = [threading.Thread(target=_follow, args=(p, i, bar, errors)) for i, p in enumerate(running)]
+            for reader in readers:
+                reader.start()
+            for reader in readers:
+                reader.join()
+    finally:
+        for process in running:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+    for process, text in zip(running, errors, strict=True):
+        if process.returncode:
+            _explain(category, process.returncode, text)
+
+
+def _follow(process: subprocess.Popen, number: int, bar: tqdm, errors: list[str]) -> None:
+    for _ in process.stdout:
+        bar.update()
+    errors[number] = process.stderr.read()
+
+
+def _explain(category: str, code: int, text: str) -> None:
+    last = text.strip().splitlines()[-1] if text.strip() else f"a worker ended with code {code}"
+    if told := re.fullmatch(r"CannotWrite: (.*)", last):
+        raise CannotWrite(told[1])
+    raise PadimError(f"rendering the twin's {category} failed: {last}")
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,68 @@
+"""What a clone promises before any code runs: one set of constraints, a clean lock, the files of a good citizen."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    tomllib = pytest.importorskip("tomli")
+import yaml
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+ASKED_BY_THE_USER = {
+    *("jupyterlab", "jupyter-book", "torch", "torchvision", "efficientnet_pytorch", "scikit-learn"),
+    *("matplotlib", "seaborn", "papermill", "nbval"),
+}
+
+
+def requirements() -> list[str]:
+    extras = PROJECT["optional-dependencies"]
+    return PROJECT["dependencies"] + [line for name in ("lab", "book", "dev") for line in extras[name]]
+
+
+def test_conda_and_pip_ask_for_the_same():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    nested = next(entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
+    assert [line for line in nested if not line.startswith("-")] == requirements()
+    assert f"python{PROJECT['requires-python']}" in environment["dependencies"]
+
+
+def test_every_package_the_project_was_asked_to_use_is_there():
+    names = {re.split(r"[=<>~!]", line)[0] for line in requirements()}
+    assert ASKED_BY_THE_USER <= names
+
+
+def test_lock_has_hashes_and_no_addresses():
+    lock = (ROOT / "requirements.lock").read_text()
+    assert "://" not in lock
+    assert not re.search(r"^--(index|extra-index|find-links)", lock, flags=re.M)
+    pinned = re.findall(r"^([\w.\-]+)==\S+[^\n]*\\\n((?:    --hash=sha256:[0-9a-f]{64}[^\n]*\n?)+)", lock, flags=re.M)
+    entries = re.findall(r"^[\w.\-]+==", lock, flags=re.M)
+    assert len(pinned) == len(entries) > 100
+
+
+def test_lock_holds_every_requirement():
+    def plain(name: str) -> str:
+        return re.sub(r"[-_.]+", "-", name).lower()
+
+    locked = {plain(name) for name in re.findall(r"^([\w.\-]+)==", (ROOT / "requirements.lock").read_text(), flags=re.M)}
+    for line in requirements():
+        assert plain(re.split(r"[=<>~!]", line)[0]) in locked
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "LICENSE", "CITATION.cff", "_config.yml", "_toc.yml", "Makefile",
+     ".ci/run", "data/README.md", "notebooks/runs/.gitkeep"],
+)
+def test_files_that_readers_look_for(name):
+    assert (ROOT / name).exists()
+
+
+def test_jupyter_book_is_the_one_that_knows_config_yml():
+    assert "jupyter-book==1.0.4.post1" in requirements()
