@@ -28,6 +28,14 @@ class Canvas:
         """How much of each sample lies inside a signed distance (negative inside): 0 to 1; `soft` widens the edge."""
         return np.clip(0.5 - distance / (self.step + np.float32(soft)), 0.0, 1.0).astype(np.float32)
 
+    def window(self, x: float, y: float, reach: float) -> tuple[slice, slice]:
+        """The samples within `reach` of a point, as slices of rows and columns: small things are drawn in there."""
+        low, high = (
+            [int(np.clip((centre + side + 1.0) / self.step + (side > 0), 0, self.samples)) for centre in (y, x)]
+            for side in (-reach, reach)
+        )
+        return slice(low[0], high[0]), slice(low[1], high[1])
+
     def flat(self, value: float = 0.0) -> Array:
         """A constant (n, n) field."""
         return np.full((self.samples, self.samples), value, dtype=np.float32)
@@ -50,6 +58,12 @@ class Pose:
         c, s = np.float32(np.cos(angle) / self.scale), np.float32(np.sin(angle) / self.scale)
         x, y = x - np.float32(self.dx), y - np.float32(self.dy)
         return c * x + s * y, c * y - s * x
+
+    def to_picture(self, u: float, v: float) -> tuple[float, float]:
+        """A point of the part -> where it lies in the picture."""
+        angle = np.deg2rad(self.degrees)
+        c, s = np.cos(angle) * self.scale, np.sin(angle) * self.scale
+        return float(c * u - s * v + self.dx), float(s * u + c * v + self.dy)
 
 
 @dataclass(frozen=True)
