@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from .errors import DataError, OptionError
+from .picture_cache import cached
 
 _PIL = {"lanczos": Image.LANCZOS, "bicubic": Image.BICUBIC, "bilinear": Image.BILINEAR}
 RESAMPLE = (*_PIL, "bilinear-aliased")
@@ -116,23 +117,25 @@ def pictures(
     samples: Sequence[Labelled], frame: Frame, batch: int = 32, cache: bool = True
 ) -> Iterator[np.ndarray]:
     """Batches of framed pictures, uint8 (b, h, w, 3), decoded ahead by threads; kept on disk unless told otherwise."""
-    if cache:
-        from .picture_cache import cached
+    paths = [sample.image for sample in samples]
 
-        framed = cached([s.image for s in samples], frame, _framed)
-    else:
-        framed = ahead(lambda s: _framed(s.image, frame), samples)
+    def framed_picture(path: Path) -> np.ndarray:
+        return frame.apply(load_image(path))
+
+    framed = cached(paths, frame, framed_picture, ahead) if cache and paths else ahead(framed_picture, paths)
     group: list[np.ndarray] = []
-    for sample, picture in zip(samples, framed, strict=True):
-        if group and picture.shape != group[0].shape:
+    shape = None
+    for path, picture in zip(paths, framed, strict=True):
+        shape = shape or picture.shape
+        if picture.shape != shape:
             raise DataError(
-                f"{sample.image} is {_size(picture)} in this frame where others are {_size(group[0])}: "
+                f"{path} is {_size_of(picture.shape)} in this frame where others are {_size_of(shape)}: "
                 "choose a frame of fixed (height, width), or images of one aspect"
             )
         group.append(picture)
         if len(group) == batch:
             yield np.stack(group)
-            group = [group[0]][:0]
+            group = []
     if group:
         yield np.stack(group)
 
@@ -142,11 +145,11 @@ def masks(samples: Sequence[Labelled], frame: Frame) -> np.ndarray:
     found = list(ahead(lambda s: _framed_mask(s, frame), samples))
     shape = next((m.shape for m in found if m is not None), None)
     if shape is None:
-        shape = _framed(samples[0].image, frame).shape[:2]
+        shape = frame.apply(load_image(samples[0].image)).shape[:2]
     return np.stack([np.zeros(shape, dtype=bool) if m is None else m for m in found])
 
 
-def ahead(work: callable, items: Iterable[T]) -> Iterator[R]:
+def ahead(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """`map` in threads, in order, a bounded number of items ahead (Pillow frees the interpreter while it decodes)."""
     workers = min(8, (os.cpu_count() or 1) + 1)
     waiting: deque = deque()
@@ -157,10 +160,6 @@ def ahead(work: callable, items: Iterable[T]) -> Iterator[R]:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-
-def _framed(path: Path, frame: Frame) -> np.ndarray:
-    return frame.apply(load_image(path))
 
 
 def _framed_mask(sample: Labelled, frame: Frame) -> np.ndarray | None:
@@ -207,5 +206,5 @@ def _taps(source: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return np.clip(first, 0, source - 1), np.clip(first + 1, 0, source - 1), weight
 
 
-def _size(picture: np.ndarray) -> str:
-    return f"{picture.shape[0]}x{picture.shape[1]}"
+def _size_of(shape: tuple[int, ...]) -> str:
+    return f"{shape[0]}x{shape[1]}"

@@ -52,12 +52,19 @@ class Pose:
 
     def to_part(self, x: Array, y: Array) -> tuple[Array, Array]:
         """Picture coordinates -> the part's own coordinates (u, v)."""
-        if self.degrees == 0.0:  # keeps (1, n) and (n, 1) apart
-            return (x - self.dx) / np.float32(self.scale), (y - self.dy) / np.float32(self.scale)
+        if self.degrees == 0.0:
+            return self.to_grain(x, y)
         angle = np.deg2rad(self.degrees)
         c, s = np.float32(np.cos(angle) / self.scale), np.float32(np.sin(angle) / self.scale)
         x, y = x - np.float32(self.dx), y - np.float32(self.dy)
         return c * x + s * y, c * y - s * x
+
+    def to_grain(self, x: Array, y: Array) -> tuple[Array, Array]:
+        """Like `to_part` without the turn: for textures of parts that are turned by a few degrees only.
+
+        The coordinates stay (1, n) and (n, 1), for which noise is several times cheaper.
+        """
+        return (x - np.float32(self.dx)) / np.float32(self.scale), (y - np.float32(self.dy)) / np.float32(self.scale)
 
     def to_picture(self, u: float, v: float) -> tuple[float, float]:
         """A point of the part -> where it lies in the picture."""

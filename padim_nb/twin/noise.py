@@ -8,7 +8,8 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 Array = np.ndarray
-_TABLE = 256  # lattice cells before a field repeats
+_TABLE = 256  # lattice cells before a field repeats; a power of two
+_MASK = np.int32(_TABLE - 1)
 
 
 def stream(seed: int, name: str) -> np.random.Generator:
@@ -23,17 +24,18 @@ def value(x: Array, y: Array, rng: np.random.Generator, frequency: float | tuple
     offset = rng.uniform(0.0, _TABLE, 2).astype(np.float32)
     i, s = _cell(x * fx + offset[0])
     j, t = _cell(y * fy + offset[1])
-    right, below = (i + 1) % _TABLE, (j + 1) % _TABLE
     if x.shape[0] == 1 and y.shape[1] == 1:  # separable: two small gathers along one axis, two along the other
-        rows = table[j[:, 0]] + (table[below[:, 0]] - table[j[:, 0]]) * t
-        return rows[:, i[0]] + (rows[:, right[0]] - rows[:, i[0]]) * s
-    flat = table.ravel()
-    top, bottom = j * _TABLE, below * _TABLE
-    a = flat[top + i]
-    a += (flat[top + right] - a) * s
-    b = flat[bottom + i]
-    b += (flat[bottom + right] - b) * s
-    return a + (b - a) * t
+        rows = table[j[:, 0]] + (table[(j[:, 0] + 1) & _MASK] - table[j[:, 0]]) * t
+        return rows[:, i[0]] + (rows[:, (i[0] + 1) & _MASK] - rows[:, i[0]]) * s
+    padded = np.pad(table, ((0, 1), (0, 1)), mode="wrap").ravel()
+    here = j * np.int32(_TABLE + 1) + i
+    a, b = padded.take(here), padded.take(here + np.int32(1))
+    a += (b - a) * s
+    here += np.int32(_TABLE + 1)
+    c, d = padded.take(here), padded.take(here + np.int32(1))
+    c += (d - c) * s
+    a += (c - a) * t
+    return a
 
 
 def fractal(
@@ -96,9 +98,14 @@ def cells(x: Array, y: Array, points: Array) -> tuple[Array, Array, Array]:
 
 
 def _cell(position: Array) -> tuple[Array, Array]:
+    position = position.astype(np.float32, copy=False)
     whole = np.floor(position)
-    part = (position - whole).astype(np.float32)
-    return whole.astype(np.int32) % _TABLE, part * part * (3.0 - 2.0 * part)
+    part = position - whole
+    smooth = part * np.float32(-2.0)
+    smooth += np.float32(3.0)
+    smooth *= part
+    smooth *= part
+    return whole.astype(np.int32) & _MASK, smooth
 
 
 def _spacing(x: Array, y: Array) -> float:

@@ -37,11 +37,12 @@ def good(rng: np.random.Generator) -> Cable:
 
 def paint(cable: Cable, canvas: Canvas) -> Surface:
     u, v = cable.pose.to_part(canvas.x, canvas.y)
+    gu, gv = cable.pose.to_grain(canvas.x, canvas.y)
     surface = Surface(canvas)
     rough = noise.fractal(canvas.x, canvas.y, noise.stream(cable.seed, "ground"), 14, 4, 0.6)
     surface.albedo[:] = mix((22, 22, 25), (64, 63, 66), 0.4 + 0.4 * rough)
     surface.height[:] = 0.004 * rough
-    wobble = 0.010 * noise.fractal(u, v, noise.stream(cable.seed, "sheath"), 2, 2)
+    wobble = 0.010 * noise.fractal(gu, gv, noise.stream(cable.seed, "sheath"), 2, 2)
     outside = np.hypot(u, v) - np.float32(SHEATH) + wobble
     surface.shadow(canvas.cover(outside - 0.02), 0.6, 0.05)
     _sheath(cable, surface, u, v, outside)
@@ -57,8 +58,9 @@ def _sheath(cable: Cable, surface: Surface, u: Array, v: Array, outside: Array) 
     lobes = shapes.join(outside + WALL, canvas.flat(1.0))
     ring = shapes.cut(outside, lobes)
     ring = _slit(cable, ring, u, v, 3, (0.0, 0.0))
-    sawn = noise.fractal(u + 0.3 * v, v, noise.stream(cable.seed, "sawn"), (3, 45), 3)
-    filler = noise.fractal(u, v, noise.stream(cable.seed, "filler"), 9, 4, 0.6)
+    gu, gv = cable.pose.to_grain(canvas.x, canvas.y)
+    sawn = noise.fractal(gu, gv, noise.stream(cable.seed, "sawn"), (3, 45), 3)
+    filler = noise.fractal(gu, gv, noise.stream(cable.seed, "filler"), 9, 4, 0.6)
     inside = canvas.cover(lobes)
     surface.lay(inside, mix((34, 33, 34), (96, 93, 90), 0.35 + 0.45 * filler), 0.006 * filler, 0.0)
     cover = canvas.cover(ring)
@@ -70,11 +72,12 @@ def _core(cable: Cable, surface: Surface, u: Array, v: Array, core: int) -> None
     canvas, rng = surface.canvas, noise.stream(cable.seed, f"core{core}")
     shift = rng.normal(0, 0.006, 2)
     cx, cy = CENTRES[core][0] + shift[0], CENTRES[core][1] + shift[1]
-    wobble = 0.010 * noise.fractal(u, v, rng, 3.5, 2)
+    gu, gv = cable.pose.to_grain(canvas.x, canvas.y)
+    wobble = 0.010 * noise.fractal(gu, gv, rng, 3.5, 2)
     outer = shapes.disc(u, v, (cx, cy), CORE) + wobble
     bore = shapes.disc(u, v, (cx, cy), COPPER + 0.022) + 0.7 * wobble
     wall = _slit(cable, shapes.cut(outer, bore), u, v, core, (cx, cy))
-    sawn = noise.fractal(u - 0.4 * v, v, rng, (4, 38), 3)
+    sawn = noise.fractal(gu, gv, rng, (4, 38), 3)
     surface.shadow(canvas.cover(shapes.disc(u - 0.012, v - 0.014, (cx, cy), CORE)), 0.45, 0.02)
     surface.lay(canvas.cover(bore), (30, 24, 20), 0.0, 0.0)
     colour = linear(cable.colours[core]) * (1 + 0.16 * sawn)[..., None]

@@ -29,6 +29,7 @@ def good(rng: np.random.Generator) -> Capsule:
 
 def paint(capsule: Capsule, canvas: Canvas) -> Surface:
     u, v = capsule.pose.to_part(canvas.x, canvas.y)
+    gu, gv = capsule.pose.to_grain(canvas.x, canvas.y)
     u, v = u + 0 * v, v + 0 * u
     if capsule.squeeze:
         at, side, deep = capsule.squeeze
@@ -43,8 +44,8 @@ def paint(capsule: Capsule, canvas: Canvas) -> Surface:
     under = shapes.segment(u - 0.01, v - 0.05, (-HALF, 0), (HALF, 0))[0] - np.float32(RADIUS)
     surface.shadow(canvas.cover(under), 0.55, 0.06)
     cover = canvas.cover(shell)
-    speck = noise.fractal(u, v, noise.stream(capsule.seed, "speck"), 40, 2)
-    cloud = noise.fractal(u, v, noise.stream(capsule.seed, "cloud"), 4, 3)
+    speck = noise.fractal(gu, gv, noise.stream(capsule.seed, "speck"), 40, 2)
+    cloud = noise.fractal(gu, gv, noise.stream(capsule.seed, "cloud"), 4, 3)
     dark, orange = mix((24, 24, 26), (54, 52, 54), 0.4 + 0.1 * speck + 0.2 * cloud), mix((176, 74, 24), (220, 116, 46), 0.55 + 0.10 * speck + 0.22 * cloud)
     left = canvas.cover(u - SEAM)[..., None]
     height = np.sqrt(np.clip((RADIUS + step) ** 2 - np.minimum(distance, RADIUS + step) ** 2, 0, None)).astype(np.float32)
@@ -58,7 +59,8 @@ def paint(capsule: Capsule, canvas: Canvas) -> Surface:
 
 
 def _imprint(capsule: Capsule, surface: Surface, u: Array, v: Array, within: Array) -> None:
-    patch = noise.fractal(u, v, noise.stream(capsule.seed, "patch"), 10, 3)
+    gu, gv = capsule.pose.to_grain(surface.canvas.x, surface.canvas.y)
+    patch = noise.fractal(gu, gv, noise.stream(capsule.seed, "patch"), 10, 3)
     strength = np.clip(0.85 + 0.25 * patch, 0, 0.95)
     prints = [("500", (0.26, 0.045), 0.15, (226, 214, 198)), ("GX", (-0.36, 0.045), 0.15, (206, 206, 204))]
     for number, (words, (x, y), tall, colour) in enumerate(prints):

@@ -102,8 +102,8 @@ def scratch(nut: Nut, rng: np.random.Generator) -> Nut:
     start, heading = _on_steel(nut, rng), rng.uniform(0, 360)
     lines = [
         Line(wander(rng, (start[0] + rng.normal(0, 0.03), start[1] + rng.normal(0, 0.03)), heading + rng.normal(0, 6),
-                    rng.uniform(0.25, 0.6), 6), rng.uniform(0.008, 0.018), int(rng.integers(1 << 31)), depth=0.008,
-             colour=(216, 216, 214), opacity=0.7, rim=0.004)
+                    rng.uniform(0.4, 0.9), 5), rng.uniform(0.014, 0.024), int(rng.integers(1 << 31)), depth=0.008,
+             colour=(228, 228, 226), opacity=0.85, rim=0.005)
         for _ in range(rng.integers(1, 5))
     ]
     return nut.with_marks(*lines)

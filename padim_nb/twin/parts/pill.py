@@ -40,22 +40,23 @@ def outline(pill: Pill, u: Array, v: Array) -> Array:
 
 def paint(pill: Pill, canvas: Canvas) -> Surface:
     u, v = pill.pose.to_part(canvas.x, canvas.y)
+    gu, gv = pill.pose.to_grain(canvas.x, canvas.y)
     surface = Surface(canvas, (10, 10, 11))
     dust = noise.fractal(canvas.x, canvas.y, noise.stream(pill.seed, "ground"), 20, 3)
     surface.tint(1 + 0.4 * dust)
-    edge = outline(pill, u, v) + 0.004 * noise.fractal(u, v, noise.stream(pill.seed, "edge"), 5, 3)
+    edge = outline(pill, u, v) + 0.004 * noise.fractal(gu, gv, noise.stream(pill.seed, "edge"), 5, 3)
     scar = None
     if pill.chip:
         angle, size = pill.chip
         far = (HALF + RADIUS) * 0.98
         place = (float(np.clip(far * np.cos(angle), -HALF, HALF) + RADIUS * np.cos(angle) * (abs(np.cos(angle)) > 0.5)), float(RADIUS * np.sin(angle)))
-        jag = noise.fractal(u, v, noise.stream(pill.seed, "jag"), 9, 3)
+        jag = noise.fractal(gu, gv, noise.stream(pill.seed, "jag"), 9, 3)
         bite = shapes.disc(u, v, place, size) + 0.035 * jag
         scar = canvas.cover(np.maximum(edge, bite - 0.05))
         edge = shapes.cut(edge, bite)
     cover = canvas.cover(edge)
-    powder = noise.fractal(u, v, noise.stream(pill.seed, "powder"), 26, 4, 0.6)
-    cloud = noise.fractal(u, v, noise.stream(pill.seed, "cloud"), 2.5, 3)
+    powder = noise.fractal(gu, gv, noise.stream(pill.seed, "powder"), 26, 4, 0.6)
+    cloud = noise.fractal(gu, gv, noise.stream(pill.seed, "cloud"), 2.5, 3)
     pale, bright = ((196, 192, 186), (230, 228, 222)) if pill.other != 1 else ((196, 168, 84), (226, 204, 128))
     surface.lay(cover, mix(pale, bright, 0.6 + 0.22 * powder + 0.16 * cloud), 0.8 * shapes.dome(edge, 0.20) + 0.0016 * powder, 0.03)
     if not pill.other:
@@ -85,7 +86,8 @@ def _specks(pill: Pill, surface: Surface, u: Array, v: Array, within: Array) -> 
 def _emboss(pill: Pill, surface: Surface, u: Array, v: Array, within: Array) -> None:
     score = np.abs(u + 0 * v) - 0.012
     surface.raise_by(-0.035 * np.exp(-((np.maximum(score, 0) / 0.015) ** 2)) * within * (0.75 if pill.other else 1.0))
-    patch = noise.fractal(u, v, noise.stream(pill.seed, "wear"), 7, 3)
+    gu, gv = pill.pose.to_grain(surface.canvas.x, surface.canvas.y)
+    patch = noise.fractal(gu, gv, noise.stream(pill.seed, "wear"), 7, 3)
     for letter, x in zip(pill.letters, (-0.30, 0.30), strict=True):
         if letter:
             pressed = np.clip(-shapes.text(u, v, letter, (x, 0.0), 0.30) / 0.018 + 0.5, 0, 1)

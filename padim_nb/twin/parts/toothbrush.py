@@ -39,6 +39,7 @@ def tufts() -> list[tuple[float, float]]:
 
 def paint(brush: Brush, canvas: Canvas) -> Surface:
     u, v = brush.pose.to_part(canvas.x, canvas.y)
+    gu, gv = brush.pose.to_grain(canvas.x, canvas.y)
     surface = Surface(canvas)
     rough = noise.fractal(canvas.x, canvas.y, noise.stream(brush.seed, "ground"), 12, 4)
     surface.albedo[:] = mix((14, 14, 17), (34, 34, 38), 0.4 + 0.4 * rough)
@@ -46,10 +47,10 @@ def paint(brush: Brush, canvas: Canvas) -> Surface:
     neck = shapes.box(u, v, (0.0, 1.0), (0.17, 0.35), 0.05)
     body = shapes.join(head, neck, 0.15)
     surface.shadow(canvas.cover(body - 0.02), 0.6, 0.05)
-    plastic = noise.fractal(u, v, noise.stream(brush.seed, "plastic"), 3, 2)
+    plastic = noise.fractal(gu, gv, noise.stream(brush.seed, "plastic"), 3, 2)
     surface.lay(canvas.cover(body), mix((150, 152, 156), (208, 210, 212), 0.5 + 0.2 * plastic), shapes.dome(body, 0.10), 0.35)
     rng = noise.stream(brush.seed, "tufts")
-    bristle = noise.fractal(u, v, noise.stream(brush.seed, "bristle"), 48, 2, 0.8)
+    bristle = noise.fractal(gu, gv, noise.stream(brush.seed, "bristle"), 48, 2, 0.8)
     pushed = {n: (dx, dy, spread) for n, dx, dy, spread in brush.splayed}
     for number, (x, y) in enumerate(tufts()):
         shift, tone, size = rng.normal(0, 0.010, 2), rng.normal(1.0, 0.08), rng.normal(1.0, 0.04)

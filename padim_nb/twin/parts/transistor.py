@@ -47,12 +47,13 @@ def paint(part: Transistor, canvas: Canvas) -> Surface:
 
 def _board(part: Transistor, surface: Surface, u: Array, v: Array) -> None:
     canvas = surface.canvas
-    fibre = noise.fractal(u, v, noise.stream(part.seed, "fibre"), (26, 60), 3)
-    cloud = noise.fractal(u, v, noise.stream(part.seed, "cloud"), 2, 3)
+    gu, gv = part.pose.to_grain(canvas.x, canvas.y)
+    fibre = noise.fractal(gu, gv, noise.stream(part.seed, "fibre"), (26, 60), 3)
+    cloud = noise.fractal(gu, gv, noise.stream(part.seed, "cloud"), 2, 3)
     surface.albedo[:] = mix((112, 66, 38), (176, 116, 70), 0.5 + 0.14 * fibre + 0.2 * cloud)
     number_x, number_y = np.rint(u / PITCH), np.rint((v - TIP) / PITCH)
     radius = np.hypot(u - number_x * PITCH, v - TIP - number_y * PITCH)
-    worn = noise.fractal(u, v, noise.stream(part.seed, "copper"), 9, 3)
+    worn = noise.fractal(gu, gv, noise.stream(part.seed, "copper"), 9, 3)
     ring = np.abs(radius - (RING + HOLE) / 2) - (RING - HOLE) / 2
     surface.lay(canvas.cover(ring), mix((150, 100, 62), (226, 182, 132), 0.55 + 0.4 * worn), 0.006, 0.35)
     surface.lay(canvas.cover(radius - HOLE), (20, 12, 9), -0.03, 0.0)
@@ -60,7 +61,8 @@ def _board(part: Transistor, surface: Surface, u: Array, v: Array) -> None:
 
 def _legs(part: Transistor, surface: Surface, x: Array, y: Array) -> None:
     canvas, base = surface.canvas, TOP + CASE[1] - 0.02
-    tin = noise.fractal(x, y, noise.stream(part.seed, "tin"), (30, 4), 3)
+    gu, gv = part.pose.to_grain(canvas.x, canvas.y)
+    tin = noise.fractal(gu, gv, noise.stream(part.seed, "tin"), (30, 4), 3)
     for leg, foot in enumerate(LEGS):
         aside, left = dict(part.bent).get(leg, 0.0), dict(part.short).get(leg, 1.0)
         reach = base + (TIP + 0.01 - base) * left
@@ -86,7 +88,8 @@ def _case(part: Transistor, surface: Surface, x: Array, y: Array) -> None:
         body_cut = shapes.cut(body, (away - size + 0.05 * jag).astype(np.float32))
         scar = canvas.cover(np.maximum(body, away - size - 0.035 + 0.05 * jag))
     surface.shadow(canvas.cover(shapes.box(x - 0.025, y - 0.03, (0.0, TOP), CASE, 0.03)), 0.6, 0.04)
-    grain = noise.fractal(x, y, noise.stream(part.seed, "grain"), 50, 2)
+    gu, gv = part.pose.to_grain(canvas.x, canvas.y)
+    grain = noise.fractal(gu, gv, noise.stream(part.seed, "grain"), 50, 2)
     shape = body_cut if part.chip else body
     rise = 0.09 * np.clip((y - TOP + CASE[1]) / 0.10, 0, 1) * np.clip((CASE[0] - np.abs(x)) / 0.05, 0, 1)
     surface.lay(canvas.cover(shape), mix((26, 26, 28), (56, 56, 58), 0.4 + 0.22 * grain), 0.1 + rise + 0.0012 * grain, 0.14)
@@ -94,7 +97,7 @@ def _case(part: Transistor, surface: Surface, x: Array, y: Array) -> None:
         surface.lay(scar * canvas.cover(shape), linear((104, 102, 100)) * (1 + 0.5 * grain)[..., None], 0.08, 0.0)
     bore = shapes.disc(x, y, (0.0, TOP - 0.13), 0.05)
     surface.lay(canvas.cover(np.abs(bore) - 0.008), (20, 20, 22))
-    ink = noise.fractal(x, y, noise.stream(part.seed, "ink"), 14, 3)
+    ink = noise.fractal(gu, gv, noise.stream(part.seed, "ink"), 14, 3)
     for words, at, tall in (("D882", (0.0, TOP + 0.03), 0.085), ("P 47", (0.0, TOP + 0.155), 0.065)):
         cover = canvas.cover(shapes.text(x, y, words, at, tall)) * canvas.cover(shape)
         surface.lay(cover * np.clip(0.55 + 0.3 * ink, 0, 1), (150, 150, 148))
