@@ -34,7 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="padim-nb", description="Visual anomaly detection to learn, run and reproduce.")
+    parser = argparse.ArgumentParser(
+        prog="padim-nb", description="Visual anomaly detection to learn, run and reproduce."
+    )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     _add_data(verbs)
     _add_run(verbs)
@@ -52,7 +54,14 @@ def _add_data(verbs: argparse._SubParsersAction) -> None:
     render = verbs.add_parser("render", help="render the twin's categories (all fifteen by default)")
     render.add_argument("categories", nargs="*", metavar="CATEGORY")
     size = render.add_mutually_exclusive_group()
-    size.add_argument("--lite", dest="kind", action="store_const", const="lite", default="lite", help="60 train, 10 good, 5 a defect (default)")
+    size.add_argument(
+        "--lite",
+        dest="kind",
+        action="store_const",
+        const="lite",
+        default="lite",
+        help="60 train, 10 good, 5 a defect (default)",
+    )
     size.add_argument("--full", dest="kind", action="store_const", const="full", help="MVTec AD's own counts")
     render.add_argument("--size", type=int, default=256, help="side of the pictures in pixels (256)")
     render.add_argument("--seed", type=int, default=0)
@@ -60,10 +69,14 @@ def _add_data(verbs: argparse._SubParsersAction) -> None:
     render.set_defaults(call=_data_render)
 
     check = verbs.add_parser("check", help="counts, unreadable files, masks: a report; exit 1 when something is broken")
-    check.add_argument("root", nargs="?", help="an MVTec AD root or your own folder (default: what `status` says is in use)")
+    check.add_argument(
+        "root", nargs="?", help="an MVTec AD root or your own folder (default: what `status` says is in use)"
+    )
     check.set_defaults(call=_data_check)
 
-    extract = verbs.add_parser("extract", help="unpack the official archive, checked, each category whole or not at all")
+    extract = verbs.add_parser(
+        "extract", help="unpack the official archive, checked, each category whole or not at all"
+    )
     extract.add_argument("archive", type=Path)
     extract.add_argument("--into", type=Path, default=None, help="data root (data/mvtec_anomaly_detection)")
     extract.add_argument("--sha256", default=None, help="refuse the archive unless its hash is this")
@@ -79,7 +92,9 @@ def _add_run(verbs: argparse._SubParsersAction) -> None:
     run.add_argument("category")
     run.add_argument("--recipe", default=None, help="a name from `padim-nb recipes`")
     run.add_argument("--seed", type=int, default=0)
-    run.add_argument("--data", default="", help="data root (default: PADIM_NB_DATA, data/mvtec_anomaly_detection, else the twin)")
+    run.add_argument(
+        "--data", default="", help="data root (default: PADIM_NB_DATA, data/mvtec_anomaly_detection, else the twin)"
+    )
     run.add_argument("--weights", default="", help="'random', 'imagenet' or a file (default: the recipe's own)")
     run.add_argument("--out", default="", help="folder for the results (runs/CATEGORY/RECIPE-seedS)")
     run.add_argument("--device", default="auto", help="auto, cpu or cuda")
@@ -93,7 +108,9 @@ def _add_model(verbs: argparse._SubParsersAction) -> None:
     score = verbs.add_parser("score", help="score new images with a saved detector: maps, overlays, one line a picture")
     score.add_argument("model", type=Path)
     score.add_argument("images", nargs="+", type=Path)
-    score.add_argument("--out", type=Path, default=None, help="folder for maps and overlays (none are written without it)")
+    score.add_argument(
+        "--out", type=Path, default=None, help="folder for maps and overlays (none are written without it)"
+    )
     score.add_argument("--device", default="auto")
     score.set_defaults(call=_score)
 

@@ -47,7 +47,9 @@ class Frame:
 
     def __post_init__(self) -> None:
         if self.resample not in RESAMPLE or self.mask_resample not in MASK_RESAMPLE:
-            raise OptionError(f"no such resampling: {self.resample!r}, {self.mask_resample!r} (known: {RESAMPLE}, {MASK_RESAMPLE})")
+            raise OptionError(
+                f"no such resampling: {self.resample!r}, {self.mask_resample!r} (known: {RESAMPLE}, {MASK_RESAMPLE})"
+            )
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) of an image after resizing, before the crop."""
@@ -78,7 +80,9 @@ class Frame:
             return array
         height, width = (self.crop, self.crop) if isinstance(self.crop, int) else self.crop
         if height > array.shape[0] or width > array.shape[1]:
-            raise OptionError(f"cannot cut {height}x{width} out of an image resized to {array.shape[0]}x{array.shape[1]}")
+            raise OptionError(
+                f"cannot cut {height}x{width} out of an image resized to {array.shape[0]}x{array.shape[1]}"
+            )
         top, left = round((array.shape[0] - height) / 2), round((array.shape[1] - width) / 2)
         return array[top : top + height, left : left + width]
 
@@ -113,9 +117,7 @@ def load_mask(path: Path) -> np.ndarray:
     return _decode(path, "L") > 0
 
 
-def pictures(
-    samples: Sequence[Labelled], frame: Frame, batch: int = 32, cache: bool = True
-) -> Iterator[np.ndarray]:
+def pictures(samples: Sequence[Labelled], frame: Frame, batch: int = 32, cache: bool = True) -> Iterator[np.ndarray]:
     """Batches of framed pictures, uint8 (b, h, w, 3), decoded ahead by threads; kept on disk unless told otherwise."""
     paths = [sample.image for sample in samples]
 

@@ -109,7 +109,9 @@ def images_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     with os.scandir(folder) as entries:
-        found = [e.path for e in entries if not e.name.startswith(".") and e.name.lower().endswith(ENDINGS) and e.is_file()]
+        found = [
+            e.path for e in entries if not e.name.startswith(".") and e.name.lower().endswith(ENDINGS) and e.is_file()
+        ]
     return [Path(path) for path in sorted(found)]
 
 

@@ -8,20 +8,18 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
+from .errors import DataError
 from .files import cache_root, whole_file
-
-if TYPE_CHECKING:
-    from .images import Frame
 
 LIMIT = 4 << 30  # bytes; the least recently used go first
 
 
 def cached(
-    paths: Sequence[Path], frame: Frame, framed: Callable[[Path], np.ndarray], decode: Callable[..., Iterator[np.ndarray]]
+    paths: Sequence[Path], frame: Any, framed: Callable[[Path], np.ndarray], decode: Callable[..., Iterator[np.ndarray]]
 ) -> Iterator[np.ndarray]:
     """The framed picture of each path: memory-mapped where this very set was framed before, else decoded and kept.
 
@@ -31,27 +29,28 @@ def cached(
     if (kept := _open(place, len(paths))) is not None:
         yield from kept
         return
-    shapes, scratch_array = set(), None
-    with whole_file(place) as scratch:
-        for number, picture in enumerate(decode(framed, paths)):
+    shapes: set[tuple[int, ...]] = set()
+    with whole_file(place) as scratch, open(scratch, "wb") as out:
+        for picture in decode(framed, paths):
+            if not shapes:
+                header = {"descr": "|u1", "fortran_order": False, "shape": (len(paths), *picture.shape)}
+                np.lib.format.write_array_header_1_0(out, header)
             shapes.add(picture.shape)
-            if number == 0:
-                shape = (len(paths), *picture.shape)
-                scratch_array = np.lib.format.open_memmap(scratch, mode="w+", dtype=np.uint8, shape=shape)
             if len(shapes) == 1:
-                scratch_array[number] = picture
+                out.write(picture.tobytes())
             yield picture
-        if scratch_array is not None:
-            scratch_array.flush()
     if len(shapes) > 1:
         place.unlink(missing_ok=True)
     _forget_oldest(place.parent)
 
 
-def _key(paths: Sequence[Path], frame: Frame) -> str:
+def _key(paths: Sequence[Path], frame: Any) -> str:
     digest = hashlib.sha256(json.dumps(asdict(frame), sort_keys=True).encode())
     for path in paths:
-        found = os.stat(path)
+        try:
+            found = os.stat(path)
+        except OSError as error:
+            raise DataError(f"{path} does not exist") from error
         digest.update(f"{os.path.abspath(path)}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:32]
 

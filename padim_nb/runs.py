@@ -103,7 +103,11 @@ def write_record(
         "recipe": settings.recipe,
         "category": category.name,
         "seed": settings.seed,
-        "data": {"name": category.source, "root": category.root.name, "counts": {"train": len(category.train), **defects}},
+        "data": {
+            "name": category.source,
+            "root": category.root.name,
+            "counts": {"train": len(category.train), **defects},
+        },
         "weights": dict(weights),
         **report.as_dict(),
         "threshold": threshold,
@@ -223,4 +227,3 @@ def _commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return head.stdout.strip() + ("+" if change.returncode else "")
-

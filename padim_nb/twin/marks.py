@@ -146,7 +146,9 @@ class Shard:
             surface.shine(np.float32(self.glint) * np.clip(uneven, 0.0, 1.0) ** 2, cover)
 
 
-def wander(rng: np.random.Generator, start: Point, degrees: float, length: float, bend: float, steps: int = 8) -> tuple[Point, ...]:
+def wander(
+    rng: np.random.Generator, start: Point, degrees: float, length: float, bend: float, steps: int = 8
+) -> tuple[Point, ...]:
     """A chain of points of this total length that sets off at an angle and turns by up to `bend` degrees a step."""
     heading, (x, y) = np.deg2rad(degrees), start
     points = [start]
@@ -157,10 +159,14 @@ def wander(rng: np.random.Generator, start: Point, degrees: float, length: float
     return tuple(points)
 
 
-def splinter(rng: np.random.Generator, centre: Point, length: float, width: float, corners: int = 6) -> tuple[Point, ...]:
+def splinter(
+    rng: np.random.Generator, centre: Point, length: float, width: float, corners: int = 6
+) -> tuple[Point, ...]:
     """The outline of an irregular sliver about `length` by `width`, turned at random."""
     angles = np.sort(rng.uniform(0, 2 * np.pi, corners)) + rng.uniform(0, 2 * np.pi)
     turn, grow = rng.uniform(0, np.pi), rng.uniform(0.7, 1.0, corners)
     x, y = np.cos(angles) * length / 2 * grow, np.sin(angles) * width / 2 * grow
     c, s = np.cos(turn), np.sin(turn)
-    return tuple((float(centre[0] + c * a - s * b), float(centre[1] + s * a + c * b)) for a, b in zip(x, y, strict=True))
+    return tuple(
+        (float(centre[0] + c * a - s * b), float(centre[1] + s * a + c * b)) for a, b in zip(x, y, strict=True)
+    )

@@ -14,10 +14,23 @@ from ..surface import Light, Surface, linear
 
 # radius -> colour of the glass along it, from the middle outwards
 PROFILE = (
-    (0.00, (120, 112, 100)), (0.24, (98, 88, 74)), (0.315, (52, 40, 28)), (0.345, (18, 12, 8)), (0.40, (44, 24, 10)),
-    (0.43, (176, 128, 66)), (0.455, (226, 196, 140)), (0.475, (120, 72, 28)), (0.52, (58, 30, 11)), (0.56, (150, 94, 38)),
-    (0.585, (240, 216, 166)), (0.61, (136, 82, 32)), (0.67, (40, 20, 8)), (0.745, (26, 13, 6)), (0.775, (90, 52, 20)),
-    (0.80, (40, 22, 10)), (0.835, (16, 9, 5)),
+    (0.00, (120, 112, 100)),
+    (0.24, (98, 88, 74)),
+    (0.315, (52, 40, 28)),
+    (0.345, (18, 12, 8)),
+    (0.40, (44, 24, 10)),
+    (0.43, (176, 128, 66)),
+    (0.455, (226, 196, 140)),
+    (0.475, (120, 72, 28)),
+    (0.52, (58, 30, 11)),
+    (0.56, (150, 94, 38)),
+    (0.585, (240, 216, 166)),
+    (0.61, (136, 82, 32)),
+    (0.67, (40, 20, 8)),
+    (0.745, (26, 13, 6)),
+    (0.775, (90, 52, 20)),
+    (0.80, (40, 22, 10)),
+    (0.835, (16, 9, 5)),
 )
 RIM = 0.845
 
@@ -66,8 +79,12 @@ def _shatter(neck: Neck, u: Array, v: Array, radius: Array, angle: Array, glass:
     inside *= np.clip((radius - (outer - depth) - 0.03 * jag) / 0.012, 0, 1)
     wu, wv = noise.warp(u, v, rng, 9, 0.03)
     i, j = (np.floor(w * 11).astype(np.int32) % 64 for w in (wu + 0.6 * wv, wv - 0.5 * wu))
-    level = rng.choice([0.015, 0.04, 0.10, 0.28, 0.75], (64, 64), p=[0.34, 0.28, 0.22, 0.12, 0.04]).astype(np.float32)[i, j]
-    amber = (level * (1 + 0.5 * noise.fractal(u, v, rng, 22, 3)))[..., None] * np.array([1.15, 0.95, 0.62], dtype=np.float32)
+    level = rng.choice([0.015, 0.04, 0.10, 0.28, 0.75], (64, 64), p=[0.34, 0.28, 0.22, 0.12, 0.04]).astype(np.float32)[
+        i, j
+    ]
+    amber = (level * (1 + 0.5 * noise.fractal(u, v, rng, 22, 3)))[..., None] * np.array(
+        [1.15, 0.95, 0.62], dtype=np.float32
+    )
     return glass + (amber - glass) * inside[..., None]
 
 
@@ -88,10 +105,26 @@ def contamination(neck: Neck, rng: np.random.Generator) -> Neck:
     turn, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0.02, 0.22)
     where = (float(reach * np.cos(turn)), float(reach * np.sin(turn)))
     hue = [(196, 190, 176), (44, 40, 34), (150, 142, 120)][rng.integers(3)]
-    lump = Blot(where, rng.uniform(0.05, 0.12), int(rng.integers(1 << 31)), colour=hue, opacity=0.8, soft=0.03, wobble=0.6, grain=0.5,
-                stretch=rng.uniform(1, 1.7), degrees=rng.uniform(0, 180))
+    lump = Blot(
+        where,
+        rng.uniform(0.05, 0.12),
+        int(rng.integers(1 << 31)),
+        colour=hue,
+        opacity=0.8,
+        soft=0.03,
+        wobble=0.6,
+        grain=0.5,
+        stretch=rng.uniform(1, 1.7),
+        degrees=rng.uniform(0, 180),
+    )
     hairs = [
-        Line(wander(rng, where, rng.uniform(0, 360), rng.uniform(0.12, 0.28), 45), 0.012, int(rng.integers(1 << 31)), colour=hue, opacity=0.75)
+        Line(
+            wander(rng, where, rng.uniform(0, 360), rng.uniform(0.12, 0.28), 45),
+            0.012,
+            int(rng.integers(1 << 31)),
+            colour=hue,
+            opacity=0.75,
+        )
         for _ in range(rng.integers(0, 4))
     ]
     return neck.with_marks(lump, *hairs)

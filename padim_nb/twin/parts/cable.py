@@ -109,7 +109,15 @@ def _strands(cable: Cable, surface: Surface, u: Array, v: Array, core: int, cent
 
 
 def _strand(
-    surface: Surface, pose: Pose, u: Array, v: Array, place: tuple, radius: float, facet: Array, bright: float, lean: tuple
+    surface: Surface,
+    pose: Pose,
+    u: Array,
+    v: Array,
+    place: tuple,
+    radius: float,
+    facet: Array,
+    bright: float,
+    lean: tuple,
 ) -> None:
     end = (place[0] + lean[0], place[1] + lean[1])
     middle = pose.to_picture((place[0] + end[0]) / 2, (place[1] + end[1]) / 2)
@@ -121,7 +129,12 @@ def _strand(
     cover = surface.canvas.cover(distance - np.float32(radius))[..., None]
     tilt = 1 + (facet[0] * (u - end[0]) + facet[1] * (v - end[1])) / radius
     edge = np.clip((radius - distance) / (0.45 * radius), 0, 1)
-    copper = linear((188, 126, 88)) * (bright * (0.22 + 0.78 * edge) * np.clip(tilt, 0.5, 1.6) * (1 - 0.25 * (1 - along) * bool(any(lean))))[..., None]
+    copper = (
+        linear((188, 126, 88))
+        * (bright * (0.22 + 0.78 * edge) * np.clip(tilt, 0.5, 1.6) * (1 - 0.25 * (1 - along) * bool(any(lean))))[
+            ..., None
+        ]
+    )
     surface.albedo[window] += (copper.astype(np.float32) - surface.albedo[window]) * cover
     surface.height[window] += (0.05 + 0.02 * edge - surface.height[window]) * cover[..., 0]
     surface.gloss[window] += (0.30 - surface.gloss[window]) * cover[..., 0]
@@ -132,7 +145,9 @@ def _slit(cable: Cable, shape: Array, u: Array, v: Array, which: int, centre: tu
         if target == which:
             c, s = np.cos(angle), np.sin(angle)
             x, y = u - centre[0], v - centre[1]
-            wedge = np.maximum(np.abs(c * y - s * x) - half * (0.75 + 0.25 * np.sin(40 * (c * x + s * y))), -(c * x + s * y))
+            wedge = np.maximum(
+                np.abs(c * y - s * x) - half * (0.75 + 0.25 * np.sin(40 * (c * x + s * y))), -(c * x + s * y)
+            )
             shape = shapes.cut(shape, wedge.astype(np.float32))
     return shape
 
@@ -158,7 +173,10 @@ def cable_swap(cable: Cable, rng: np.random.Generator) -> Cable:
         colours[a], colours[b] = colours[b], colours[a]
         return replace(cable, colours=tuple(colours), region=_core_region((int(a), int(b))))
     wrong = int(rng.integers(3))  # one core is of the neighbour's colour
-    colours = [cable.colours[(wrong + int(rng.integers(1, 3))) % 3] if core == wrong else cable.colours[core] for core in range(3)]
+    colours = [
+        cable.colours[(wrong + int(rng.integers(1, 3))) % 3] if core == wrong else cable.colours[core]
+        for core in range(3)
+    ]
     return replace(cable, colours=tuple(colours), region=_core_region((wrong,)))
 
 
@@ -173,7 +191,10 @@ def missing_wire(cable: Cable, rng: np.random.Generator) -> Cable:
 
 
 def cut_inner_insulation(cable: Cable, rng: np.random.Generator) -> Cable:
-    return replace(cable, slits=(*cable.slits, (int(rng.integers(3)), float(rng.uniform(0, 2 * np.pi)), float(rng.uniform(0.04, 0.11)))))
+    return replace(
+        cable,
+        slits=(*cable.slits, (int(rng.integers(3)), float(rng.uniform(0, 2 * np.pi)), float(rng.uniform(0.04, 0.11)))),
+    )
 
 
 def cut_outer_insulation(cable: Cable, rng: np.random.Generator) -> Cable:
@@ -184,7 +205,9 @@ def poke_insulation(cable: Cable, rng: np.random.Generator) -> Cable:
     core, turn = int(rng.integers(3)), rng.uniform(0, 2 * np.pi)
     reach = (CORE + COPPER) / 2 + 0.008
     where = (float(CENTRES[core][0] + reach * np.cos(turn)), float(CENTRES[core][1] + reach * np.sin(turn)))
-    return cable.with_marks(Blot(where, rng.uniform(0.030, 0.045), int(rng.integers(1 << 31)), colour=(16, 14, 13), depth=0.06, wobble=0.25))
+    return cable.with_marks(
+        Blot(where, rng.uniform(0.030, 0.045), int(rng.integers(1 << 31)), colour=(16, 14, 13), depth=0.06, wobble=0.25)
+    )
 
 
 def combined(cable: Cable, rng: np.random.Generator) -> Cable:
@@ -208,6 +231,8 @@ PART = Part(
         "missing_wire": missing_wire,
         "poke_insulation": poke_insulation,
     },
-    light=Light(towards=(-0.5, -0.6, 1.0), ambient=0.42, shininess=18, occlusion=0.5, hollow=0.04, vignette=0.1, exposure=1.1),
+    light=Light(
+        towards=(-0.5, -0.6, 1.0), ambient=0.42, shininess=18, occlusion=0.5, hollow=0.04, vignette=0.1, exposure=1.1
+    ),
     jitter=Jitter(shift=0.02, degrees=4.0, scale=0.012),
 )

@@ -46,9 +46,14 @@ def paint(capsule: Capsule, canvas: Canvas) -> Surface:
     cover = canvas.cover(shell)
     speck = noise.fractal(gu, gv, noise.stream(capsule.seed, "speck"), 40, 2)
     cloud = noise.fractal(gu, gv, noise.stream(capsule.seed, "cloud"), 4, 3)
-    dark, orange = mix((24, 24, 26), (54, 52, 54), 0.4 + 0.1 * speck + 0.2 * cloud), mix((176, 74, 24), (220, 116, 46), 0.55 + 0.10 * speck + 0.22 * cloud)
+    dark, orange = (
+        mix((24, 24, 26), (54, 52, 54), 0.4 + 0.1 * speck + 0.2 * cloud),
+        mix((176, 74, 24), (220, 116, 46), 0.55 + 0.10 * speck + 0.22 * cloud),
+    )
     left = canvas.cover(u - SEAM)[..., None]
-    height = np.sqrt(np.clip((RADIUS + step) ** 2 - np.minimum(distance, RADIUS + step) ** 2, 0, None)).astype(np.float32)
+    height = np.sqrt(np.clip((RADIUS + step) ** 2 - np.minimum(distance, RADIUS + step) ** 2, 0, None)).astype(
+        np.float32
+    )
     surface.lay(cover, orange + (dark - orange) * left, 0.75 * height, 0.20)
     surface.tint(1 - 0.35 * np.exp(-(((u - SEAM - 0.008) / 0.010) ** 2)), cover)
     gleam = np.exp(-(((v + 0.125) / 0.030) ** 2)) * np.clip((HALF + 0.05 - np.abs(u)) / 0.12, 0, 1)
@@ -87,12 +92,15 @@ def crack(capsule: Capsule, rng: np.random.Generator) -> Capsule:
     path = wander(rng, (float(at), float(rng.uniform(-0.2, 0.0))), rng.uniform(40, 140), rng.uniform(0.2, 0.42), 35, 9)
     seed = int(rng.integers(1 << 31))
     return capsule.with_marks(
-        Line(path, 0.030, seed, colour=(214, 196, 176), opacity=0.6, ragged=0.8), Line(path, 0.015, seed, colour=(18, 12, 10), depth=0.02, ragged=0.6)
+        Line(path, 0.030, seed, colour=(214, 196, 176), opacity=0.6, ragged=0.8),
+        Line(path, 0.015, seed, colour=(18, 12, 10), depth=0.02, ragged=0.6),
     )
 
 
 def faulty_imprint(capsule: Capsule, rng: np.random.Generator) -> Capsule:
-    return replace(capsule, imprint=f"{rng.choice(['partial', 'shifted', 'smeared', 'double'])}-{rng.choice(['left', 'right'])}")
+    return replace(
+        capsule, imprint=f"{rng.choice(['partial', 'shifted', 'smeared', 'double'])}-{rng.choice(['left', 'right'])}"
+    )
 
 
 def poke(capsule: Capsule, rng: np.random.Generator) -> Capsule:
@@ -105,14 +113,30 @@ def poke(capsule: Capsule, rng: np.random.Generator) -> Capsule:
 def scratch(capsule: Capsule, rng: np.random.Generator) -> Capsule:
     start, heading = _on_shell(rng), rng.uniform(-25, 25)
     return capsule.with_marks(
-        *(Line(wander(rng, (start[0] * 0.5 + rng.normal(0, 0.04), start[1] + rng.normal(0, 0.03)), heading + rng.normal(0, 8), rng.uniform(0.15, 0.4), 8),
-               rng.uniform(0.008, 0.014), int(rng.integers(1 << 31)), colour=(210, 188, 166), opacity=0.55, depth=0.006)
-          for _ in range(rng.integers(1, 4)))
+        *(
+            Line(
+                wander(
+                    rng,
+                    (start[0] * 0.5 + rng.normal(0, 0.04), start[1] + rng.normal(0, 0.03)),
+                    heading + rng.normal(0, 8),
+                    rng.uniform(0.15, 0.4),
+                    8,
+                ),
+                rng.uniform(0.008, 0.014),
+                int(rng.integers(1 << 31)),
+                colour=(210, 188, 166),
+                opacity=0.55,
+                depth=0.006,
+            )
+            for _ in range(rng.integers(1, 4))
+        )
     )
 
 
 def squeeze(capsule: Capsule, rng: np.random.Generator) -> Capsule:
-    return replace(capsule, squeeze=(float(rng.uniform(-0.45, 0.45)), float(rng.choice([-1, 1])), float(rng.uniform(0.05, 0.11))))
+    return replace(
+        capsule, squeeze=(float(rng.uniform(-0.45, 0.45)), float(rng.choice([-1, 1])), float(rng.uniform(0.05, 0.11)))
+    )
 
 
 PART = Part(

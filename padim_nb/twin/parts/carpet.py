@@ -59,36 +59,65 @@ def _place(rng: np.random.Generator) -> tuple[float, float]:
 def color(carpet: Carpet, rng: np.random.Generator) -> Carpet:
     stain = [(0.95, 0.55, 0.55), (0.62, 0.72, 0.98), (0.70, 0.90, 0.68), (0.50, 0.46, 0.46)][rng.integers(4)]
     return carpet.with_marks(
-        Blot(_place(rng), rng.uniform(0.12, 0.26), int(rng.integers(1 << 31)), tint=stain, opacity=rng.uniform(0.6, 0.95),
-             soft=0.05, stretch=rng.uniform(1, 1.5), degrees=rng.uniform(0, 180), wobble=0.3)
+        Blot(
+            _place(rng),
+            rng.uniform(0.12, 0.26),
+            int(rng.integers(1 << 31)),
+            tint=stain,
+            opacity=rng.uniform(0.6, 0.95),
+            soft=0.05,
+            stretch=rng.uniform(1, 1.5),
+            degrees=rng.uniform(0, 180),
+            wobble=0.3,
+        )
     )
 
 
 def cut(carpet: Carpet, rng: np.random.Generator) -> Carpet:
     path = wander(rng, _place(rng), rng.uniform(0, 360), rng.uniform(0.3, 0.65), 9)
     return carpet.with_marks(
-        Line(path, rng.uniform(0.03, 0.055), int(rng.integers(1 << 31)), depth=0.05, colour=(42, 38, 38), opacity=0.85,
-             rim=0.014, ragged=0.5)
+        Line(
+            path,
+            rng.uniform(0.03, 0.055),
+            int(rng.integers(1 << 31)),
+            depth=0.05,
+            colour=(42, 38, 38),
+            opacity=0.85,
+            rim=0.014,
+            ragged=0.5,
+        )
     )
 
 
 def hole(carpet: Carpet, rng: np.random.Generator) -> Carpet:
     where, radius, seed = _place(rng), rng.uniform(0.07, 0.15), int(rng.integers(1 << 31))
     torn = Blot(where, radius * 1.35, seed, tint=(0.72, 0.70, 0.68), soft=0.05, wobble=0.4, depth=-0.02)
-    return carpet.with_marks(torn, Blot(where, radius, seed, colour=(34, 30, 29), wobble=0.35, depth=0.08, grain=0.5, soft=0.012))
+    return carpet.with_marks(
+        torn, Blot(where, radius, seed, colour=(34, 30, 29), wobble=0.35, depth=0.08, grain=0.5, soft=0.012)
+    )
 
 
 def metal_contamination(carpet: Carpet, rng: np.random.Generator) -> Carpet:
     outline = splinter(rng, _place(rng), rng.uniform(0.14, 0.30), rng.uniform(0.035, 0.08))
-    return carpet.with_marks(Shard(outline, (168, 170, 172), int(rng.integers(1 << 31)), thickness=0.03, glint=0.55, shadow=0.5))
+    return carpet.with_marks(
+        Shard(outline, (168, 170, 172), int(rng.integers(1 << 31)), thickness=0.03, glint=0.55, shadow=0.5)
+    )
 
 
 def thread(carpet: Carpet, rng: np.random.Generator) -> Carpet:
     hue = [(196, 192, 186), (52, 50, 58), (120, 44, 46), (66, 84, 130)][rng.integers(4)]
     path = wander(rng, _place(rng), rng.uniform(0, 360), rng.uniform(0.7, 1.3), 38, 14)
     return carpet.with_marks(
-        Line(path, rng.uniform(0.018, 0.028), int(rng.integers(1 << 31)), depth=-0.02, colour=hue, ragged=0.2, taper=False,
-             shadow=0.4)
+        Line(
+            path,
+            rng.uniform(0.018, 0.028),
+            int(rng.integers(1 << 31)),
+            depth=-0.02,
+            colour=hue,
+            ragged=0.2,
+            taper=False,
+            shadow=0.4,
+        )
     )
 
 

@@ -45,9 +45,16 @@ def paint(mesh: Mesh, canvas: Canvas) -> Surface:
     for family in (0, 1):
         for distance, along, lift in [strands[family]]:
             on_top = over if family == 0 else ~over
-            cover = canvas.cover(distance) * np.where(on_top | (strands[1 - family][0] > 0), 1.0, 0.0).astype(np.float32)
+            cover = canvas.cover(distance) * np.where(on_top | (strands[1 - family][0] > 0), 1.0, 0.0).astype(
+                np.float32
+            )
             wear = noise.fractal(along, distance * 8, uneven, 6, 3)
-            surface.lay(cover, mix((46, 46, 47), (98, 98, 99), 0.42 + 0.3 * wear), 0.05 + shapes.dome(distance, WIRE / 2) + lift, 0.34)
+            surface.lay(
+                cover,
+                mix((46, 46, 47), (98, 98, 99), 0.42 + 0.3 * wear),
+                0.05 + shapes.dome(distance, WIRE / 2) + lift,
+                0.34,
+            )
     mesh.draw_marks(surface, u, v)
     return surface
 
@@ -55,7 +62,10 @@ def paint(mesh: Mesh, canvas: Canvas) -> Surface:
 def _strand(mesh: Mesh, u: Array, v: Array, family: int, canvas: Canvas) -> tuple[Array, Array, Array]:
     """(signed distance to the nearest wire of a family, position along it, how high it rides there)."""
     sign = 1.0 if family == 0 else -1.0
-    across, along = (u + sign * LEAN * v) / np.float32(np.hypot(1, LEAN)), (v - sign * LEAN * u) / np.float32(np.hypot(1, LEAN))
+    across, along = (
+        (u + sign * LEAN * v) / np.float32(np.hypot(1, LEAN)),
+        (v - sign * LEAN * u) / np.float32(np.hypot(1, LEAN)),
+    )
     other = (u - sign * LEAN * v) / np.float32(np.hypot(1, LEAN))
     number = np.rint(across / PITCH)
     phase = np.pi * (other / PITCH + number + (0.5 if family else -0.5) + 0.5)
@@ -86,20 +96,40 @@ def broken(mesh: Mesh, rng: np.random.Generator) -> Mesh:
 
 def glue(mesh: Mesh, rng: np.random.Generator) -> Mesh:
     return mesh.with_marks(
-        Blot(_place(rng), rng.uniform(0.07, 0.13), int(rng.integers(1 << 31)), colour=(205, 205, 204), opacity=rng.uniform(0.5, 0.75),
-             depth=-0.03, gloss=0.7, soft=0.02, stretch=rng.uniform(1, 1.6), degrees=rng.uniform(0, 180))
+        Blot(
+            _place(rng),
+            rng.uniform(0.07, 0.13),
+            int(rng.integers(1 << 31)),
+            colour=(205, 205, 204),
+            opacity=rng.uniform(0.5, 0.75),
+            depth=-0.03,
+            gloss=0.7,
+            soft=0.02,
+            stretch=rng.uniform(1, 1.6),
+            degrees=rng.uniform(0, 180),
+        )
     )
 
 
 def metal_contamination(mesh: Mesh, rng: np.random.Generator) -> Mesh:
     outline = splinter(rng, _place(rng), rng.uniform(0.07, 0.14), rng.uniform(0.03, 0.06))
-    return mesh.with_marks(Shard(outline, (120, 120, 121), int(rng.integers(1 << 31)), thickness=0.05, glint=0.5, shadow=0.45))
+    return mesh.with_marks(
+        Shard(outline, (120, 120, 121), int(rng.integers(1 << 31)), thickness=0.05, glint=0.5, shadow=0.45)
+    )
 
 
 def thread(mesh: Mesh, rng: np.random.Generator) -> Mesh:
     path = wander(rng, _place(rng), rng.uniform(0, 360), rng.uniform(0.5, 0.9), 30, 12)
     return mesh.with_marks(
-        Line(path, rng.uniform(0.012, 0.018), int(rng.integers(1 << 31)), depth=-0.02, colour=(66, 66, 67), taper=False, shadow=0.25)
+        Line(
+            path,
+            rng.uniform(0.012, 0.018),
+            int(rng.integers(1 << 31)),
+            depth=-0.02,
+            colour=(66, 66, 67),
+            taper=False,
+            shadow=0.25,
+        )
     )
 
 
@@ -107,7 +137,13 @@ PART = Part(
     name="grid",
     good=good,
     paint=paint,
-    defects={"bent": bent, "broken": broken, "glue": glue, "metal_contamination": metal_contamination, "thread": thread},
+    defects={
+        "bent": bent,
+        "broken": broken,
+        "glue": glue,
+        "metal_contamination": metal_contamination,
+        "thread": thread,
+    },
     light=Light(towards=(-0.4, -0.6, 1.0), ambient=0.5, shininess=14, vignette=0.12),
     jitter=Jitter(shift=0.06, degrees=2.0, scale=0.02),
     grey=True,

@@ -80,7 +80,16 @@ def crack(nut: Nut, rng: np.random.Generator) -> Nut:
 def cut(nut: Nut, rng: np.random.Generator) -> Nut:
     path = wander(rng, _on_shell(rng), rng.uniform(0, 360), rng.uniform(0.22, 0.45), 8)
     return nut.with_marks(
-        Line(path, rng.uniform(0.03, 0.055), int(rng.integers(1 << 31)), colour=(214, 172, 118), opacity=0.85, depth=0.03, rim=0.01, ragged=0.4)
+        Line(
+            path,
+            rng.uniform(0.03, 0.055),
+            int(rng.integers(1 << 31)),
+            colour=(214, 172, 118),
+            opacity=0.85,
+            depth=0.03,
+            rim=0.01,
+            ragged=0.4,
+        )
     )
 
 

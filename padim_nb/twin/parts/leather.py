@@ -35,7 +35,9 @@ def paint(hide: Hide, canvas: Canvas) -> Surface:
     cloud = noise.fractal(u, v, noise.stream(hide.seed, "cloud"), 1.2, 3)
 
     surface = Surface(canvas, gloss=0.07)
-    surface.albedo[:] = mix((70, 37, 22), (142, 82, 48), 0.40 + 0.42 * valley + 0.12 * pebble + 0.10 * cloud + 0.08 * pores)
+    surface.albedo[:] = mix(
+        (70, 37, 22), (142, 82, 48), 0.40 + 0.42 * valley + 0.12 * pebble + 0.10 * cloud + 0.08 * pores
+    )
     surface.height[:] = 0.014 * np.sqrt(valley) - 0.005 * np.clip(creases - 0.7, 0, 1) * 3 + 0.001 * pores
     if hide.fold:
         path, rise = hide.fold
@@ -67,15 +69,32 @@ def _place(rng: np.random.Generator) -> tuple[float, float]:
 def color(hide: Hide, rng: np.random.Generator) -> Hide:
     stain = [(0.45, 0.55, 0.9), (1.5, 0.6, 0.5), (0.5, 0.95, 0.6), (1.7, 1.6, 1.4)][rng.integers(4)]
     return hide.with_marks(
-        Blot(_place(rng), rng.uniform(0.07, 0.16), int(rng.integers(1 << 31)), tint=stain, opacity=0.8, soft=0.03, wobble=0.35,
-             stretch=rng.uniform(1, 1.5), degrees=rng.uniform(0, 180))
+        Blot(
+            _place(rng),
+            rng.uniform(0.07, 0.16),
+            int(rng.integers(1 << 31)),
+            tint=stain,
+            opacity=0.8,
+            soft=0.03,
+            wobble=0.35,
+            stretch=rng.uniform(1, 1.5),
+            degrees=rng.uniform(0, 180),
+        )
     )
 
 
 def cut(hide: Hide, rng: np.random.Generator) -> Hide:
     path = wander(rng, _place(rng), rng.uniform(0, 360), rng.uniform(0.25, 0.6), 7)
     return hide.with_marks(
-        Line(path, rng.uniform(0.018, 0.032), int(rng.integers(1 << 31)), depth=0.035, colour=(168, 122, 92), opacity=0.75, rim=0.012)
+        Line(
+            path,
+            rng.uniform(0.018, 0.032),
+            int(rng.integers(1 << 31)),
+            depth=0.035,
+            colour=(168, 122, 92),
+            opacity=0.75,
+            rim=0.012,
+        )
     )
 
 
@@ -86,15 +105,35 @@ def fold(hide: Hide, rng: np.random.Generator) -> Hide:
 
 def glue(hide: Hide, rng: np.random.Generator) -> Hide:
     return hide.with_marks(
-        Blot(_place(rng), rng.uniform(0.07, 0.14), int(rng.integers(1 << 31)), tint=(1.25, 1.28, 1.32), depth=-0.035, gloss=0.55,
-             soft=0.01, stretch=rng.uniform(1, 1.8), degrees=rng.uniform(0, 180), wobble=0.35)
+        Blot(
+            _place(rng),
+            rng.uniform(0.07, 0.14),
+            int(rng.integers(1 << 31)),
+            tint=(1.25, 1.28, 1.32),
+            depth=-0.035,
+            gloss=0.55,
+            soft=0.01,
+            stretch=rng.uniform(1, 1.8),
+            degrees=rng.uniform(0, 180),
+            wobble=0.35,
+        )
     )
 
 
 def poke(hide: Hide, rng: np.random.Generator) -> Hide:
     return hide.with_marks(
-        *(Blot(_place(rng), rng.uniform(0.024, 0.045), int(rng.integers(1 << 31)), tint=(0.45, 0.42, 0.40), depth=0.05, rim=0.02, wobble=0.2)
-          for _ in range(rng.integers(1, 3)))
+        *(
+            Blot(
+                _place(rng),
+                rng.uniform(0.024, 0.045),
+                int(rng.integers(1 << 31)),
+                tint=(0.45, 0.42, 0.40),
+                depth=0.05,
+                rim=0.02,
+                wobble=0.2,
+            )
+            for _ in range(rng.integers(1, 3))
+        )
     )
 
 

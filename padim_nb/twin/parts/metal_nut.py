@@ -87,23 +87,47 @@ def bent(nut: Nut, rng: np.random.Generator) -> Nut:
 def color(nut: Nut, rng: np.random.Generator) -> Nut:
     hue = [(165, 40, 35), (40, 70, 150), (150, 120, 30), (45, 110, 60)][rng.integers(4)]
     blots = [
-        Blot(_on_steel(nut, rng), rng.uniform(0.04, 0.11), int(rng.integers(1 << 31)), colour=hue, opacity=0.75, soft=0.01,
-             stretch=rng.uniform(1, 1.6), degrees=rng.uniform(0, 180), wobble=0.5, grain=0.2)
+        Blot(
+            _on_steel(nut, rng),
+            rng.uniform(0.04, 0.11),
+            int(rng.integers(1 << 31)),
+            colour=hue,
+            opacity=0.75,
+            soft=0.01,
+            stretch=rng.uniform(1, 1.6),
+            degrees=rng.uniform(0, 180),
+            wobble=0.5,
+            grain=0.2,
+        )
         for _ in range(rng.integers(1, 4))
     ]
     return nut.with_marks(*blots)
 
 
 def flip(nut: Nut, rng: np.random.Generator) -> Nut:
-    return replace(nut, flipped=True, region=lambda u, v: np.minimum(outline(nut, u, v), outline(replace(nut, flipped=True), u, v)))
+    return replace(
+        nut, flipped=True, region=lambda u, v: np.minimum(outline(nut, u, v), outline(replace(nut, flipped=True), u, v))
+    )
 
 
 def scratch(nut: Nut, rng: np.random.Generator) -> Nut:
     start, heading = _on_steel(nut, rng), rng.uniform(0, 360)
     lines = [
-        Line(wander(rng, (start[0] + rng.normal(0, 0.03), start[1] + rng.normal(0, 0.03)), heading + rng.normal(0, 6),
-                    rng.uniform(0.4, 0.9), 5), rng.uniform(0.014, 0.024), int(rng.integers(1 << 31)), depth=0.008,
-             colour=(228, 228, 226), opacity=0.85, rim=0.005)
+        Line(
+            wander(
+                rng,
+                (start[0] + rng.normal(0, 0.03), start[1] + rng.normal(0, 0.03)),
+                heading + rng.normal(0, 6),
+                rng.uniform(0.4, 0.9),
+                5,
+            ),
+            rng.uniform(0.014, 0.024),
+            int(rng.integers(1 << 31)),
+            depth=0.008,
+            colour=(228, 228, 226),
+            opacity=0.85,
+            rim=0.005,
+        )
         for _ in range(rng.integers(1, 5))
     ]
     return nut.with_marks(*lines)

@@ -49,7 +49,10 @@ def paint(pill: Pill, canvas: Canvas) -> Surface:
     if pill.chip:
         angle, size = pill.chip
         far = (HALF + RADIUS) * 0.98
-        place = (float(np.clip(far * np.cos(angle), -HALF, HALF) + RADIUS * np.cos(angle) * (abs(np.cos(angle)) > 0.5)), float(RADIUS * np.sin(angle)))
+        place = (
+            float(np.clip(far * np.cos(angle), -HALF, HALF) + RADIUS * np.cos(angle) * (abs(np.cos(angle)) > 0.5)),
+            float(RADIUS * np.sin(angle)),
+        )
         jag = noise.fractal(gu, gv, noise.stream(pill.seed, "jag"), 9, 3)
         bite = shapes.disc(u, v, place, size) + 0.035 * jag
         scar = canvas.cover(np.maximum(edge, bite - 0.05))
@@ -58,7 +61,12 @@ def paint(pill: Pill, canvas: Canvas) -> Surface:
     powder = noise.fractal(gu, gv, noise.stream(pill.seed, "powder"), 26, 4, 0.6)
     cloud = noise.fractal(gu, gv, noise.stream(pill.seed, "cloud"), 2.5, 3)
     pale, bright = ((196, 192, 186), (230, 228, 222)) if pill.other != 1 else ((196, 168, 84), (226, 204, 128))
-    surface.lay(cover, mix(pale, bright, 0.6 + 0.22 * powder + 0.16 * cloud), 0.8 * shapes.dome(edge, 0.20) + 0.0016 * powder, 0.03)
+    surface.lay(
+        cover,
+        mix(pale, bright, 0.6 + 0.22 * powder + 0.16 * cloud),
+        0.8 * shapes.dome(edge, 0.20) + 0.0016 * powder,
+        0.03,
+    )
     if not pill.other:
         _specks(pill, surface, u, v, cover)
     _emboss(pill, surface, u, v, cover)
@@ -103,16 +111,32 @@ def _on_tablet(rng: np.random.Generator) -> tuple[float, float]:
 def color(pill: Pill, rng: np.random.Generator) -> Pill:
     hue = [(1.0, 0.72, 0.66), (1.0, 0.94, 0.62), (0.74, 0.80, 0.98), (0.80, 0.62, 0.56)][rng.integers(4)]
     return pill.with_marks(
-        Blot(_on_tablet(rng), rng.uniform(0.06, 0.16), int(rng.integers(1 << 31)), tint=hue, opacity=rng.uniform(0.6, 1.0), soft=0.05, wobble=0.4)
+        Blot(
+            _on_tablet(rng),
+            rng.uniform(0.06, 0.16),
+            int(rng.integers(1 << 31)),
+            tint=hue,
+            opacity=rng.uniform(0.6, 1.0),
+            soft=0.05,
+            wobble=0.4,
+        )
     )
 
 
 def contamination(pill: Pill, rng: np.random.Generator) -> Pill:
     if rng.random() < 0.5:
         grain = splinter(rng, _on_tablet(rng), rng.uniform(0.06, 0.14), rng.uniform(0.03, 0.06))
-        return pill.with_marks(Shard(grain, (52, 46, 42), int(rng.integers(1 << 31)), thickness=0.02, gloss=0.1, shadow=0.3))
+        return pill.with_marks(
+            Shard(grain, (52, 46, 42), int(rng.integers(1 << 31)), thickness=0.02, gloss=0.1, shadow=0.3)
+        )
     return pill.with_marks(
-        Line(wander(rng, _on_tablet(rng), rng.uniform(0, 360), rng.uniform(0.15, 0.35), 40), 0.014, int(rng.integers(1 << 31)), colour=(64, 56, 52), shadow=0.2)
+        Line(
+            wander(rng, _on_tablet(rng), rng.uniform(0, 360), rng.uniform(0.15, 0.35), 40),
+            0.014,
+            int(rng.integers(1 << 31)),
+            colour=(64, 56, 52),
+            shadow=0.2,
+        )
     )
 
 
@@ -120,8 +144,25 @@ def crack(pill: Pill, rng: np.random.Generator) -> Pill:
     if rng.random() < 0.5:
         return replace(pill, chip=(float(rng.uniform(0, 2 * np.pi)), float(rng.uniform(0.07, 0.15))))
     side = rng.choice([-1, 1])
-    path = wander(rng, (float(rng.uniform(-0.4, 0.4)), float(side * 0.39)), -side * 90 + rng.uniform(-30, 30), rng.uniform(0.25, 0.6), 28, 10)
-    return pill.with_marks(Line(path, rng.uniform(0.012, 0.02), int(rng.integers(1 << 31)), colour=(70, 64, 60), opacity=0.85, depth=0.03, ragged=0.6))
+    path = wander(
+        rng,
+        (float(rng.uniform(-0.4, 0.4)), float(side * 0.39)),
+        -side * 90 + rng.uniform(-30, 30),
+        rng.uniform(0.25, 0.6),
+        28,
+        10,
+    )
+    return pill.with_marks(
+        Line(
+            path,
+            rng.uniform(0.012, 0.02),
+            int(rng.integers(1 << 31)),
+            colour=(70, 64, 60),
+            opacity=0.85,
+            depth=0.03,
+            ragged=0.6,
+        )
+    )
 
 
 def faulty_imprint(pill: Pill, rng: np.random.Generator) -> Pill:
@@ -141,9 +182,23 @@ def pill_type(pill: Pill, rng: np.random.Generator) -> Pill:
 def scratch(pill: Pill, rng: np.random.Generator) -> Pill:
     start, heading = _on_tablet(rng), rng.uniform(0, 360)
     return pill.with_marks(
-        *(Line(wander(rng, (start[0] + rng.normal(0, 0.04), start[1] + rng.normal(0, 0.04)), heading + rng.normal(0, 10), rng.uniform(0.2, 0.45), 8),
-               rng.uniform(0.012, 0.02), int(rng.integers(1 << 31)), colour=(150, 146, 142), opacity=0.6, depth=0.012)
-          for _ in range(rng.integers(1, 4)))
+        *(
+            Line(
+                wander(
+                    rng,
+                    (start[0] + rng.normal(0, 0.04), start[1] + rng.normal(0, 0.04)),
+                    heading + rng.normal(0, 10),
+                    rng.uniform(0.2, 0.45),
+                    8,
+                ),
+                rng.uniform(0.012, 0.02),
+                int(rng.integers(1 << 31)),
+                colour=(150, 146, 142),
+                opacity=0.6,
+                depth=0.012,
+            )
+            for _ in range(rng.integers(1, 4))
+        )
     )
 
 

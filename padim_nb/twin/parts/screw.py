@@ -83,10 +83,24 @@ def manipulated_front(screw: Screw, rng: np.random.Generator) -> Screw:
 
 def _scratches(screw: Screw, rng: np.random.Generator, start: float, end: float, reach: float) -> Screw:
     return screw.with_marks(
-        *(Line(wander(rng, (float(rng.uniform(start, end)), float(rng.uniform(-reach, reach))), rng.uniform(0, 360), rng.uniform(0.06, 0.13), 15, 5),
-               rng.uniform(0.014, 0.022), int(rng.integers(1 << 31)), colour=(232, 232, 232) if rng.random() < 0.6 else (50, 50, 50), opacity=0.75,
-               depth=0.015)
-          for _ in range(rng.integers(1, 4)))
+        *(
+            Line(
+                wander(
+                    rng,
+                    (float(rng.uniform(start, end)), float(rng.uniform(-reach, reach))),
+                    rng.uniform(0, 360),
+                    rng.uniform(0.06, 0.13),
+                    15,
+                    5,
+                ),
+                rng.uniform(0.014, 0.022),
+                int(rng.integers(1 << 31)),
+                colour=(232, 232, 232) if rng.random() < 0.6 else (50, 50, 50),
+                opacity=0.75,
+                depth=0.015,
+            )
+            for _ in range(rng.integers(1, 4))
+        )
     )
 
 
@@ -99,11 +113,16 @@ def scratch_neck(screw: Screw, rng: np.random.Generator) -> Screw:
 
 
 def thread_side(screw: Screw, rng: np.random.Generator) -> Screw:
-    return replace(screw, flat=(float(rng.uniform(0.0, 0.40)), float(rng.uniform(0.06, 0.15)), float(rng.choice([-1, 1]))))
+    return replace(
+        screw, flat=(float(rng.uniform(0.0, 0.40)), float(rng.uniform(0.06, 0.15)), float(rng.choice([-1, 1])))
+    )
 
 
 def thread_top(screw: Screw, rng: np.random.Generator) -> Screw:
-    return replace(screw, nick=(float(rng.uniform(-0.02, 0.42)), float(rng.uniform(-0.045, 0.045)), float(rng.uniform(0.020, 0.036))))
+    return replace(
+        screw,
+        nick=(float(rng.uniform(-0.02, 0.42)), float(rng.uniform(-0.045, 0.045)), float(rng.uniform(0.020, 0.036))),
+    )
 
 
 PART = Part(

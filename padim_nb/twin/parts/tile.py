@@ -59,13 +59,25 @@ def _place(rng: np.random.Generator, reach: float = 0.6) -> tuple[float, float]:
 
 def crack(stone: Stone, rng: np.random.Generator) -> Stone:
     def line(start: tuple[float, float], heading: float, length: float, width: float) -> Line:
-        return Line(wander(rng, start, heading, length, 24, 16), width, int(rng.integers(1 << 31)), depth=0.03, colour=(38, 36, 36),
-                    opacity=0.9, ragged=0.6)
+        return Line(
+            wander(rng, start, heading, length, 24, 16),
+            width,
+            int(rng.integers(1 << 31)),
+            depth=0.03,
+            colour=(38, 36, 36),
+            opacity=0.9,
+            ragged=0.6,
+        )
 
     heading = rng.uniform(0, 360)
     trunk = line(_place(rng), heading, rng.uniform(0.9, 1.5), rng.uniform(0.018, 0.03))
     twigs = [
-        line(trunk.points[rng.integers(3, 14)], heading + rng.choice([-1, 1]) * rng.uniform(30, 70), rng.uniform(0.3, 0.7), 0.014)
+        line(
+            trunk.points[rng.integers(3, 14)],
+            heading + rng.choice([-1, 1]) * rng.uniform(30, 70),
+            rng.uniform(0.3, 0.7),
+            0.014,
+        )
         for _ in range(rng.integers(1, 4))
     ]
     return stone.with_marks(trunk, *twigs)
@@ -75,24 +87,57 @@ def glue_strip(stone: Stone, rng: np.random.Generator) -> Stone:
     heading = rng.uniform(0, 180)
     path = wander(rng, _place(rng, 0.4), heading, rng.uniform(0.9, 1.5), 5)
     return stone.with_marks(
-        Line(path, rng.uniform(0.16, 0.30), int(rng.integers(1 << 31)), colour=(226, 222, 212), opacity=rng.uniform(0.6, 0.85),
-             depth=-0.012, ragged=0.12, taper=False, gloss=0.0)
+        Line(
+            path,
+            rng.uniform(0.16, 0.30),
+            int(rng.integers(1 << 31)),
+            colour=(226, 222, 212),
+            opacity=rng.uniform(0.6, 0.85),
+            depth=-0.012,
+            ragged=0.12,
+            taper=False,
+            gloss=0.0,
+        )
     )
 
 
 def gray_stroke(stone: Stone, rng: np.random.Generator) -> Stone:
     where, heading = _place(rng), rng.uniform(0, 180)
     return stone.with_marks(
-        *(Line(wander(rng, (where[0] + rng.normal(0, 0.05), where[1] + rng.normal(0, 0.16)), heading + rng.normal(0, 10), rng.uniform(0.4, 0.9), 8),
-               rng.uniform(0.06, 0.14), int(rng.integers(1 << 31)), colour=(112, 112, 114), opacity=rng.uniform(0.4, 0.65), ragged=0.45)
-          for _ in range(rng.integers(2, 5)))
+        *(
+            Line(
+                wander(
+                    rng,
+                    (where[0] + rng.normal(0, 0.05), where[1] + rng.normal(0, 0.16)),
+                    heading + rng.normal(0, 10),
+                    rng.uniform(0.4, 0.9),
+                    8,
+                ),
+                rng.uniform(0.06, 0.14),
+                int(rng.integers(1 << 31)),
+                colour=(112, 112, 114),
+                opacity=rng.uniform(0.4, 0.65),
+                ragged=0.45,
+            )
+            for _ in range(rng.integers(2, 5))
+        )
     )
 
 
 def oil(stone: Stone, rng: np.random.Generator) -> Stone:
     return stone.with_marks(
-        Blot(_place(rng), rng.uniform(0.25, 0.45), int(rng.integers(1 << 31)), tint=(0.66, 0.62, 0.54), opacity=rng.uniform(0.7, 1.0), soft=0.02,
-             gloss=0.10, wobble=0.35, stretch=rng.uniform(1, 1.5), degrees=rng.uniform(0, 180))
+        Blot(
+            _place(rng),
+            rng.uniform(0.25, 0.45),
+            int(rng.integers(1 << 31)),
+            tint=(0.66, 0.62, 0.54),
+            opacity=rng.uniform(0.7, 1.0),
+            soft=0.02,
+            gloss=0.10,
+            wobble=0.35,
+            stretch=rng.uniform(1, 1.5),
+            degrees=rng.uniform(0, 180),
+        )
     )
 
 

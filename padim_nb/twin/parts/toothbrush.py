@@ -15,7 +15,10 @@ from ..surface import Colour, Light, Surface, linear, mix
 COLUMNS, ROWS = (-0.235, -0.08, 0.08, 0.235), np.linspace(-0.70, 0.62, 10)
 TUFT = 0.082
 SCHEMES: tuple[tuple[Colour, ...], ...] = (
-    ((226, 226, 224), (96, 140, 196)), ((224, 224, 220), (196, 72, 66)), ((220, 222, 218), (96, 166, 104)), ((226, 222, 214), (206, 170, 70)),
+    ((226, 226, 224), (96, 140, 196)),
+    ((224, 224, 220), (196, 72, 66)),
+    ((220, 222, 218), (96, 166, 104)),
+    ((226, 222, 214), (206, 170, 70)),
 )
 
 
@@ -48,7 +51,9 @@ def paint(brush: Brush, canvas: Canvas) -> Surface:
     body = shapes.join(head, neck, 0.15)
     surface.shadow(canvas.cover(body - 0.02), 0.6, 0.05)
     plastic = noise.fractal(gu, gv, noise.stream(brush.seed, "plastic"), 3, 2)
-    surface.lay(canvas.cover(body), mix((150, 152, 156), (208, 210, 212), 0.5 + 0.2 * plastic), shapes.dome(body, 0.10), 0.35)
+    surface.lay(
+        canvas.cover(body), mix((150, 152, 156), (208, 210, 212), 0.5 + 0.2 * plastic), shapes.dome(body, 0.10), 0.35
+    )
     rng = noise.stream(brush.seed, "tufts")
     bristle = noise.fractal(gu, gv, noise.stream(brush.seed, "bristle"), 48, 2, 0.8)
     pushed = {n: (dx, dy, spread) for n, dx, dy, spread in brush.splayed}
@@ -72,7 +77,17 @@ def _socket(brush: Brush, surface: Surface, u: Array, v: Array, place: tuple[flo
 
 
 def _tuft(
-    brush: Brush, surface: Surface, u: Array, v: Array, root: tuple, lean: tuple, radius: float, spread: float, colour: Array, bristle: Array, seed: int
+    brush: Brush,
+    surface: Surface,
+    u: Array,
+    v: Array,
+    root: tuple,
+    lean: tuple,
+    radius: float,
+    spread: float,
+    colour: Array,
+    bristle: Array,
+    seed: int,
 ) -> None:
     """A bundle of bristles: a ragged disc of bright tips, streaked along the way it leans."""
     tip = (root[0] + lean[0], root[1] + lean[1])
@@ -102,8 +117,15 @@ def defective(brush: Brush, rng: np.random.Generator) -> Brush:
     if kind == 0:  # tufts pushed outwards
         first = int(rng.choice(outer))
         side = np.sign(places[first][0])
-        near = [n for n in outer if np.hypot(places[n][0] - places[first][0], places[n][1] - places[first][1]) < rng.uniform(0.1, 0.32)]
-        bent = tuple((n, float(side * rng.uniform(0.09, 0.19)), float(rng.normal(0, 0.06)), float(rng.uniform(0.3, 0.8))) for n in near)
+        near = [
+            n
+            for n in outer
+            if np.hypot(places[n][0] - places[first][0], places[n][1] - places[first][1]) < rng.uniform(0.1, 0.32)
+        ]
+        bent = tuple(
+            (n, float(side * rng.uniform(0.09, 0.19)), float(rng.normal(0, 0.06)), float(rng.uniform(0.3, 0.8)))
+            for n in near
+        )
         return replace(brush, splayed=bent)
     if kind == 1:
         gone = tuple(int(n) for n in rng.choice(len(places), rng.integers(1, 3), replace=False))
@@ -111,14 +133,33 @@ def defective(brush: Brush, rng: np.random.Generator) -> Brush:
     if kind == 2:  # loose bristles across the head
         start = places[int(rng.integers(len(places)))]
         hairs = [
-            Line(wander(rng, (start[0] + rng.normal(0, 0.05), start[1]), rng.uniform(0, 360), rng.uniform(0.25, 0.5), 18), 0.016,
-                 int(rng.integers(1 << 31)), colour=(232, 232, 228), depth=-0.02, shadow=0.4)
+            Line(
+                wander(
+                    rng, (start[0] + rng.normal(0, 0.05), start[1]), rng.uniform(0, 360), rng.uniform(0.25, 0.5), 18
+                ),
+                0.016,
+                int(rng.integers(1 << 31)),
+                colour=(232, 232, 228),
+                depth=-0.02,
+                shadow=0.4,
+            )
             for _ in range(rng.integers(2, 6))
         ]
         return brush.with_marks(*hairs)
     where = places[int(rng.integers(len(places)))]
     hue = [(60, 42, 30), (30, 60, 40), (150, 40, 36)][rng.integers(3)]
-    return brush.with_marks(Blot(where, rng.uniform(0.06, 0.12), int(rng.integers(1 << 31)), colour=hue, opacity=0.85, soft=0.02, wobble=0.5, grain=0.4))
+    return brush.with_marks(
+        Blot(
+            where,
+            rng.uniform(0.06, 0.12),
+            int(rng.integers(1 << 31)),
+            colour=hue,
+            opacity=0.85,
+            soft=0.02,
+            wobble=0.5,
+            grain=0.4,
+        )
+    )
 
 
 PART = Part(

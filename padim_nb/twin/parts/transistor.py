@@ -30,7 +30,10 @@ class Transistor(Scene):
 
 
 def good(rng: np.random.Generator) -> Transistor:
-    return Transistor(seed=int(rng.integers(1 << 31)), moved=Pose(degrees=float(rng.uniform(-1.2, 1.2)), dx=float(rng.uniform(-0.008, 0.008))))
+    return Transistor(
+        seed=int(rng.integers(1 << 31)),
+        moved=Pose(degrees=float(rng.uniform(-1.2, 1.2)), dx=float(rng.uniform(-0.008, 0.008))),
+    )
 
 
 def paint(part: Transistor, canvas: Canvas) -> Surface:
@@ -84,7 +87,9 @@ def _case(part: Transistor, surface: Surface, x: Array, y: Array) -> None:
         cx, cy, size, turn = part.chip
         jag = noise.fractal(x, y, noise.stream(part.seed, "jag"), 7, 3)
         angle = np.deg2rad(turn)
-        away = np.abs(np.cos(angle) * (x - cx) + np.sin(angle) * (y - cy)) + np.abs(np.cos(angle) * (y - cy) - np.sin(angle) * (x - cx))
+        away = np.abs(np.cos(angle) * (x - cx) + np.sin(angle) * (y - cy)) + np.abs(
+            np.cos(angle) * (y - cy) - np.sin(angle) * (x - cx)
+        )
         body_cut = shapes.cut(body, (away - size + 0.05 * jag).astype(np.float32))
         scar = canvas.cover(np.maximum(body, away - size - 0.035 + 0.05 * jag))
     surface.shadow(canvas.cover(shapes.box(x - 0.025, y - 0.03, (0.0, TOP), CASE, 0.03)), 0.6, 0.04)
@@ -92,7 +97,9 @@ def _case(part: Transistor, surface: Surface, x: Array, y: Array) -> None:
     grain = noise.fractal(gu, gv, noise.stream(part.seed, "grain"), 50, 2)
     shape = body_cut if part.chip else body
     rise = 0.09 * np.clip((y - TOP + CASE[1]) / 0.10, 0, 1) * np.clip((CASE[0] - np.abs(x)) / 0.05, 0, 1)
-    surface.lay(canvas.cover(shape), mix((26, 26, 28), (56, 56, 58), 0.4 + 0.22 * grain), 0.1 + rise + 0.0012 * grain, 0.14)
+    surface.lay(
+        canvas.cover(shape), mix((26, 26, 28), (56, 56, 58), 0.4 + 0.22 * grain), 0.1 + rise + 0.0012 * grain, 0.14
+    )
     if part.chip:
         surface.lay(scar * canvas.cover(shape), linear((104, 102, 100)) * (1 + 0.5 * grain)[..., None], 0.08, 0.0)
     bore = shapes.disc(x, y, (0.0, TOP - 0.13), 0.05)
@@ -137,7 +144,9 @@ def misplaced(part: Transistor, rng: np.random.Generator) -> Transistor:
         return replace(part, absent=True, region=case_and_legs)
     turn = float(rng.choice([rng.uniform(25, 70), rng.uniform(110, 250), rng.uniform(-70, -25)]))
     away = Pose(dx=float(rng.uniform(-0.25, 0.25)), dy=float(rng.uniform(-0.2, 0.3)), degrees=turn)
-    return replace(part, moved=away, region=lambda u, v: np.minimum(case_and_legs(u, v), case_and_legs(*away.to_part(u, v))))
+    return replace(
+        part, moved=away, region=lambda u, v: np.minimum(case_and_legs(u, v), case_and_legs(*away.to_part(u, v)))
+    )
 
 
 PART = Part(

@@ -53,8 +53,18 @@ def _place(rng: np.random.Generator) -> tuple[float, float]:
 def color(board: Board, rng: np.random.Generator) -> Board:
     hue = [(168, 44, 40), (44, 66, 140), (40, 40, 44)][rng.integers(3)]
     return board.with_marks(
-        *(Blot(_place(rng), rng.uniform(0.04, 0.09), int(rng.integers(1 << 31)), colour=hue, opacity=0.6, soft=0.015, wobble=0.3)
-          for _ in range(rng.integers(1, 4)))
+        *(
+            Blot(
+                _place(rng),
+                rng.uniform(0.04, 0.09),
+                int(rng.integers(1 << 31)),
+                colour=hue,
+                opacity=0.6,
+                soft=0.015,
+                wobble=0.3,
+            )
+            for _ in range(rng.integers(1, 4))
+        )
     )
 
 
@@ -67,18 +77,42 @@ def hole(board: Board, rng: np.random.Generator) -> Board:
 def liquid(board: Board, rng: np.random.Generator) -> Board:
     x, y = _place(rng)
     return board.with_marks(
-        *(Blot((x + rng.normal(0, 0.2), y + rng.normal(0, 0.2)), rng.uniform(0.07, 0.2), int(rng.integers(1 << 31)), tint=(0.60, 0.56, 0.52),
-               opacity=rng.uniform(0.7, 1.0), soft=0.02, gloss=0.08, wobble=0.35)
-          for _ in range(rng.integers(1, 4)))
+        *(
+            Blot(
+                (x + rng.normal(0, 0.2), y + rng.normal(0, 0.2)),
+                rng.uniform(0.07, 0.2),
+                int(rng.integers(1 << 31)),
+                tint=(0.60, 0.56, 0.52),
+                opacity=rng.uniform(0.7, 1.0),
+                soft=0.02,
+                gloss=0.08,
+                wobble=0.35,
+            )
+            for _ in range(rng.integers(1, 4))
+        )
     )
 
 
 def scratch(board: Board, rng: np.random.Generator) -> Board:
     start, heading = _place(rng), rng.uniform(0, 360)
     return board.with_marks(
-        *(Line(wander(rng, (start[0] + rng.normal(0, 0.08), start[1] + rng.normal(0, 0.08)), heading + rng.normal(0, 8), rng.uniform(0.4, 1.0), 4),
-               rng.uniform(0.010, 0.022), int(rng.integers(1 << 31)), depth=0.012, colour=(222, 184, 142), opacity=0.7)
-          for _ in range(rng.integers(1, 4)))
+        *(
+            Line(
+                wander(
+                    rng,
+                    (start[0] + rng.normal(0, 0.08), start[1] + rng.normal(0, 0.08)),
+                    heading + rng.normal(0, 8),
+                    rng.uniform(0.4, 1.0),
+                    4,
+                ),
+                rng.uniform(0.010, 0.022),
+                int(rng.integers(1 << 31)),
+                depth=0.012,
+                colour=(222, 184, 142),
+                opacity=0.7,
+            )
+            for _ in range(rng.integers(1, 4))
+        )
     )
 
 

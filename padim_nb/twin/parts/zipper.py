@@ -43,7 +43,9 @@ def paint(zipper: Zipper, canvas: Canvas) -> Surface:
     wave = 0.006 * noise.fractal(u * 0, v, noise.stream(zipper.seed, "wave"), 1.5, 2)
     side = np.where(u + wave < 0, -1.0, 1.0).astype(np.float32)
     near = np.abs(u + wave)
-    x = (near - apart * np.exp(-((near / 0.30) ** 2))).astype(np.float32)  # from the middle; the tape's outer edge stays
+    x = (near - apart * np.exp(-((near / 0.30) ** 2))).astype(
+        np.float32
+    )  # from the middle; the tape's outer edge stays
     _tape(zipper, surface, u, v, x, side)
     _teeth(zipper, surface, u + wave, v, apart)
     zipper.draw_marks(surface, u, v)
@@ -102,7 +104,9 @@ def _teeth(zipper: Zipper, surface: Surface, u: Array, v: Array, apart: Array) -
         x = u - side * apart
         inward = -side * x  # grows from the tape on this side across the middle
         head = np.hypot(np.maximum(inward - reach + 2.2 * THICK, 0), across) - thick * np.float32(1.12)
-        stem = np.maximum(np.abs(across) - thick * np.float32(0.72), np.maximum(-inward - root, inward - reach + 2.0 * THICK))
+        stem = np.maximum(
+            np.abs(across) - thick * np.float32(0.72), np.maximum(-inward - root, inward - reach + 2.0 * THICK)
+        )
         tooth = np.minimum(head + 1.0 * (inward < reach - 3.2 * THICK), stem)
         gone = [n for s, n in zipper.broken if s == side]
         if gone:
@@ -126,16 +130,35 @@ def broken_teeth(zipper: Zipper, rng: np.random.Generator) -> Zipper:
 
 
 def fabric_border(zipper: Zipper, rng: np.random.Generator) -> Zipper:
-    return replace(zipper, torn=(_side(rng), _along(rng), float(rng.uniform(0.08, 0.2)), float(rng.uniform(0.05, 0.12))))
+    return replace(
+        zipper, torn=(_side(rng), _along(rng), float(rng.uniform(0.08, 0.2)), float(rng.uniform(0.05, 0.12)))
+    )
 
 
 def fabric_interior(zipper: Zipper, rng: np.random.Generator) -> Zipper:
     where = (float(_side(rng) * rng.uniform(0.34, 0.56)), _along(rng))
     seed = int(rng.integers(1 << 31))
     if rng.random() < 0.5:
-        return zipper.with_marks(Blot(where, rng.uniform(0.05, 0.10), seed, colour=(150, 150, 150), opacity=0.75, wobble=0.6, grain=0.4, depth=0.02))
+        return zipper.with_marks(
+            Blot(
+                where,
+                rng.uniform(0.05, 0.10),
+                seed,
+                colour=(150, 150, 150),
+                opacity=0.75,
+                wobble=0.6,
+                grain=0.4,
+                depth=0.02,
+            )
+        )
     pulls = [
-        Line(wander(rng, where, rng.uniform(0, 360), rng.uniform(0.12, 0.3), 40), 0.016, int(rng.integers(1 << 31)), colour=(138, 138, 138), shadow=0.4)
+        Line(
+            wander(rng, where, rng.uniform(0, 360), rng.uniform(0.12, 0.3), 40),
+            0.016,
+            int(rng.integers(1 << 31)),
+            colour=(138, 138, 138),
+            shadow=0.4,
+        )
         for _ in range(rng.integers(2, 5))
     ]
     return zipper.with_marks(*pulls)
@@ -154,7 +177,9 @@ def squeezed_teeth(zipper: Zipper, rng: np.random.Generator) -> Zipper:
 
 
 def combined(zipper: Zipper, rng: np.random.Generator) -> Zipper:
-    for edit in rng.choice(np.array([broken_teeth, fabric_border, fabric_interior, split_teeth], dtype=object), 2, replace=False):
+    for edit in rng.choice(
+        np.array([broken_teeth, fabric_border, fabric_interior, split_teeth], dtype=object), 2, replace=False
+    ):
         zipper = edit(zipper, rng)
     return zipper
 

@@ -1,0 +1,185 @@
+"""One Gaussian for every patch, exact and small: covariances are summed and factored where their channels live.
+
+Nearest up-sampling makes a coarse channel constant over a cell of fine positions. With the channels in the order
+coarse to fine, the Cholesky factor of a patch's covariance shares its coarse block with all patches of the cell:
+
+    level 0 (coarsest)   L00 = chol(S00)                       z0 = L00^-1 delta0
+    level 1              A10 = S10 L00^-T                      z1 = L11^-1 (delta1 - A10 z0)
+                         L11 = chol(S11 - A10 A10^T)           ...
+    d^2 = |z0|^2 + |z1|^2 + ...                                a sum of squares: never negative
+
+Each block is computed once per position of its own level. One level is the ordinary dense Cholesky.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .errors import ModelError, OptionError
+
+Grid = tuple[int, int]
+
+
+@dataclass
+class Moments:
+    """Count, mean and scatter of patch vectors, summed batch by batch; memory does not grow with the count.
+
+    `mean[k]` is (positions, c); `scatter[k][j]` (positions of k, c of k, c of j) pairs level k with a coarser level j or
+    itself. Positions are in nested order: those of one coarse cell stand together (see `nested`).
+    """
+
+    grids: tuple[Grid, ...]
+    count: int
+    mean: list[Tensor]
+    scatter: list[list[Tensor]]
+
+    @classmethod
+    def of(cls, levels: Sequence[Tensor]) -> Moments:
+        """Moments of one batch of levels [(b, c, h, w)], coarse to fine."""
+        grids = tuple((level.shape[-2], level.shape[-1]) for level in levels)
+        vectors = nested(levels)
+        mean = [v.mean(-1) for v in vectors]
+        centred = [v - m[..., None] for v, m in zip(vectors, mean, strict=True)]
+        scatter = [[_pair(centred[k], centred[j]) for j in range(k + 1)] for k in range(len(levels))]
+        return cls(grids, levels[0].shape[0], mean, scatter)
+
+    def add(self, levels: Sequence[Tensor]) -> Moments:
+        """Add a batch in place (Chan's update): the same moments as of all vectors at once."""
+        if tuple((level.shape[-2], level.shape[-1]) for level in levels) != self.grids:
+            raise OptionError(f"these feature maps do not have the grids {self.grids} the model was fitted with")
+        vectors, b = nested(levels), levels[0].shape[0]
+        mean = [v.mean(-1) for v in vectors]
+        # sqrt(b n / (b + n)) times the shift of the mean is one more centred vector: no second pass over the scatter
+        weight = (b * self.count / (b + self.count)) ** 0.5
+        centred = [
+            torch.cat([v - m[..., None], (m - old)[..., None] * weight], dim=-1)
+            for v, m, old in zip(vectors, mean, self.mean, strict=True)
+        ]
+        self._absorb(centred, mean, b)
+        return self
+
+    def merge(self, other: Moments) -> Moments:
+        """Add another set of moments in place, such as that of another shard or machine."""
+        if other.grids != self.grids or [m.shape for m in other.mean] != [m.shape for m in self.mean]:
+            raise OptionError("only moments of the same backbone, dimensions and image size can be merged")
+        weight = (other.count * self.count / (other.count + self.count)) ** 0.5
+        centred = [((b - a) * weight)[..., None] for a, b in zip(self.mean, other.mean, strict=True)]
+        for mine, theirs in zip(self.scatter, other.scatter, strict=True):
+            for a, b in zip(mine, theirs, strict=True):
+                a += b
+        self._absorb(centred, other.mean, other.count)
+        return self
+
+    def copy(self) -> Moments:
+        """An independent copy."""
+        return Moments(
+            self.grids, self.count, [m.clone() for m in self.mean], [[s.clone() for s in row] for row in self.scatter]
+        )
+
+    def _absorb(self, centred: list[Tensor], mean: list[Tensor], count: int) -> None:
+        for k, row in enumerate(self.scatter):
+            for j, total in enumerate(row):
+                _pair(centred[k], centred[j], out=total)
+        share = count / (count + self.count)
+        for old, new in zip(self.mean, mean, strict=True):
+            old += (new - old) * share
+        self.count += count
+
+
+@dataclass(frozen=True)
+class PatchGaussians:
+    """Mean and inverse Cholesky factors of every patch: `inverse[k]` (positions, c, c) is L_kk^-1 and
+    `link[k][j]` (positions of k, c of k, c of j) is L_kk^-1 A_kj.
+    """
+
+    grids: tuple[Grid, ...]
+    mean: tuple[Tensor, ...]
+    inverse: tuple[Tensor, ...]
+    link: tuple[tuple[Tensor, ...], ...]
+
+    @classmethod
+    def fit(cls, moments: Moments, eps: float = 0.01) -> PatchGaussians:
+        """The Gaussians N(mean, scatter / (n - 1) + eps I), one a patch."""
+        if moments.count < 2:
+            raise ModelError(f"a covariance needs at least 2 good images, there is {moments.count}: add some to train/good")
+        scale = 1.0 / (moments.count - 1)
+        inverse: list[Tensor] = []
+        couplings: list[list[Tensor]] = []
+        links: list[tuple[Tensor, ...]] = []
+        for k, row in enumerate(moments.scatter):
+            own = row[k] * scale
+            own.diagonal(dim1=-2, dim2=-1).add_(eps)
+            couplings.append([])
+            for j in range(k):
+                a = _stacked(row[j], inverse[j]) * scale
+                for i in range(j):
+                    a -= torch.bmm(_stacked(couplings[k][i], couplings[j][i]), couplings[j][i].mT)
+                a = torch.bmm(a, inverse[j].mT).view_as(row[j])
+                couplings[k].append(a)
+                own.baddbmm_(a, a.mT, alpha=-1.0)
+            factor, failed = torch.linalg.cholesky_ex(own)
+            if failed.any():
+                raise ModelError("a covariance is not positive definite: features hold nan, or eps is too small")
+            identity = torch.eye(own.shape[-1], dtype=own.dtype, device=own.device).expand_as(own)
+            inverse.append(torch.linalg.solve_triangular(factor, identity, upper=False))
+            links.append(tuple(torch.bmm(inverse[k], a) for a in couplings[k]))
+        return cls(moments.grids, tuple(m.clone() for m in moments.mean), tuple(inverse), tuple(links))
+
+    def distances(self, levels: Sequence[Tensor]) -> Tensor:
+        """Mahalanobis distance of each patch to its Gaussian: levels [(b, c, h, w)] -> (b, h, w) on the finest grid."""
+        z: list[Tensor] = []
+        total: Tensor | None = None
+        for k, vectors in enumerate(nested(levels)):
+            own = torch.bmm(self.inverse[k], vectors - self.mean[k][..., None])
+            for j, link in enumerate(self.link[k]):
+                own -= torch.bmm(_stacked(link, z[j]), z[j]).view_as(own)
+            z.append(own)
+            squares = own.square().sum(1)
+            total = squares if total is None else squares + total.repeat_interleave(len(squares) // len(total), dim=0)
+        flat = torch.empty_like(total)
+        flat[nesting(self.grids, total.device)[-1]] = total
+        return flat.sqrt().T.reshape(-1, *self.grids[-1])
+
+    @property
+    def bytes(self) -> int:
+        """The size of all numbers held."""
+        every = [*self.mean, *self.inverse, *(link for row in self.link for link in row)]
+        return sum(t.numel() * t.element_size() for t in every)
+
+
+def nesting(grids: Sequence[Grid], device: torch.device | str = "cpu") -> list[Tensor]:
+    """For each level, its positions (row times width plus column) in nested order: coarse cell by coarse cell."""
+    orders = [torch.arange(grids[0][0] * grids[0][1], device=device)]
+    for (height, width), (h, w) in zip(grids, grids[1:], strict=False):
+        r = h // height
+        if h != r * height or w != r * width:
+            raise OptionError(f"a grid of {h}x{w} does not nest in one of {height}x{width}")
+        row, column = orders[-1] // width, orders[-1] % width
+        inner = torch.arange(r, device=device)
+        rows = (row[:, None, None] * r + inner[:, None]).expand(-1, r, r)
+        columns = (column[:, None, None] * r + inner).expand(-1, r, r)
+        orders.append((rows * w + columns).reshape(-1))
+    return orders
+
+
+def nested(levels: Sequence[Tensor]) -> list[Tensor]:
+    """Levels [(b, c, h, w)] as [(positions, c, b)] in nested order: products over images become batched products."""
+    orders = nesting([(level.shape[-2], level.shape[-1]) for level in levels], levels[0].device)
+    return [level.flatten(2).permute(2, 1, 0)[order].contiguous() for level, order in zip(levels, orders, strict=True)]
+
+
+def _stacked(fine: Tensor, coarse: Tensor) -> Tensor:
+    """(P fine, c, m) seen as (P coarse, all rows of the cell, m)."""
+    return fine.view(coarse.shape[0], -1, fine.shape[-1])
+
+
+def _pair(fine: Tensor, coarse: Tensor, out: Tensor | None = None) -> Tensor:
+    """Sum over images of fine x coarse: (P, c, b) and (P', c', b) -> (P, c, c'), added to `out` where given."""
+    rows = _stacked(fine, coarse)
+    if out is not None:
+        return _stacked(out, coarse).baddbmm_(rows, coarse.mT)
+    return torch.bmm(rows, coarse.mT).view(fine.shape[0], fine.shape[1], coarse.shape[1])
