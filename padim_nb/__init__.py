@@ -6,14 +6,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .metrics import evaluate
+    from .report import evaluate
     from .mvtec import load_category
     from .recipes import recipe
 
 __version__ = "0.1.0"
 __all__ = ["evaluate", "load_category", "recipe"]
 
-_ROOMS = {"load_category": "mvtec", "recipe": "recipes", "evaluate": "metrics"}
+_ROOMS = {"load_category": "mvtec", "recipe": "recipes", "evaluate": "report"}
 
 
 def __getattr__(name: str) -> object:

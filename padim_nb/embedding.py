@@ -82,7 +82,10 @@ class Embedding:
         kept = [m[:, list(index)] for m, index in zip(maps, self.chosen, strict=True) if index]
         grids = sorted({tuple(m.shape[-2:]) for m in kept})
         levels = [torch.cat([m for m in kept if tuple(m.shape[-2:]) == grid], dim=1) for grid in grids]
-        if all(b[0] % a[0] == 0 and b[1] % a[1] == 0 and b[0] // a[0] == b[1] // a[1] for a, b in zip(grids, grids[1:], strict=False)):
+        if all(
+            b[0] % a[0] == 0 and b[1] % a[1] == 0 and b[0] // a[0] == b[1] // a[1]
+            for a, b in zip(grids, grids[1:], strict=False)
+        ):
             return levels
         return [torch.cat([interpolate(level, size=grids[-1], mode="nearest") for level in levels], dim=1)]
 

@@ -105,7 +105,9 @@ class PatchGaussians:
     def fit(cls, moments: Moments, eps: float = 0.01) -> PatchGaussians:
         """The Gaussians N(mean, scatter / (n - 1) + eps I), one a patch."""
         if moments.count < 2:
-            raise ModelError(f"a covariance needs at least 2 good images, there is {moments.count}: add some to train/good")
+            raise ModelError(
+                f"a covariance needs at least 2 good images, there is {moments.count}: add some to train/good"
+            )
         scale = 1.0 / (moments.count - 1)
         inverse: list[Tensor] = []
         couplings: list[list[Tensor]] = []

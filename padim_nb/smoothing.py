@@ -16,7 +16,9 @@ BORDERS = ("reflect", "mirror")  # scipy's names: the edge pixel repeated, or no
 MODES = ("bilinear", "bicubic")
 
 
-def smooth(maps: Tensor, size: tuple[int, int], sigma: float = 4.0, border: str = "reflect", mode: str = "bilinear") -> Tensor:
+def smooth(
+    maps: Tensor, size: tuple[int, int], sigma: float = 4.0, border: str = "reflect", mode: str = "bilinear"
+) -> Tensor:
     """Up-sample (n, h, w) to (n, height, width) and blur with a Gaussian of `sigma` pixels, cut at 4 sigma.
 
     Both steps are linear and separable, so together they are one matrix for rows and one for columns.

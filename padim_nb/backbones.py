@@ -1,0 +1,117 @@
+"""Networks and the layers they are tapped at, cut right after the last tap."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from .errors import OptionError, WeightsError, did_you_mean
+from .gabor import GaborBank
+from .weights import imagenet_file, read_state
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One network: how it is built without weights, and the channels and strides of its taps, fine to coarse."""
+
+    build: Callable[[], nn.Module]
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+    learnt: bool = True
+
+
+SPECS = {
+    "gabor": Spec(GaborBank, GaborBank.channels, (4, 8, 16), learnt=False),
+    "resnet18": Spec(lambda: _resnet(torchvision.models.resnet18), (64, 128, 256), (4, 8, 16)),
+    "wide_resnet50_2": Spec(lambda: _resnet(torchvision.models.wide_resnet50_2), (256, 512, 1024), (4, 8, 16)),
+}
+
+
+class Backbone(nn.Module):
+    """A frozen network as a feature extractor; `weights` says by name and hash what it computes with."""
+
+    def __init__(self, name: str, network: nn.Module, weights: dict[str, str]) -> None:
+        super().__init__()
+        self.name, self.weights = name, weights
+        self.channels, self.strides = SPECS[name].channels, SPECS[name].strides
+        self.network = network.eval().requires_grad_(False)
+        learnt = SPECS[name].learnt
+        self.register_buffer(
+            "mean", torch.tensor(IMAGENET_MEAN if learnt else (0.0,) * 3)[:, None, None], persistent=False
+        )
+        self.register_buffer(
+            "std", torch.tensor(IMAGENET_STD if learnt else (1.0,) * 3)[:, None, None], persistent=False
+        )
+
+    def normalise(self, pictures: Tensor) -> Tensor:
+        """uint8 (b, h, w, 3) -> the network's input, float32 (b, 3, h, w)."""
+        return (pictures.permute(0, 3, 1, 2).float() / 255.0 - self.mean) / self.std
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Normalised pictures (b, 3, h, w) -> the taps' maps [(b, c, h / stride, w / stride)], fine to coarse."""
+        net = self.network
+        if isinstance(net, GaborBank):
+            return net(x)
+        x = net.maxpool(net.relu(net.bn1(net.conv1(x))))
+        fine = net.layer1(x)
+        middle = net.layer2(fine)
+        return [fine, middle, net.layer3(middle)]
+
+
+def backbone(name: str, weights: str = "", seed: int = 0) -> Backbone:
+    """A backbone by name; `weights` is "imagenet", "random" (from `seed`) or a file (.safetensors, .pth).
+
+    The Gabor bank has nothing to load. For the others "" means "imagenet".
+    """
+    if name not in SPECS:
+        raise OptionError(f"no backbone {name!r}{did_you_mean(name, SPECS)}")
+    spec = SPECS[name]
+    if not spec.learnt:
+        if weights not in ("", "formula"):
+            raise OptionError(f"backbone '{name}' is given by formula: it takes no weights, not {weights!r}")
+        network = spec.build()
+        return Backbone(name, network, {"name": "formula", "sha256": _hash_of(network)})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = spec.build()
+    if weights == "random":
+        return Backbone(name, network, {"name": f"random-{seed}", "sha256": _hash_of(network)})
+    path = imagenet_file(name) if weights in ("", "imagenet") else Path(weights)
+    state, digest = read_state(path)
+    _load(network, state, path)
+    return Backbone(name, network, {"name": path.name, "sha256": digest})
+
+
+def _resnet(build: Callable[..., nn.Module]) -> nn.Module:
+    network = build(weights=None)
+    for unused in ("layer4", "avgpool", "fc"):
+        delattr(network, unused)
+    return network
+
+
+def _load(network: nn.Module, state: dict[str, Tensor], path: Path) -> None:
+    wanted = network.state_dict()
+    missing = [key for key in wanted if key not in state and not key.endswith("num_batches_tracked")]
+    wrong = [key for key in wanted if key in state and state[key].shape != wanted[key].shape]
+    if missing or wrong:
+        some = ", ".join((missing + wrong)[:3])
+        raise WeightsError(
+            f"{path} does not fit this network ({len(missing + wrong)} tensors, such as {some}): give its own file"
+        )
+    network.load_state_dict({key: state[key].float() for key in wanted if key in state}, strict=False)
+
+
+def _hash_of(network: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for key, tensor in sorted(network.state_dict().items()):
+        digest.update(key.encode() + tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,281 @@
+"""PaDiM: a Gaussian for every patch of a good part, and the distance of a new patch to it."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from .backbones import Backbone, backbone
+from .embedding import Embedding, Selection
+from .errors import DataError, ModelError, OptionError
+from .files import whole_file
+from .gaussian import Moments, PatchGaussians
+from .images import Frame, Maps, pictures
+from .mvtec import Sample
+from .smoothing import smooth
+
+FORMAT = "padim-nb/padim/1"
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides a PaDiM detector but the data: a recipe is one of these with a name."""
+
+    backbone: str
+    frame: Frame
+    selection: Selection
+    eps: float = 0.01
+    sigma: float = 4.0
+    border: str = "reflect"
+    upsample: str = "bilinear"
+    batch: int = 32
+    weights: str = ""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """An image score above which a part is called defective, set from good images alone."""
+
+    value: float
+    false_alarm: float
+    images: int
+    note: str = ""
+
+
+@dataclass
+class PaDiM:
+    """`fit` on good samples, `score` others; `moments_` and `gaussians_` are there after fitting."""
+
+    settings: Settings
+    backbone: Backbone
+    device: str = "cpu"
+    moments_: Moments | None = None
+    gaussians_: PatchGaussians | None = None
+    threshold_: Threshold | None = None
+    size_: tuple[int, int] | None = None
+    embedding: Embedding = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.embedding = self.settings.selection.of(self.backbone.channels)
+        self.backbone.to(self.device)
+
+    @classmethod
+    def from_settings(cls, settings: Settings, device: str = "auto") -> PaDiM:
+        """A detector that has seen nothing yet."""
+        return cls(settings, backbone(settings.backbone, settings.weights, settings.seed), pick_device(device))
+
+    def fit(self, samples: Sequence[Sample]) -> PaDiM:
+        """Learn from good samples, forgetting any earlier ones."""
+        self.moments_ = self.gaussians_ = self.threshold_ = self.size_ = None
+        return self.partial_fit(samples)
+
+    def partial_fit(self, samples: Sequence[Sample]) -> PaDiM:
+        """Learn from more good samples: the same model as if all had been there at once."""
+        if not samples:
+            raise ModelError("there is nothing to fit: give at least 2 good images")
+        for levels in self._levels(samples, "fitting"):
+            self.moments_ = Moments.of(levels) if self.moments_ is None else self.moments_.add(levels)
+        return self._factor()
+
+    def merge(self, other: PaDiM) -> PaDiM:
+        """Take in what another detector of the same settings has learnt from other images."""
+        if self.settings != other.settings or self.backbone.weights != other.backbone.weights:
+            raise OptionError("only detectors of the same settings and weights can be merged")
+        _fitted(self.moments_)
+        self.moments_.merge(_fitted(other.moments_))
+        return self._factor()
+
+    def score(self, samples: Sequence[Sample]) -> Maps:
+        """Anomaly maps (n, height, width) in the frame's pixels; the larger, the less like the good ones."""
+        found = [self._maps(levels, self.gaussians_) for levels in self._levels(samples, "scoring", fitted=True)]
+        return Maps.of(torch.cat(found).cpu().numpy(), self.settings.frame)
+
+    def score_pictures(self, framed: np.ndarray) -> Maps:
+        """Like `score` for framed pictures that are arrays already, uint8 (b, height, width, 3)."""
+        _fitted(self.gaussians_)
+        return Maps.of(self._maps(self._features(framed), self.gaussians_).cpu().numpy(), self.settings.frame)
+
+    def calibrate(self, samples: Sequence[Sample], false_alarm: float = 0.01, seed: int = 0) -> Threshold:
+        """Set the threshold from the good samples the detector was fitted on, without a single defect.
+
+        Each fold is scored by a model of the other folds, so no image is judged by itself; the threshold is the
+        conformal quantile of these scores: at most `false_alarm` of new good parts exceed it, on average. With fewer
+        than 1 / false_alarm - 1 images that cannot be promised: the threshold is then their largest score.
+        """
+        if not 0 < false_alarm < 1:
+            raise OptionError(f"false_alarm is a share between 0 and 1, not {false_alarm}")
+        folds = min(FOLDS, len(samples))
+        if folds < 3:
+            raise ModelError(f"calibration needs at least 3 good images, there are {len(samples)}")
+        order = np.random.default_rng(seed).permutation(len(samples))
+        groups = [[samples[i] for i in sorted(order[fold::folds])] for fold in range(folds)]
+        kept = [[level.cpu() for level in self._all_levels(group)] for group in groups]
+        scores = np.sort(np.concatenate([self._held_out(kept, fold) for fold in range(folds)]))
+        rank = math.ceil((len(scores) + 1) * (1 - false_alarm))
+        note = ""
+        if rank > len(scores):
+            rank = len(scores)
+            note = f"{len(scores)} images cannot promise {false_alarm:.1%}: the largest of their scores was taken"
+        self.threshold_ = Threshold(float(scores[rank - 1]), false_alarm, len(scores), note)
+        return self.threshold_
+
+    def save(self, path: str | Path) -> Path:
+        """Write the fitted detector to one safetensors file, without the backbone's weights (named by hash)."""
+        path, g = Path(path), _fitted(self.gaussians_)
+        tensors = {f"mean.{k}": mean for k, mean in enumerate(g.mean)}
+        tensors |= {f"inverse.{k}": _packed(inverse) for k, inverse in enumerate(g.inverse)}
+        tensors |= {f"link.{k}.{j}": link for k, row in enumerate(g.link) for j, link in enumerate(row)}
+        header = {
+            "format": FORMAT,
+            "settings": asdict(self.settings),
+            "weights": self.backbone.weights,
+            "grids": g.grids,
+            "count": self.moments_.count if self.moments_ else None,
+            "size": self.size_,
+            "threshold": asdict(self.threshold_) if self.threshold_ else None,
+        }
+        with whole_file(path) as scratch:
+            save_file({k: t.contiguous().cpu() for k, t in tensors.items()}, scratch, {"padim_nb": json.dumps(header)})
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path, weights: str = "", device: str = "auto") -> PaDiM:
+        """Read a detector back; `weights` names the backbone's file where it is not in its usual place."""
+        header, tensors = _read(Path(path))
+        kept = header["settings"]
+        frame = kept["frame"] | {k: tuple(v) for k, v in kept["frame"].items() if isinstance(v, list)}
+        settings = Settings(**kept | {"frame": Frame(**frame), "selection": Selection(**kept["selection"])})
+        net = backbone(settings.backbone, weights or settings.weights, settings.seed)
+        if net.weights["sha256"] != header["weights"]["sha256"]:
+            raise ModelError(
+                f"{path} was fitted with the weights {header['weights']['name']}, not {net.weights['name']}: give those"
+            )
+        detector = cls(settings, net, pick_device(device))
+        grids = tuple(tuple(grid) for grid in header["grids"])
+        every = range(len(grids))
+        mean = tuple(tensors[f"mean.{k}"] for k in every)
+        inverse = tuple(_unpacked(tensors[f"inverse.{k}"], mean[k].shape[1]) for k in every)
+        link = tuple(tuple(tensors[f"link.{k}.{j}"] for j in range(k)) for k in every)
+        detector.gaussians_ = PatchGaussians(grids, *_moved((mean, inverse, link), detector.device))
+        detector.threshold_ = Threshold(**header["threshold"]) if header["threshold"] else None
+        detector.size_ = tuple(header["size"])
+        return detector
+
+    def _factor(self) -> PaDiM:
+        self.gaussians_, self.threshold_ = PatchGaussians.fit(self.moments_, self.settings.eps), None
+        return self
+
+    def _levels(self, samples: Sequence[Sample], what: str, fitted: bool = False) -> Iterator[list[Tensor]]:
+        if fitted:
+            _fitted(self.gaussians_)
+        batches = pictures(samples, self.settings.frame, self.settings.batch)
+        with tqdm(total=len(samples), desc=what, unit="picture", disable=None, leave=False) as bar:
+            for number, batch in enumerate(batches):
+                levels = self._features(batch)
+                if not all(torch.isfinite(level).all() for level in levels):
+                    first = samples[number * self.settings.batch].image
+                    raise DataError(
+                        f"the network's features of the batch from {first} on are not finite: check images and weights"
+                    )
+                yield levels
+                bar.update(len(batch))
+
+    def _features(self, framed: np.ndarray) -> list[Tensor]:
+        size = framed.shape[1:3]
+        if self.size_ not in (None, size):
+            raise ModelError(
+                f"this detector was fitted on pictures of {self.size_[0]}x{self.size_[1]}, not {size[0]}x{size[1]}"
+            )
+        self.size_ = size
+        with torch.inference_mode():
+            batch = torch.from_numpy(np.ascontiguousarray(framed)).to(self.device)
+            taps = self.backbone(self.backbone.normalise(batch).contiguous(memory_format=torch.channels_last))
+            return self.embedding.levels(taps)
+
+    def _maps(self, levels: Sequence[Tensor], gaussians: PatchGaussians) -> Tensor:
+        with torch.inference_mode():
+            s = self.settings
+            return smooth(gaussians.distances(levels), self.size_, s.sigma, s.border, s.upsample)
+
+    def _all_levels(self, samples: Sequence[Sample]) -> list[Tensor]:
+        return [torch.cat(parts) for parts in zip(*self._levels(samples, "calibrating"), strict=True)]
+
+    def _held_out(self, kept: list[list[Tensor]], fold: int) -> np.ndarray:
+        moments: Moments | None = None
+        for other, levels in enumerate(kept):
+            if other != fold:
+                levels = [level.to(self.device) for level in levels]
+                moments = Moments.of(levels) if moments is None else moments.add(levels)
+        maps = self._maps(
+            [level.to(self.device) for level in kept[fold]], PatchGaussians.fit(moments, self.settings.eps)
+        )
+        return image_scores(maps.cpu().numpy())
+
+
+def image_scores(maps: np.ndarray) -> np.ndarray:
+    """One score an image, the largest value of its map: (n, height, width) -> (n,)."""
+    return np.asarray(maps).reshape(len(maps), -1).max(axis=1)
+
+
+def pick_device(wish: str) -> str:
+    """'auto' is the GPU where there is one; a wish that cannot be met is refused."""
+    if wish == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wish.startswith("cuda") and not torch.cuda.is_available():
+        raise OptionError("there is no CUDA device here: use --device cpu or auto")
+    try:
+        return str(torch.device(wish))
+    except RuntimeError:
+        raise OptionError(f"no device {wish!r}: use auto, cpu or cuda") from None
+
+
+def _fitted(part: object) -> object:
+    if part is None:
+        raise ModelError("this detector has not been fitted yet: call fit(samples) first")
+    return part
+
+
+def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
+    if not path.is_file():
+        raise ModelError(f"no model file {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})["padim_nb"])
+            if header["format"] != FORMAT:
+                raise ModelError(
+                    f"{path} is of format {header['format']!r}, this version reads {FORMAT!r}: fit it again"
+                )
+            return header, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, struct.error) as error:
+        raise ModelError(
+            f"{path} is not a whole detector file of padim-nb ({type(error).__name__}): fit and save it again"
+        ) from error
+
+
+def _packed(lower: Tensor) -> Tensor:
+    rows, columns = torch.tril_indices(*lower.shape[-2:])
+    return lower[:, rows, columns]
+
+
+def _unpacked(packed: Tensor, c: int) -> Tensor:
+    full = packed.new_zeros(len(packed), c, c)
+    rows, columns = torch.tril_indices(c, c)
+    full[:, rows, columns] = packed
+    return full
+
+
+def _moved(parts: Iterable, device: str) -> list:
+    return [part.to(device) if isinstance(part, Tensor) else tuple(_moved(part, device)) for part in parts]
