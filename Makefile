@@ -5,7 +5,7 @@
 CATEGORY ?= cable
 RECIPE ?=
 DATA ?=
-SEED ?= 0
+SEED ?=
 DEVICE ?= auto
 OUT ?= notebooks/runs/$(CATEGORY)
 PYTHON ?= python3
@@ -22,7 +22,7 @@ NOTEBOOKS := $(shell cat notebooks/tested.txt)
 
 run: $(STAMP)
 	@$(BIN)/padim-nb run $(CATEGORY) $(if $(RECIPE),--recipe $(RECIPE)) $(if $(DATA),--data $(DATA)) \
-	  --seed $(SEED) --device $(DEVICE) --out $(OUT)
+	  $(if $(SEED),--seed $(SEED)) --device $(DEVICE) --out $(OUT)
 
 env: $(STAMP)
 

@@ -6,9 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .report import evaluate
     from .mvtec import load_category
     from .recipes import recipe
+    from .report import evaluate
 
 __version__ = "0.1.0"
 __all__ = ["evaluate", "load_category", "recipe"]

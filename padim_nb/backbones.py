@@ -104,9 +104,7 @@ def _load(network: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     wrong = [key for key in wanted if key in state and state[key].shape != wanted[key].shape]
     if missing or wrong:
         some = ", ".join((missing + wrong)[:3])
-        raise WeightsError(
-            f"{path} does not fit this network ({len(missing + wrong)} tensors, such as {some}): give its own file"
-        )
+        raise WeightsError(f"{path} does not fit this network ({len(missing + wrong)} tensors, such as {some})")
     network.load_state_dict({key: state[key].float() for key in wanted if key in state}, strict=False)
 
 

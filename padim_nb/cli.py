@@ -10,11 +10,10 @@ from pathlib import Path
 
 from .errors import PadimError
 
-LICENCE = (
-    "MVTec AD (P. Bergmann et al.) is licensed by its authors under CC BY-NC-SA 4.0: no commercial use. It is not part\n"
-    "of this project. Get it from the MVTec AD page of MVTec's web site (www.mvtec.com, company, research, datasets),\n"
-    "then: padim-nb data extract ARCHIVE. More in data/README.md."
-)
+LICENCE = """\
+MVTec AD (P. Bergmann et al.) is licensed by its authors under CC BY-NC-SA 4.0: no commercial use. It is not part of
+this project. Get it from the MVTec AD page of MVTec's web site (www.mvtec.com, company, research, datasets), then:
+padim-nb data extract ARCHIVE. More in data/README.md."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,12 +90,12 @@ def _add_run(verbs: argparse._SubParsersAction) -> None:
     run = verbs.add_parser("run", help="fit and judge one category: executed notebook, HTML, maps, record.json")
     run.add_argument("category")
     run.add_argument("--recipe", default=None, help="a name from `padim-nb recipes`")
-    run.add_argument("--seed", type=int, default=0)
+    run.add_argument("--seed", type=int, default=-1, help="for what is drawn at random (default: the recipe's own)")
     run.add_argument(
         "--data", default="", help="data root (default: PADIM_NB_DATA, data/mvtec_anomaly_detection, else the twin)"
     )
     run.add_argument("--weights", default="", help="'random', 'imagenet' or a file (default: the recipe's own)")
-    run.add_argument("--out", default="", help="folder for the results (runs/CATEGORY/RECIPE-seedS)")
+    run.add_argument("--out", default="", help="folder for the results (runs/CATEGORY/RECIPE)")
     run.add_argument("--device", default="auto", help="auto, cpu or cuda")
     run.set_defaults(call=_run)
 

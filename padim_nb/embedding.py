@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -82,12 +83,14 @@ class Embedding:
         kept = [m[:, list(index)] for m, index in zip(maps, self.chosen, strict=True) if index]
         grids = sorted({tuple(m.shape[-2:]) for m in kept})
         levels = [torch.cat([m for m in kept if tuple(m.shape[-2:]) == grid], dim=1) for grid in grids]
-        if all(
-            b[0] % a[0] == 0 and b[1] % a[1] == 0 and b[0] // a[0] == b[1] // a[1]
-            for a, b in zip(grids, grids[1:], strict=False)
-        ):
+        if all(_nests(fine, coarse) for coarse, fine in pairwise(grids)):
             return levels
         return [torch.cat([interpolate(level, size=grids[-1], mode="nearest") for level in levels], dim=1)]
+
+
+def _nests(fine: tuple[int, int], coarse: tuple[int, int]) -> bool:
+    ratio = fine[0] // coarse[0]
+    return fine == (coarse[0] * ratio, coarse[1] * ratio)
 
 
 def _by_tap(chosen: Sequence[int], channels: Sequence[int]) -> tuple[tuple[int, ...], ...]:

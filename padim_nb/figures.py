@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -47,6 +48,17 @@ def style(sheet: bool = False) -> Iterator[None]:
     """The book's style for charts, or (`sheet`) for rows of photographs on dark ground."""
     with mpl.rc_context(_SHEET if sheet else _PAPER):
         yield
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Display a figure in a notebook, with words for who cannot see it; photo sheets as JPEG, charts as PNG."""
+    from IPython.display import Image, display
+
+    kind = "jpeg" if mpl.colors.same_color(figure.get_facecolor(), DARK) else "png"
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, pil_kwargs={"quality": 88} if kind == "jpeg" else None)
+    plt.close(figure)
+    display(Image(data=buffer.getvalue(), format=kind, alt=alt))
 
 
 def photo(axes: Axes, picture: np.ndarray, title: str = "", outline: np.ndarray | None = None) -> None:
@@ -131,6 +143,15 @@ def score_chart(scores: np.ndarray, samples: Sequence[Sample], threshold: float 
         axes.set_ylim(len(kinds) - 0.4, -0.8)
         axes.set_xlabel("image score (largest distance in the map)")
     return figure
+
+
+def telling(samples: Sequence[Sample], scores: np.ndarray) -> list[int]:
+    """Four samples that tell most: the clearest defect, the middle one, the most overlooked, the worst false alarm."""
+    labels = np.array([sample.label for sample in samples], dtype=bool)
+    bad, good = np.flatnonzero(labels), np.flatnonzero(~labels)
+    bad, good = bad[np.argsort(-scores[bad])], good[np.argsort(-scores[good])]
+    chosen = [*bad[[0, len(bad) // 2, -1]], *good[:1]] if bad.size else [*good[:4]]
+    return [int(number) for number in dict.fromkeys(chosen)]
 
 
 def _defects(category: Category) -> list[str]:

@@ -1,4 +1,4 @@
-"""A network nobody trained: oriented filters and colour opponents at three scales, as a baseline and for offline runs."""
+"""A network nobody trained: oriented filters and colour opponents at three scales; a baseline that needs no file."""
 
 from __future__ import annotations
 

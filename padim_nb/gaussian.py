@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -28,8 +29,8 @@ Grid = tuple[int, int]
 class Moments:
     """Count, mean and scatter of patch vectors, summed batch by batch; memory does not grow with the count.
 
-    `mean[k]` is (positions, c); `scatter[k][j]` (positions of k, c of k, c of j) pairs level k with a coarser level j or
-    itself. Positions are in nested order: those of one coarse cell stand together (see `nested`).
+    `mean[k]` is (positions, c); `scatter[k][j]` (positions of k, c of k, c of j) pairs level k with a coarser level
+    j or itself. Positions are in nested order: those of one coarse cell stand together (see `nested`).
     """
 
     grids: tuple[Grid, ...]
@@ -156,7 +157,7 @@ class PatchGaussians:
 def nesting(grids: Sequence[Grid], device: torch.device | str = "cpu") -> list[Tensor]:
     """For each level, its positions (row times width plus column) in nested order: coarse cell by coarse cell."""
     orders = [torch.arange(grids[0][0] * grids[0][1], device=device)]
-    for (height, width), (h, w) in zip(grids, grids[1:], strict=False):
+    for (height, width), (h, w) in pairwise(grids):
         r = h // height
         if h != r * height or w != r * width:
             raise OptionError(f"a grid of {h}x{w} does not nest in one of {height}x{width}")

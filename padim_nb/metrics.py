@@ -87,7 +87,7 @@ class Ranks:
 
 @dataclass(frozen=True)
 class Regions:
-    """The anomalous pixels of a test set: the score, the region and the image of each; regions number over all images."""
+    """The anomalous pixels of a test set: score, region and image of each; regions are numbered over all images."""
 
     scores: Array
     region: Array

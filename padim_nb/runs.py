@@ -14,11 +14,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
+from safetensors.numpy import save_file
+
 from .errors import OptionError, PadimError, did_you_mean
-from .files import whole_file, writing_to
-from .metrics import Report
+from .files import whole_file
+from .images import Maps
 from .mvtec import Category
-from .recipes import DEFAULT, RECIPES
+from .padim import PaDiM
+from .recipes import DEFAULT, RECIPES, recipe
+from .report import Report
 
 _VERSIONS = ("padim-nb", "torch", "torchvision", "numpy", "scipy", "pillow", "scikit-learn", "safetensors")
 
@@ -27,13 +32,13 @@ _VERSIONS = ("padim-nb", "torch", "torchvision", "numpy", "scipy", "pillow", "sc
 class Settings:
     """What a run is asked to do: the parameters of `run_category.ipynb` and of `padim-nb run`.
 
-    An empty string means the usual choice: `data` the first root that exists, `weights` the recipe's own,
-    `out` the folder runs/<category>/<recipe>-seed<seed>.
+    `seed` -1 is the recipe's own draw. An empty string means the usual choice: `data` the first root that exists,
+    `weights` the recipe's own, `out` the folder runs/<category>/<recipe>, with -seed<seed> where one was given.
     """
 
     category: str = "cable"
     recipe: str = DEFAULT
-    seed: int = 0
+    seed: int = -1
     data: str = ""
     weights: str = ""
     out: str = ""
@@ -47,13 +52,17 @@ class Settings:
                 raise OptionError(f"parameter '{each.name}' must be of type {wanted.__name__}, not {found!r}")
         if self.recipe not in RECIPES:
             raise OptionError(f"no recipe {self.recipe!r}{did_you_mean(self.recipe, RECIPES)}")
-        if self.seed < 0:
-            raise OptionError(f"parameter 'seed' must be 0 or more, not {self.seed}")
+        if self.seed < -1:
+            raise OptionError(f"parameter 'seed' must be 0 or more (or -1, the recipe's own), not {self.seed}")
 
     @property
     def folder(self) -> Path:
         """Where this run's files go."""
-        return Path(self.out) if self.out else Path("runs") / self.category / f"{self.recipe}-seed{self.seed}"
+        return (
+            Path(self.out)
+            if self.out
+            else Path("runs") / self.category / self.recipe + (f"-seed{self.seed}" if self.seed >= 0 else "")
+        )
 
 
 def settings_from(names: Mapping[str, object]) -> Settings:
@@ -75,6 +84,12 @@ def settings_from(names: Mapping[str, object]) -> Settings:
     return Settings(**given)
 
 
+def detector_of(settings: Settings) -> PaDiM:
+    """The detector that a run's settings ask for."""
+    seed = settings.seed if settings.seed >= 0 else None
+    return recipe(settings.recipe, settings.weights or None, seed, settings.device)
+
+
 @dataclass
 class Stopwatch:
     """Seconds spent in named stages: `with watch("fit"): ...`."""
@@ -88,34 +103,23 @@ class Stopwatch:
         self.seconds[stage] = round(time.perf_counter() - start, 3)
 
 
-def write_record(
-    settings: Settings,
-    category: Category,
-    report: Report,
-    watch: Stopwatch,
-    weights: Mapping[str, str],
-    threshold: float,
-    device: str,
-) -> Path:
+def write_record(settings: Settings, category: Category, detector: PaDiM, report: Report, watch: Stopwatch) -> Path:
     """Write `record.json`, all that a table needs to know of a run, and return its path."""
-    defects = {kind: sum(s.defect == kind for s in category.test) for kind in sorted({s.defect for s in category.test})}
+    kinds = [sample.defect for sample in category.test]
+    counts = {"train": len(category.train), **{kind: kinds.count(kind) for kind in sorted(set(kinds))}}
     record = {
         "recipe": settings.recipe,
         "category": category.name,
-        "seed": settings.seed,
-        "data": {
-            "name": category.source,
-            "root": category.root.name,
-            "counts": {"train": len(category.train), **defects},
-        },
-        "weights": dict(weights),
+        "seed": detector.settings.selection.seed,
+        "data": {"name": category.source, "root": category.root.name, "counts": counts},
+        "weights": detector.backbone.weights,
         **report.as_dict(),
-        "threshold": threshold,
+        "threshold": asdict(detector.threshold_) if detector.threshold_ else None,
         "seconds": watch.seconds,
         "peak_memory_mb": peak_memory_mb(),
         "n_train": len(category.train),
         "n_test": len(category.test),
-        "device": device,
+        "device": detector.device,
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _VERSIONS}},
         "commit": _commit(),
     }
@@ -135,15 +139,14 @@ def execute(settings: Settings) -> tuple[Path, Path]:
     from papermill.exceptions import PapermillExecutionError
 
     folder = settings.folder.absolute()
-    with writing_to(folder):
-        folder.mkdir(parents=True, exist_ok=True)
     notebook = folder / "run_category.ipynb"
     parameters = asdict(settings) | {"out": str(folder)}
-    if settings.data and Path(settings.data).exists():
-        parameters["data"] = str(Path(settings.data).absolute())
-    if Path(settings.weights).is_file():
-        parameters["weights"] = str(Path(settings.weights).absolute())
-    (folder / "record.json").unlink(missing_ok=True)
+    for name in ("data", "weights"):  # the notebook runs in another folder
+        if parameters[name] and Path(parameters[name]).exists():
+            parameters[name] = str(Path(parameters[name]).absolute())
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "record.json").unlink(missing_ok=True)
     try:
         papermill.execute_notebook(
             template(),
@@ -151,15 +154,20 @@ def execute(settings: Settings) -> tuple[Path, Path]:
             parameters=parameters,
             kernel_name="python3",
             progress_bar={"desc": settings.category, "disable": None, "leave": False},
-            log_output=False,
             cwd=folder,
         )
     except PapermillExecutionError as error:
-        known = {kind.__name__ for kind in PadimError.__subclasses__()}
-        if error.ename in known:
+        if error.ename in {kind.__name__ for kind in PadimError.__subclasses__()}:
             raise PadimError(error.evalue) from None
         raise RuntimeError(f"{error.ename}: {error.evalue} (the notebook with the error: {notebook})") from None
     return notebook, write_html(notebook)
+
+
+def write_maps(maps: Maps, path: Path) -> Path:
+    """Write the anomaly maps of a test set, float32 (n, height, width), in the order of the category's test samples."""
+    with whole_file(path) as scratch:
+        save_file({"maps": np.ascontiguousarray(maps)}, scratch)
+    return path
 
 
 def summary(path: Path) -> str:

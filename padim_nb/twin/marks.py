@@ -70,7 +70,7 @@ class Blot:
     """A stain, drop, hole, dent or smear: a disc whose outline wobbles, stretched and turned.
 
     `colour` covers with `opacity`, `tint` multiplies (a stain keeps the texture beneath), `depth` digs a bowl
-    (negative: a drop), `gloss` wets it, `soft` widens the edge, `wobble` is how far the outline strays (share of radius).
+    (negative: a drop), `gloss` wets it, `soft` widens the edge, `wobble` is how far the outline strays, in radii.
     """
 
     centre: Point

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -41,10 +42,10 @@ def segment(x: Array, y: Array, start: tuple[float, float], end: tuple[float, fl
 
 def polyline(x: Array, y: Array, points: Points) -> tuple[Array, Array]:
     """(distance to a chain of segments, position along it from 0 to 1)."""
-    lengths = [float(np.hypot(b[0] - a[0], b[1] - a[1])) for a, b in zip(points[:-1], points[1:], strict=True)]
+    lengths = [float(np.hypot(b[0] - a[0], b[1] - a[1])) for a, b in pairwise(points)]
     total, done = sum(lengths) or 1.0, 0.0
     best = where = None
-    for a, b, length in zip(points[:-1], points[1:], lengths, strict=True):
+    for (a, b), length in zip(pairwise(points), lengths, strict=True):
         distance, along = segment(x, y, a, b)
         along = (done + along * length) / total
         if best is None:

@@ -116,7 +116,7 @@ def shade(surface: Surface, light: Light) -> Array:
 
 
 def expose(radiance: Array, blur: float) -> Array:
-    """What reaches the sensor's pixels: averaged, blurred by the lens (`blur` pixels), as 0..255 grey levels (h, w, 3)."""
+    """What reaches the sensor: averaged, blurred by the lens (`blur` pixels), as 0..255 grey levels (h, w, 3)."""
     n = radiance.shape[0] // OVERSAMPLE
     pixels = radiance.reshape(n, OVERSAMPLE, n, OVERSAMPLE, 3).mean(axis=(1, 3))
     pixels = ndimage.gaussian_filter(pixels, (blur, blur, 0), truncate=3.0)

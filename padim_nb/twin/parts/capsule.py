@@ -145,5 +145,5 @@ PART = Part(
     paint=paint,
     defects={"crack": crack, "faulty_imprint": faulty_imprint, "poke": poke, "scratch": scratch, "squeeze": squeeze},
     light=Light(towards=(-0.15, -0.7, 1.0), ambient=0.5, shininess=40, vignette=0.06),
-    jitter=Jitter(shift=0.02, degrees=2.5, scale=0.012),
+    jitter=Jitter(shift=0.025, degrees=5.0, scale=0.015),
 )

@@ -1,4 +1,4 @@
-"""toothbrush: a brush head from above on dark ground; tufts in a fixed layout whose colours differ from brush to brush."""
+"""toothbrush: a brush head from above on dark ground; tufts in a fixed layout, their colours vary."""
 
 from __future__ import annotations
 

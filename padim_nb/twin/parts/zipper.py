@@ -19,8 +19,8 @@ TAPE, STITCH = 0.66, 0.23  # half width of the tape, where the seam runs
 @dataclass(frozen=True)
 class Zipper(Scene):
     """`gap`: (position, half length, width) where the two sides part; `broken`: (side, tooth)s; `squeezed`:
-    (position, half length, strength); `frayed`: (position, half length); `torn`: (side, position, half length, depth) of the
-    tape's outer edge; `pulled`: (side, position, size) of a hole in the weave.
+    (position, half length, strength); `frayed`: (position, half length); `torn`: (side, position, half length, depth)
+    of the tape's outer edge.
     """
 
     gap: tuple[float, float, float] | None = None
@@ -198,7 +198,7 @@ PART = Part(
         "squeezed_teeth": squeezed_teeth,
     },
     light=Light(towards=(-0.5, -0.5, 1.0), ambient=0.45, shininess=20, occlusion=0.25, vignette=0.08),
-    jitter=Jitter(shift=0.015, scale=0.006),
+    jitter=Jitter(shift=0.03, scale=0.012),
     grey=True,
     blur=0.65,
 )
