@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import math
-import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from .backbones import Backbone, backbone
 from .embedding import Embedding, Selection
 from .errors import DataError, ModelError, OptionError
-from .files import whole_file
 from .gaussian import Moments, PatchGaussians
 from .images import Frame, Maps, pictures
+from .modelfile import packed, read_model, unpacked, write_model
 from .mvtec import Sample
 from .smoothing import smooth
 
-FORMAT = "padim-nb/padim/1"
 FOLDS = 5
 
 
@@ -134,27 +129,23 @@ class PaDiM:
 
     def save(self, path: str | Path) -> Path:
         """Write the fitted detector to one safetensors file, without the backbone's weights (named by hash)."""
-        path, g = Path(path), _fitted(self.gaussians_)
+        g = _fitted(self.gaussians_)
         tensors = {f"mean.{k}": mean for k, mean in enumerate(g.mean)}
-        tensors |= {f"inverse.{k}": _packed(inverse) for k, inverse in enumerate(g.inverse)}
+        tensors |= {f"inverse.{k}": packed(inverse) for k, inverse in enumerate(g.inverse)}
         tensors |= {f"link.{k}.{j}": link for k, row in enumerate(g.link) for j, link in enumerate(row)}
         header = {
-            "format": FORMAT,
             "settings": asdict(self.settings),
             "weights": self.backbone.weights,
             "grids": g.grids,
-            "count": self.moments_.count if self.moments_ else None,
             "size": self.size_,
             "threshold": asdict(self.threshold_) if self.threshold_ else None,
         }
-        with whole_file(path) as scratch:
-            save_file({k: t.contiguous().cpu() for k, t in tensors.items()}, scratch, {"padim_nb": json.dumps(header)})
-        return path
+        return write_model(Path(path), header, tensors)
 
     @classmethod
     def load(cls, path: str | Path, weights: str = "", device: str = "auto") -> PaDiM:
         """Read a detector back; `weights` names the backbone's file where it is not in its usual place."""
-        header, tensors = _read(Path(path))
+        header, tensors = read_model(Path(path))
         kept = header["settings"]
         frame = kept["frame"] | {k: tuple(v) for k, v in kept["frame"].items() if isinstance(v, list)}
         settings = Settings(**kept | {"frame": Frame(**frame), "selection": Selection(**kept["selection"])})
@@ -167,7 +158,7 @@ class PaDiM:
         grids = tuple(tuple(grid) for grid in header["grids"])
         every = range(len(grids))
         mean = tuple(tensors[f"mean.{k}"] for k in every)
-        inverse = tuple(_unpacked(tensors[f"inverse.{k}"], mean[k].shape[1]) for k in every)
+        inverse = tuple(unpacked(tensors[f"inverse.{k}"], mean[k].shape[1]) for k in every)
         link = tuple(tuple(tensors[f"link.{k}.{j}"] for j in range(k)) for k in every)
         detector.gaussians_ = PatchGaussians(grids, *_moved((mean, inverse, link), detector.device))
         detector.threshold_ = Threshold(**header["threshold"]) if header["threshold"] else None
@@ -246,35 +237,6 @@ def _fitted(part: object) -> object:
     if part is None:
         raise ModelError("this detector has not been fitted yet: call fit(samples) first")
     return part
-
-
-def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
-    if not path.is_file():
-        raise ModelError(f"no model file {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})["padim_nb"])
-            if header["format"] != FORMAT:
-                raise ModelError(
-                    f"{path} is of format {header['format']!r}, this version reads {FORMAT!r}: fit it again"
-                )
-            return header, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError, struct.error) as error:
-        raise ModelError(
-            f"{path} is not a whole detector file of padim-nb ({type(error).__name__}): fit and save it again"
-        ) from error
-
-
-def _packed(lower: Tensor) -> Tensor:
-    rows, columns = torch.tril_indices(*lower.shape[-2:])
-    return lower[:, rows, columns]
-
-
-def _unpacked(packed: Tensor, c: int) -> Tensor:
-    full = packed.new_zeros(len(packed), c, c)
-    rows, columns = torch.tril_indices(c, c)
-    full[:, rows, columns] = packed
-    return full
 
 
 def _moved(parts: Iterable, device: str) -> list:

@@ -18,7 +18,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from .errors import OptionError, PadimError, did_you_mean
-from .files import whole_file
+from .files import whole_file, writing_to
 from .images import Maps
 from .mvtec import Category
 from .padim import PaDiM
@@ -155,6 +155,9 @@ def execute(settings: Settings) -> tuple[Path, Path]:
             kernel_name="python3",
             progress_bar={"desc": settings.category, "disable": None, "leave": False},
             cwd=folder,
+            extra_arguments=[
+                "--IPKernelApp.log_level=40"
+            ],  # ipykernel warns at every start of unencrypted local sockets
         )
     except PapermillExecutionError as error:
         if error.ename in {kind.__name__ for kind in PadimError.__subclasses__()}:

@@ -1,0 +1,56 @@
+"""A fitted detector in one file: safetensors with a JSON header, nothing that is executed on reading."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .errors import ModelError
+from .files import whole_file
+
+FORMAT = "padim-nb/padim/1"
+KEY = "padim_nb"
+
+
+def write_model(path: Path, header: Mapping[str, object], tensors: Mapping[str, Tensor]) -> Path:
+    """Write tensors and a header of plain values, whole or not at all."""
+    text = json.dumps({"format": FORMAT, **header})
+    with whole_file(path) as scratch:
+        save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, scratch, {KEY: text})
+    return path
+
+
+def read_model(path: Path) -> tuple[dict, dict[str, Tensor]]:
+    """(header, tensors) of a file that `write_model` made."""
+    if not path.is_file():
+        raise ModelError(f"no model file {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})[KEY])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+        raise ModelError(f"{path} is not a whole model file of padim-nb: fit the detector and save it again") from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        found = header.get("format") if isinstance(header, dict) else header
+        raise ModelError(f"{path} is of format {found!r}, this version reads {FORMAT!r}: fit the detector again")
+    return header, tensors
+
+
+def packed(lower: Tensor) -> Tensor:
+    """Lower triangles (p, c, c) without their zeros: (p, c (c + 1) / 2)."""
+    rows, columns = torch.tril_indices(*lower.shape[-2:])
+    return lower[:, rows, columns]
+
+
+def unpacked(values: Tensor, c: int) -> Tensor:
+    """The lower triangles (p, c, c) again."""
+    full = values.new_zeros(len(values), c, c)
+    rows, columns = torch.tril_indices(c, c)
+    full[:, rows, columns] = values
+    return full
