@@ -47,7 +47,7 @@ class _Hashing:
     """A file that hashes and counts what is read from it, and cannot be rewound."""
 
     def __init__(self, path: Path) -> None:
-        self.file, self.digest = open(path, "rb"), hashlib.sha256()
+        self.file, self.digest = path.open("rb"), hashlib.sha256()
         self.bar = tqdm(total=path.stat().st_size, unit="B", unit_scale=True, desc=path.name, disable=None, leave=False)
 
     def read(self, size: int = -1) -> bytes:

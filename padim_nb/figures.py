@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import matplotlib as mpl
@@ -102,6 +102,16 @@ def gallery(categories: Sequence[Category], columns: int = 5) -> Figure:
             outline = load_mask(bad.mask) if bad.mask else None
             photo(grid[row, 2 * column + 1], load_image(bad.image), bad.defect.replace("_", " "), outline)
         figure.subplots_adjust(0.006, 0.01, 0.994, 1 - 0.22 / (1.5 * rows), 0.04, 0.16)
+    return figure
+
+
+def strip(named: Mapping[str, np.ndarray], outline: np.ndarray | None = None) -> Figure:
+    """Pictures side by side under their names; the mask's outline is drawn on all but the first."""
+    with style(sheet=True):
+        figure, grid = plt.subplots(1, len(named), figsize=(2.1 * len(named), 2.35), squeeze=False)
+        for number, (axes, (name, picture)) in enumerate(zip(grid[0], named.items(), strict=True)):
+            photo(axes, picture, name, outline if number else None)
+        figure.subplots_adjust(0.01, 0.01, 0.99, 0.88, 0.04)
     return figure
 
 

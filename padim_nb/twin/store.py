@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
+import time
+from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -55,6 +58,7 @@ def ensure(category: str, kind: str = "lite", size: int = 256, seed: int = 0, wo
     folder = location(kind, size, seed) / category
     if folder.is_dir():
         return folder
+    _sweep(folder)
     with whole_folder(folder, keep_existing=True) as scratch:
         _render_all(scratch, category, kind, size, seed, workers or _cores())
     return folder
@@ -67,6 +71,14 @@ def jobs(category: str, counts: Plan) -> list[tuple[str, str, int]]:
         *(("test", "good", i) for i in range(counts.good)),
         *(("test", defect, i) for defect, count in counts.defects.items() for i in range(count)),
     ]
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what renderings of this category left behind that were killed over an hour ago."""
+    for old in folder.parent.glob(f".{folder.name}-*"):
+        with suppress(OSError):
+            if time.time() - old.stat().st_mtime > 3600:
+                shutil.rmtree(old)
 
 
 def _render_all(folder: Path, category: str, kind: str, size: int, seed: int, workers: int) -> None:

@@ -1,0 +1,78 @@
+"""Builds the book: vendors the maths renderer, then Jupyter Book with warnings as errors and no outside address.
+
+python book/build.py [--execute]
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+from importlib.metadata import distribution
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+VENDOR = ROOT / "_build" / "vendor"
+HTML = ROOT / "_build" / "html"
+LOADS = re.compile(
+    r"""<(?:script|img|iframe|source)\b[^>]*\bsrc=["'](https?:)?//[^"']+|<link\b[^>]*\bhref=["'](https?:)?//[^"']+"""
+)
+HARMLESS_LINK = re.compile(r"""rel=["'](?:canonical|license|author|me)["']""")
+
+
+def main() -> int:
+    """Build, then make sure that no page loads anything from elsewhere."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--execute", action="store_true", help="run every notebook instead of showing stored outputs")
+    arguments = parser.parse_args()
+    vendor_maths()
+    config = configured("force" if arguments.execute else "off")
+    tool = [sys.executable, "-m", "jupyter_book.cli.main"]
+    command = [*tool, "build", str(ROOT), "--all", "-W", "--keep-going", "--config", str(config)]
+    if code := subprocess.run(command, cwd=ROOT, check=False).returncode:
+        return code
+    return complain(outside_loads(HTML))
+
+
+def vendor_maths() -> None:
+    """Put the maths renderer among the book's static files, from its Python package: no page asks a CDN for it."""
+    target = VENDOR / "mathjax" / "tex-svg.js"
+    if not target.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source = distribution("sphinx-mathjax-offline").locate_file("sphinx-mathjax-offline/static/mathjax/tex-svg.js")
+        shutil.copyfile(source, target)
+
+
+def configured(execute: str) -> Path:
+    """A copy of _config.yml with the way of execution filled in."""
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    config["execute"]["execute_notebooks"] = execute
+    path = ROOT / "_build" / "config.yml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def outside_loads(folder: Path) -> list[str]:
+    """'page: tag' for whatever a page would load from another address."""
+    return [
+        f"{page.relative_to(folder)}: {found[0][:120]}"
+        for page in sorted(folder.rglob("*.html"))
+        for found in LOADS.finditer(page.read_text(encoding="utf-8"))
+        if not HARMLESS_LINK.search(found[0])
+    ]
+
+
+def complain(found: list[str]) -> int:
+    """Print what was found; the exit code."""
+    for line in found:
+        print(f"loads from elsewhere: {line}", file=sys.stderr)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
