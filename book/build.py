@@ -29,10 +29,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--execute", action="store_true", help="run every notebook instead of showing stored outputs")
     arguments = parser.parse_args()
+    for old in (HTML, HTML.parent / ".doctrees", HTML.parent / "jupyter_execute"):
+        shutil.rmtree(old, ignore_errors=True)
     vendor_maths()
     config = configured("force" if arguments.execute else "off")
-    tool = [sys.executable, "-m", "jupyter_book.cli.main"]
-    command = [*tool, "build", str(ROOT), "--all", "-W", "--keep-going", "--config", str(config)]
+    tool = Path(sys.executable).parent / "jupyter-book"
+    command = [str(tool), "build", str(ROOT), "--all", "-q", "-W", "--keep-going", "--config", str(config)]
     if code := subprocess.run(command, cwd=ROOT, check=False).returncode:
         return code
     return complain(outside_loads(HTML))

@@ -58,11 +58,10 @@ class Settings:
     @property
     def folder(self) -> Path:
         """Where this run's files go."""
-        return (
-            Path(self.out)
-            if self.out
-            else Path("runs") / self.category / self.recipe + (f"-seed{self.seed}" if self.seed >= 0 else "")
-        )
+        if self.out:
+            return Path(self.out)
+        seed = f"-seed{self.seed}" if self.seed >= 0 else ""
+        return Path("runs") / self.category / f"{self.recipe}{seed}"
 
 
 def settings_from(names: Mapping[str, object]) -> Settings:

@@ -30,6 +30,6 @@ def write_sheets(folder: Path) -> Iterator[Path]:
 
 def _save(figure: plt.Figure, path: Path) -> Path:
     with whole_file(path) as scratch:
-        figure.savefig(scratch, dpi=120, pil_kwargs={"quality": 86, "optimize": True})
+        figure.savefig(scratch, dpi=150, pil_kwargs={"quality": 84, "optimize": True})
     plt.close(figure)
     return path

@@ -14,7 +14,7 @@ import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from .errors import OptionError, WeightsError, did_you_mean
 from .files import cache_root, sha256, whole_file

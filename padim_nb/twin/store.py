@@ -15,7 +15,7 @@ from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from ..counts import CATEGORIES, Plan, plan
 from ..errors import CannotWrite, CategoryNotFound, PadimError, did_you_mean
@@ -32,10 +32,10 @@ def part(category: str) -> Part:
 
 @lru_cache(maxsize=1)
 def version() -> str:
-    """Eight hex digits that change whenever the renderer's source or the counts table does."""
+    """Eight hex digits that change whenever what is rendered may: by the scenes' source or the counts table."""
     digest = hashlib.sha256()
     here = Path(__file__).parent
-    for source in sorted(here.rglob("*.py")):
+    for source in sorted({*here.rglob("*.py")} - {Path(__file__), here / "__init__.py", here / "worker.py"}):
         digest.update(source.relative_to(here).as_posix().encode() + source.read_bytes())
     digest.update((here.parent / "assets" / "mvtec_ad_counts.csv").read_bytes())
     return digest.hexdigest()[:8]
