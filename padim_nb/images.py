@@ -192,7 +192,7 @@ def _decode(path: Path, mode: str) -> np.ndarray:
 
 
 def _four_neighbours(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """OpenCV's INTER_LINEAR for uint8: 11-bit weights, rounding after the rows in the same fixed-point way."""
+    """OpenCV's INTER_LINEAR for uint8, in its fixed-point arithmetic: equal when shrinking, within 1 when enlarging."""
     (top, bottom, wy), (left, right, wx) = _taps(picture.shape[0], size[0]), _taps(picture.shape[1], size[1])
     source = picture.astype(np.int32)
     rows = source[:, left] * (2048 - wx)[None, :, None] + source[:, right] * wx[None, :, None]
@@ -202,9 +202,10 @@ def _four_neighbours(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _taps(source: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    position = (np.arange(target) + 0.5) * (source / target) - 0.5
+    position = ((np.arange(target) + 0.5) * (source / target) - 0.5).astype(np.float32)
     first = np.floor(position).astype(np.int64)
-    weight = np.rint(np.where((first < 0) | (first >= source - 1), 0.0, position - first) * 2048).astype(np.int32)
+    share = np.where((first < 0) | (first >= source - 1), np.float32(0), position - first.astype(np.float32))
+    weight = np.rint(share * np.float32(2048)).astype(np.int32)
     return np.clip(first, 0, source - 1), np.clip(first + 1, 0, source - 1), weight
 
 
