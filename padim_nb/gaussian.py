@@ -23,6 +23,9 @@ from torch import Tensor
 from .errors import ModelError, OptionError
 
 Grid = tuple[int, int]
+# Sums are kept in float64 while they take at most this many bytes. In float32 a covariance is known to one part in
+# 10^7 of its largest variance: not always enough where the smallest is eps.
+DOUBLE_UP_TO = 1 << 30
 
 
 @dataclass
@@ -42,7 +45,8 @@ class Moments:
     def of(cls, levels: Sequence[Tensor]) -> Moments:
         """Moments of one batch of levels [(b, c, h, w)], coarse to fine."""
         grids = tuple((level.shape[-2], level.shape[-1]) for level in levels)
-        vectors = nested(levels)
+        dtype = _precision(levels)
+        vectors = [v.to(dtype) for v in nested(levels)]
         mean = [v.mean(-1) for v in vectors]
         centred = [v - m[..., None] for v, m in zip(vectors, mean, strict=True)]
         scatter = [[_pair(centred[k], centred[j]) for j in range(k + 1)] for k in range(len(levels))]
@@ -52,7 +56,7 @@ class Moments:
         """Add a batch in place (Chan's update): the same moments as of all vectors at once."""
         if tuple((level.shape[-2], level.shape[-1]) for level in levels) != self.grids:
             raise OptionError(f"these feature maps do not have the grids {self.grids} the model was fitted with")
-        vectors, b = nested(levels), levels[0].shape[0]
+        vectors, b = [v.to(self.mean[0].dtype) for v in nested(levels)], levels[0].shape[0]
         mean = [v.mean(-1) for v in vectors]
         # sqrt(b n / (b + n)) times the shift of the mean is one more centred vector: no second pass over the scatter
         weight = (b * self.count / (b + self.count)) ** 0.5
@@ -106,9 +110,7 @@ class PatchGaussians:
     def fit(cls, moments: Moments, eps: float = 0.01) -> PatchGaussians:
         """The Gaussians N(mean, scatter / (n - 1) + eps I), one a patch."""
         if moments.count < 2:
-            raise ModelError(
-                f"a covariance needs at least 2 good images, there is {moments.count}: add some to train/good"
-            )
+            raise ModelError(f"a covariance needs at least 2 good images, not {moments.count}: add some to train/good")
         scale = 1.0 / (moments.count - 1)
         inverse: list[Tensor] = []
         couplings: list[list[Tensor]] = []
@@ -129,8 +131,9 @@ class PatchGaussians:
                 raise ModelError("a covariance is not positive definite: features hold nan, or eps is too small")
             identity = torch.eye(own.shape[-1], dtype=own.dtype, device=own.device).expand_as(own)
             inverse.append(torch.linalg.solve_triangular(factor, identity, upper=False))
-            links.append(tuple(torch.bmm(inverse[k], a) for a in couplings[k]))
-        return cls(moments.grids, tuple(m.clone() for m in moments.mean), tuple(inverse), tuple(links))
+            links.append(tuple(torch.bmm(inverse[k], a).float() for a in couplings[k]))
+        mean = tuple(m.float().clone() for m in moments.mean)
+        return cls(moments.grids, mean, tuple(m.float() for m in inverse), tuple(links))
 
     def distances(self, levels: Sequence[Tensor]) -> Tensor:
         """Mahalanobis distance of each patch to its Gaussian: levels [(b, c, h, w)] -> (b, h, w) on the finest grid."""
@@ -173,6 +176,15 @@ def nested(levels: Sequence[Tensor]) -> list[Tensor]:
     """Levels [(b, c, h, w)] as [(positions, c, b)] in nested order: products over images become batched products."""
     orders = nesting([(level.shape[-2], level.shape[-1]) for level in levels], levels[0].device)
     return [level.flatten(2).permute(2, 1, 0)[order].contiguous() for level, order in zip(levels, orders, strict=True)]
+
+
+def _precision(levels: Sequence[Tensor]) -> torch.dtype:
+    """float64 where the sums are small enough for it."""
+    channels, numbers = 0, 0
+    for level in levels:
+        channels += level.shape[1]
+        numbers += level.shape[-2] * level.shape[-1] * level.shape[1] * channels
+    return torch.float64 if numbers * 8 <= DOUBLE_UP_TO and levels[0].device.type != "mps" else torch.float32
 
 
 def _stacked(fine: Tensor, coarse: Tensor) -> Tensor:

@@ -1,0 +1,120 @@
+"""The Gaussians of patches: exact in every layout, the same whether streamed, sharded or merged."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import reference
+import torch
+
+from padim_nb.errors import ModelError, OptionError
+from padim_nb.gaussian import Moments, PatchGaussians, nesting
+
+LAYOUTS = {
+    "three levels": ((7, 2, 3), (5, 4, 6), (3, 8, 12)),
+    "two levels, ratio 4": ((6, 2, 2), (4, 8, 8)),
+    "one level": ((9, 5, 7),),
+    "more channels than images": ((30, 2, 2), (25, 4, 4)),
+}
+
+
+def draw(layout, n, seed=0):
+    """Correlated features: levels [(n, c, h, w)], coarse to fine."""
+    generator = torch.Generator().manual_seed(seed)
+    levels = []
+    for c, h, w in layout:
+        mixing = torch.randn(c, c, generator=torch.Generator().manual_seed(c))
+        levels.append(torch.einsum("nchw,cd->ndhw", torch.randn(n, c, h, w, generator=generator), mixing) * 0.7 + 2.0)
+    return levels
+
+
+def flat(levels):
+    size = tuple(levels[-1].shape[-2:])
+    return np.concatenate([reference.up(level.double().numpy(), size) for level in levels], 1).reshape(
+        len(levels[0]), -1, size[0] * size[1]
+    )
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_distances_equal_the_float64_reference(layout):
+    train, test = draw(layout, 20), draw(layout, 4, seed=1)
+    found = PatchGaussians.fit(Moments.of(train)).distances(test)
+    wanted = reference.distances(flat(train), flat(test)).reshape(found.shape)
+    assert np.abs(found.numpy() - wanted).max() / wanted.max() < 1e-4
+
+
+def test_streamed_sharded_and_merged_moments_are_those_of_all_at_once():
+    train = draw(LAYOUTS["three levels"], 31)
+    train = [level + 50 for level in train]  # far from zero: raw sums of squares would lose digits
+    whole = Moments.of(train)
+    cuts = [0, 1, 8, 9, 20, 31]
+    pieces = [[level[a:b] for level in train] for a, b in pairwise(cuts)]
+    streamed = Moments.of(pieces[0])
+    for piece in pieces[1:]:
+        streamed.add(piece)
+    merged = Moments.of(pieces[3]).merge(Moments.of(pieces[1]).add(pieces[0]))
+    merged.merge(Moments.of(pieces[4]).add(pieces[2]))
+    for other in (streamed, merged):
+        assert other.count == 31
+        for a, b in zip(whole.mean, other.mean, strict=True):
+            assert torch.allclose(a, b, rtol=1e-6, atol=1e-6)
+        for row, again in zip(whole.scatter, other.scatter, strict=True):
+            for a, b in zip(row, again, strict=True):
+                assert (a - b).abs().max() / a.abs().max() < 1e-6
+
+
+def test_merging_leaves_the_other_alone_and_copies_are_independent():
+    train = draw(LAYOUTS["two levels, ratio 4"], 12)
+    a, b = Moments.of([t[:6] for t in train]), Moments.of([t[6:] for t in train])
+    before = b.scatter[1][0].clone()
+    kept = a.copy()
+    a.merge(b)
+    assert torch.equal(b.scatter[1][0], before)
+    assert kept.count == 6
+    assert not torch.equal(kept.mean[0], a.mean[0])
+
+
+def test_memory_does_not_grow_with_the_number_of_images():
+    moments = Moments.of(draw(LAYOUTS["three levels"], 4))
+    held = [t.numel() for row in moments.scatter for t in row]
+    for seed in range(5):
+        moments.add(draw(LAYOUTS["three levels"], 4, seed))
+    assert [t.numel() for row in moments.scatter for t in row] == held
+
+
+def test_coarse_blocks_are_shared():
+    gaussians = PatchGaussians.fit(Moments.of(draw(((59, 14, 14), (23, 28, 28), (18, 56, 56)), 4)))
+    dense = 56 * 56 * 100 * 100 * 4
+    assert gaussians.bytes < dense / 3.5
+
+
+def test_a_constant_feature_is_no_trouble_and_its_own_mean_is_at_distance_zero():
+    train = [torch.ones(5, 3, 2, 2)]
+    gaussians = PatchGaussians.fit(Moments.of(train))
+    assert torch.equal(gaussians.distances(train), torch.zeros(5, 2, 2))
+    off = gaussians.distances([torch.ones(1, 3, 2, 2) + 0.1])
+    assert torch.allclose(off, torch.tensor((3 * 0.01 / 0.01) ** 0.5))
+
+
+def test_nested_positions_are_a_permutation_that_keeps_cells_together():
+    orders = nesting([(2, 3), (4, 6), (8, 12)])
+    for order, count in zip(orders, (6, 24, 96), strict=True):
+        assert sorted(order.tolist()) == list(range(count))
+    cells = {(int(p) // 12 // 4, int(p) % 12 // 4) for p in orders[2][:16]}
+    assert len(cells) == 1
+
+
+def test_what_cannot_be_is_refused():
+    one = Moments.of(draw(LAYOUTS["one level"], 1))
+    with pytest.raises(ModelError, match="at least 2 good images, not 1"):
+        PatchGaussians.fit(one)
+    with pytest.raises(OptionError, match="same backbone"):
+        one.merge(Moments.of(draw(LAYOUTS["three levels"], 2)))
+    with pytest.raises(OptionError, match="grids"):
+        one.add(draw(LAYOUTS["three levels"], 2))
+    with pytest.raises(OptionError, match="does not nest"):
+        nesting([(2, 2), (5, 5)])
+    bad = draw(LAYOUTS["one level"], 4)
+    bad[0][0, 0, 0, 0] = float("nan")
+    with pytest.raises(ModelError, match="not positive definite"):
+        PatchGaussians.fit(Moments.of(bad))
