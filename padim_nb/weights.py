@@ -122,7 +122,7 @@ def _download(source: Source, scratch: Path) -> str:
                     done += len(block)
                     bar.update(len(block))
     except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError) as error:
-        reason = getattr(error, "reason", error)
+        reason = error if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", error)
         raise WeightsError(
             f"could not download {source.file} ({reason}): try again, or give the file with --weights"
         ) from error

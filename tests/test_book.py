@@ -1,0 +1,78 @@
+"""What the book rests on: stored outputs, short cells, sheets of the renderer as it is, no path of any machine."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from padim_nb.counts import CATEGORIES
+from padim_nb.sheets import STAMP
+from padim_nb.twin.store import version
+
+ROOT = Path(__file__).parents[1]
+TESTED = (ROOT / "notebooks" / "tested.txt").read_text().split()
+NOTEBOOKS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "notebooks").glob("*.ipynb"))
+
+
+def pages() -> list[str]:
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    return [toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])]
+
+
+def test_every_notebook_is_tested_and_in_the_book():
+    assert sorted(TESTED) == NOTEBOOKS
+    assert {f"{page}.ipynb" for page in pages() if page.startswith("notebooks/")} == set(NOTEBOOKS)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_notebooks_are_executed_short_and_clean(name):
+    notebook = nbformat.read(ROOT / name, 4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert sum(bool(cell.outputs) for cell in code) >= len(code) * 2 // 3, "outputs are not stored"
+    for cell in code:
+        assert cell.source.count("\n") < 15, f"a cell is too long:\n{cell.source}"
+        assert all(len(line) <= 88 for line in cell.source.splitlines()), f"a line is too long:\n{cell.source}"
+        assert not any(output.output_type == "error" for output in cell.outputs)
+        assert not any(output.get("name") == "stderr" for output in cell.outputs)
+    text = (ROOT / name).read_text()
+    assert len(text) < 1_000_000
+    assert not re.search(r"/(home|root|Users|work|tmp)/\w", text), "a path of somebody's machine"
+
+
+def test_contact_sheets_are_those_of_the_renderer_as_it_is():
+    folder = ROOT / "book" / "images" / "twin"
+    assert (folder / STAMP).read_text().strip() == version(), "the renderer changed: `make sheets`, and look at them"
+    for name in (*CATEGORIES, "gallery"):
+        assert (folder / f"{name}.jpg").is_file()
+    text = (ROOT / "book" / "twin.md").read_text()
+    assert all(f"images/twin/{name}.jpg" in text for name in CATEGORIES)
+
+
+def test_every_picture_of_a_page_has_words_for_who_cannot_see_it():
+    for page in (ROOT / "book").glob("*.md"):
+        text = page.read_text()
+        for block in re.findall(r"```\{image\}.*?```", text, flags=re.S):
+            assert re.search(r":alt: \S+ \S+", block), f"{page.name}: {block}"
+        assert not re.search(r"!\[\]\(", text)
+
+
+def test_the_command_reference_names_every_verb(capsys):
+    from padim_nb.cli import main
+
+    text = (ROOT / "book" / "cli.md").read_text()
+    for arguments in ([], ["data"], ["weights"]):
+        with pytest.raises(SystemExit):
+            main([*arguments, "--help"])
+        verbs = re.findall(r"^    ([a-z]+) ", capsys.readouterr().out, flags=re.M)
+        assert verbs
+        for verb in verbs:
+            assert re.search(rf"`(padim-nb )?({' '.join(arguments)} )?{verb}\b", text), verb
+
+
+def test_the_readme_example_is_the_code_that_runs():
+    example = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)[1]
+    names: dict = {}
+    exec(example, names)
+    assert names["maps"].shape == (50, 256, 256)

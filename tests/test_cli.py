@@ -1,0 +1,135 @@
+"""What a person types: exit codes, one line of error, no traceback; and the notebook behind `run`."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from padim_nb import runs
+from padim_nb.cli import main
+from padim_nb.errors import OptionError, PadimError
+from padim_nb.runs import Settings, settings_from
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("run cabel --data twin", "did you mean 'cable'"),
+        ("run cable --recipe padim-gabro", "did you mean 'padim-gabor'"),
+        ("run cable --data /no/such/folder", "/no/such/folder is not a folder"),
+        ("run cable --seed -7", "'seed' must be 0 or more"),
+        ("run ../../x", "plain name"),
+        ("data render cabel", "did you mean 'cable'"),
+        ("data render cable --size 3", "--size must be between"),
+        ("data check /no/such/folder", "is not a folder"),
+        ("data extract /no/such/archive", "no archive"),
+        ("score /no/model.safetensors x.png", "no model file"),
+        ("export /no/model.safetensors x.onnx", "no model file"),
+        ("weights get resnet81", "did you mean 'resnet18'"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments, words, capsys):
+    assert main(arguments.split()) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.startswith("padim-nb: ")
+    assert error.count("\n") == 1
+
+
+def test_check_exits_with_1_when_something_is_broken(parts, capsys):
+    assert main(["data", "check", str(parts)]) == 0
+    (parts / "widget" / "train" / "good" / "000.png").write_text("hello")
+    assert main(["data", "check", str(parts)]) == 1
+    assert "1 problem found" in capsys.readouterr().out
+
+
+def test_lists_print(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for arguments in ("recipes", "weights list", "data status"):
+        assert main(arguments.split()) == 0
+    out = capsys.readouterr().out
+    for words in ("padim-wr50-rd550", "wide_resnet50_2", "in use: the twin", "CC BY-NC-SA 4.0"):
+        assert words in out
+
+
+def test_looking_at_data_does_not_wait_for_torch():
+    code = "import sys; from padim_nb.cli import main; main(['data', 'status']); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("False")
+
+
+def test_settings_come_from_a_notebooks_names_and_nothing_else_is_let_in():
+    names = {"category": "cable", "seed": 3, "In": [], "_": 1, "get_ipython": print, "re": re}
+    assert settings_from(names) == Settings("cable", seed=3)
+    for wrong, words in (
+        ({"categry": "cable"}, "no parameter 'categry'.*did you mean 'category'"),
+        ({"category": 1}, "'category' must be of type str, not 1"),
+        ({"seed": "x"}, "'seed' must be of type int"),
+        ({"seed": True}, "'seed' must be of type int"),
+        ({"recipe": "nonsense"}, "no recipe 'nonsense'"),
+    ):
+        with pytest.raises(OptionError, match=words):
+            settings_from(wrong)
+
+
+def test_a_run_leaves_notebook_page_maps_model_and_record(parts, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["run", "widget", "--data", str(parts), "--out", str(out), "--device", "cpu"]) == 0
+    assert "image_auroc" in capsys.readouterr().out
+    assert {p.name for p in out.iterdir()} == {
+        "run_category.ipynb", "run_category.html", "record.json", "maps.safetensors", "model.safetensors",
+    }  # fmt: skip
+    record = json.loads((out / "record.json").read_text())
+    assert set(record) >= {
+        *("recipe", "category", "seed", "data", "weights", "metrics", "per_defect", "seconds", "peak_memory_mb"),
+        *("n_train", "n_test", "device", "versions", "commit", "threshold"),
+    }
+    assert set(record["metrics"]) >= {
+        *("image_auroc", "image_ap", "image_f1max", "pixel_auroc", "pixel_ap", "pixel_f1max", "aupro", "aupro_05"),
+    }
+    assert record["data"]["counts"] == {"train": 12, "good": 4, "line": 2, "spot": 3}
+    assert set(record["seconds"]) == {"fit", "score", "evaluate"}
+    page = (out / "run_category.html").read_text()
+    assert not re.search(r"<script[^>]+src=[\"'](https?:)?//", page)
+    capsys.readouterr()
+    assert main(["score", str(out / "model.safetensors"), str(parts / "widget" / "test" / "spot")]) == 0
+    assert capsys.readouterr().out.count("defective") == 3
+
+
+def test_papermill_with_a_misspelt_parameter_fails_and_says_why(tmp_path):
+    import papermill
+
+    done = tmp_path / "x.ipynb"
+    with pytest.raises(papermill.exceptions.PapermillExecutionError, match="did you mean 'category'"):
+        papermill.execute_notebook(
+            ROOT / "notebooks" / "run_category.ipynb", done, {"categry": "cable"}, progress_bar=False
+        )
+    assert nbformat.read(done, 4).metadata.papermill.exception is True
+
+
+def test_a_cell_that_fails_becomes_one_line(parts, tmp_path, capsys):
+    (parts / "widget" / "test" / "spot" / "000.png").write_text("hello")
+    (parts / "widget" / "ground_truth" / "spot" / "000_mask.png").unlink()
+    (parts / "widget" / "ground_truth").rename(parts / "elsewhere")
+    assert main(["run", "widget", "--data", str(parts), "--out", str(tmp_path / "out"), "--device", "cpu"]) == 2
+    assert "000.png is not a readable image" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "record.json").exists()
+    assert (tmp_path / "out" / "run_category.ipynb").exists()
+
+
+def test_an_output_folder_that_cannot_be_written(parts, unwritable, capsys):
+    assert main(["run", "widget", "--data", str(parts), "--out", str(unwritable / "out")]) == 2
+    assert "choose another folder" in capsys.readouterr().err
+
+
+def test_the_template_is_found_and_a_lost_one_is_told(monkeypatch, tmp_path):
+    assert runs.template().name == "run_category.ipynb"
+    monkeypatch.setattr(runs, "__file__", str(tmp_path / "padim_nb" / "runs.py"))
+    with pytest.raises(PadimError, match="install padim-nb again"):
+        runs.template()
