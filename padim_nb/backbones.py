@@ -11,6 +11,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from .efficientnet import TappedEfficientNet
 from .errors import OptionError, WeightsError, did_you_mean
 from .gabor import GaborBank
 from .weights import imagenet_file, read_state
@@ -21,18 +22,49 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Spec:
-    """One network: how it is built without weights, and the channels and strides of its taps, fine to coarse."""
+    """One network as it is tapped: how it is built without weights, how its taps are read, fine to coarse, and under
+    which name its published weights are known ("" for a network that is given by formula).
+    """
 
     build: Callable[[], nn.Module]
+    taps: Callable[[nn.Module, Tensor], list[Tensor]]
     channels: tuple[int, ...]
-    strides: tuple[int, ...]
-    learnt: bool = True
+    weights: str
+
+
+def _resnet_taps(net: nn.Module, x: Tensor) -> list[Tensor]:
+    x = net.maxpool(net.relu(net.bn1(net.conv1(x))))
+    fine = net.layer1(x)
+    middle = net.layer2(fine)
+    return [fine, middle, net.layer3(middle)]
+
+
+def _resnet(name: str, channels: tuple[int, ...]) -> Spec:
+    def build() -> nn.Module:
+        network = getattr(torchvision.models, name)(weights=None)
+        for unused in ("layer4", "avgpool", "fc"):
+            delattr(network, unused)
+        return network
+
+    return Spec(build, _resnet_taps, channels, name)
+
+
+def _efficientnet(name: str, *channels: int) -> Spec:
+    return Spec(lambda: TappedEfficientNet(name), lambda net, x: net(x), channels, name.rpartition("-")[0])
 
 
 SPECS = {
-    "gabor": Spec(GaborBank, GaborBank.channels, (4, 8, 16), learnt=False),
-    "resnet18": Spec(lambda: _resnet(torchvision.models.resnet18), (64, 128, 256), (4, 8, 16)),
-    "wide_resnet50_2": Spec(lambda: _resnet(torchvision.models.wide_resnet50_2), (256, 512, 1024), (4, 8, 16)),
+    "gabor": Spec(GaborBank, lambda net, x: net(x), GaborBank.channels, ""),
+    "resnet18": _resnet("resnet18", (64, 128, 256)),
+    "wide_resnet50_2": _resnet("wide_resnet50_2", (256, 512, 1024)),
+    "efficientnet-b0-lst": _efficientnet("efficientnet-b0-lst", 24, 40, 112),
+    "efficientnet-b1-lst": _efficientnet("efficientnet-b1-lst", 24, 40, 112),
+    **{f"efficientnet-b4-{at}": _efficientnet(f"efficientnet-b4-{at}", 32, 56, 160) for at in ("fst", "md", "lst")},
+    "efficientnet-b5-paper": _efficientnet("efficientnet-b5-paper", 40, 128, 176),
+    **{f"efficientnet-b7-{at}": _efficientnet(f"efficientnet-b7-{at}", 48, 80, 224) for at in ("fst", "md", "lst")},
+    "efficientnet-b7-net1": _efficientnet("efficientnet-b7-net1", 960, 1344, 2304),
+    "efficientnet-b7-net2": _efficientnet("efficientnet-b7-net2", 480, 1344, 2304),
+    "efficientnet-b7-net3": _efficientnet("efficientnet-b7-net3", 960, 1344, 2304),
 }
 
 
@@ -41,30 +73,19 @@ class Backbone(nn.Module):
 
     def __init__(self, name: str, network: nn.Module, weights: dict[str, str]) -> None:
         super().__init__()
-        self.name, self.weights = name, weights
-        self.channels, self.strides = SPECS[name].channels, SPECS[name].strides
+        self.name, self.weights, self.channels = name, weights, SPECS[name].channels
         self.network = network.eval().requires_grad_(False)
-        learnt = SPECS[name].learnt
-        self.register_buffer(
-            "mean", torch.tensor(IMAGENET_MEAN if learnt else (0.0,) * 3)[:, None, None], persistent=False
-        )
-        self.register_buffer(
-            "std", torch.tensor(IMAGENET_STD if learnt else (1.0,) * 3)[:, None, None], persistent=False
-        )
+        mean, std = (IMAGENET_MEAN, IMAGENET_STD) if SPECS[name].weights else ((0.0,) * 3, (1.0,) * 3)
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
 
     def normalise(self, pictures: Tensor) -> Tensor:
         """uint8 (b, h, w, 3) -> the network's input, float32 (b, 3, h, w)."""
         return (pictures.permute(0, 3, 1, 2).float() / 255.0 - self.mean) / self.std
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Normalised pictures (b, 3, h, w) -> the taps' maps [(b, c, h / stride, w / stride)], fine to coarse."""
-        net = self.network
-        if isinstance(net, GaborBank):
-            return net(x)
-        x = net.maxpool(net.relu(net.bn1(net.conv1(x))))
-        fine = net.layer1(x)
-        middle = net.layer2(fine)
-        return [fine, middle, net.layer3(middle)]
+        """Normalised pictures (b, 3, h, w) -> the taps' maps [(b, c, h', w')], fine to coarse."""
+        return SPECS[self.name].taps(self.network, x)
 
 
 def backbone(name: str, weights: str = "", seed: int = 0) -> Backbone:
@@ -75,7 +96,7 @@ def backbone(name: str, weights: str = "", seed: int = 0) -> Backbone:
     if name not in SPECS:
         raise OptionError(f"no backbone {name!r}{did_you_mean(name, SPECS)}")
     spec = SPECS[name]
-    if not spec.learnt:
+    if not spec.weights:
         if weights not in ("", "formula"):
             raise OptionError(f"backbone '{name}' is given by formula: it takes no weights, not {weights!r}")
         network = spec.build()
@@ -85,17 +106,10 @@ def backbone(name: str, weights: str = "", seed: int = 0) -> Backbone:
         network = spec.build()
     if weights == "random":
         return Backbone(name, network, {"name": f"random-{seed}", "sha256": _hash_of(network)})
-    path = imagenet_file(name) if weights in ("", "imagenet") else Path(weights)
+    path = imagenet_file(spec.weights) if weights in ("", "imagenet") else Path(weights)
     state, digest = read_state(path)
     _load(network, state, path)
     return Backbone(name, network, {"name": path.name, "sha256": digest})
-
-
-def _resnet(build: Callable[..., nn.Module]) -> nn.Module:
-    network = build(weights=None)
-    for unused in ("layer4", "avgpool", "fc"):
-        delattr(network, unused)
-    return network
 
 
 def _load(network: nn.Module, state: dict[str, Tensor], path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from .backbones import SPECS
 from .embedding import Selection
 from .errors import OptionError, did_you_mean
 from .images import Frame
@@ -12,6 +13,7 @@ from .padim import PaDiM, Settings
 DEFAULT = "padim-gabor"
 _CROP = Frame(resize=256, crop=224, resample="lanczos")
 _WHOLE = Frame(resize=(256, 256), resample="bilinear-aliased")
+_TF = Frame(resize=(256, 256), crop=224, resample="bilinear-aliased")
 
 
 @dataclass(frozen=True)
@@ -24,42 +26,69 @@ class Recipe:
     needs: str
 
 
-def _recipes(*rows: Recipe) -> dict[str, Recipe]:
-    return {row.name: row for row in rows}
+def _padim(name: str, backbone: str, frame: Frame, selection: Selection, reproduces: str, **more: object) -> Recipe:
+    source = SPECS[backbone].weights
+    needs = f"ImageNet weights of {source}" if source else "nothing"
+    return Recipe(name, Settings(backbone, frame, selection, **more), reproduces, needs)
 
 
-RECIPES = _recipes(
-    Recipe(
-        "padim-gabor",
-        Settings("gabor", Frame(resize=(256, 256)), Selection("all")),
-        "nothing published: filters by formula, a baseline that needs no file",
-        "nothing",
+def _efficient(tap: str, row: str) -> Recipe:
+    reproduces = f"padim-efficientnet-pytorch, {row}"
+    return _padim(f"padim-eff{tap}", f"efficientnet-{tap}", _CROP, Selection("all"), reproduces)
+
+
+_ROWS = (
+    _padim("padim-gabor", "gabor", Frame((256, 256)), Selection("all"), "nothing published: a baseline by formula"),
+    _padim(
+        "padim-r18-rd100", "resnet18", _CROP, Selection("random", 100, 1024), "padim-efficientnet-pytorch, R18-Rd100"
     ),
-    Recipe(
-        "padim-r18-rd100",
-        Settings("resnet18", _CROP, Selection("random", 100, 1024)),
-        "padim-efficientnet-pytorch, R18-Rd100",
-        "ImageNet weights of resnet18",
-    ),
-    Recipe(
+    _padim(
         "padim-wr50-rd550",
-        Settings("wide_resnet50_2", _CROP, Selection("random", 550, 1024)),
+        "wide_resnet50_2",
+        _CROP,
+        Selection("random", 550, 1024),
         "padim-efficientnet-pytorch, WR50-Rd550",
-        "ImageNet weights of wide_resnet50_2",
     ),
-    Recipe(
-        "padim-r18-anomalib",
-        Settings("resnet18", _WHOLE, Selection("random", 100, 42), border="mirror"),
-        "padim-anomalib, ResNet-18",
-        "ImageNet weights of resnet18",
+    _efficient("b7-fst", "Effi-B7-Fst-Block"),
+    _efficient("b7-md", "Effi-B7-Md-Block"),
+    _efficient("b7-lst", "Effi-B7-Lst-Block"),
+    _efficient("b4-fst", "Effi-B4 (seconds)"),
+    _efficient("b4-md", "Effi-B4, middle blocks"),
+    _efficient("b4-lst", "Effi-B4, last blocks"),
+    _padim(
+        "padim-effb5-paper",
+        "efficientnet-b5-paper",
+        Frame(256, 224, "bicubic"),
+        Selection("all"),
+        "the paper's EfficientNet-B5",
+        upsample="bicubic",
     ),
-    Recipe(
-        "padim-wr50-anomalib",
-        Settings("wide_resnet50_2", _WHOLE, Selection("random", 550, 42), border="mirror"),
-        "padim-anomalib, Wide ResNet-50",
-        "ImageNet weights of wide_resnet50_2",
+    *(
+        _padim(
+            f"padim-tf-net{n}-fixed",
+            f"efficientnet-b7-net{n}",
+            _TF,
+            Selection("random", 1000, 10),
+            f"padim-tensorflow, Net {n}, with its bugs mended",
+        )
+        for n in (1, 2, 3)
+    ),
+    *(
+        _padim(
+            f"padim-{short}-anomalib",
+            net,
+            _WHOLE,
+            Selection("random", d, 42),
+            f"padim-anomalib, {row}",
+            border="mirror",
+        )
+        for short, net, d, row in (
+            ("r18", "resnet18", 100, "ResNet-18"),
+            ("wr50", "wide_resnet50_2", 550, "Wide ResNet-50"),
+        )
     ),
 )
+RECIPES = {row.name: row for row in _ROWS}
 
 
 def recipe(name: str, weights: str | None = None, seed: int | None = None, device: str = "auto") -> PaDiM:

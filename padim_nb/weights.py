@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 import torchvision
+from efficientnet_pytorch.utils import url_map
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -24,7 +25,7 @@ STALL = 30.0  # seconds without a byte before a download is given up
 
 @dataclass(frozen=True)
 class Source:
-    """A published weights file; torchvision's names end in the first digits of the file's SHA-256."""
+    """A published weights file; its name ends in the first digits of its SHA-256."""
 
     address: str
     megabytes: float
@@ -42,9 +43,13 @@ def _torchvision(weights: torchvision.models.WeightsEnum) -> Source:
     return Source(weights.url, weights.meta["_file_size"])
 
 
+# efficientnet_pytorch tells no sizes; these are of the released files, rounded.
+_EFFICIENTNETS = {"b0": 20.4, "b1": 30.1, "b4": 74.4, "b5": 117.0, "b7": 255.0}
+
 SOURCES = {
     "resnet18": _torchvision(torchvision.models.ResNet18_Weights.IMAGENET1K_V1),
     "wide_resnet50_2": _torchvision(torchvision.models.Wide_ResNet50_2_Weights.IMAGENET1K_V1),
+    **{f"efficientnet-{b}": Source(url_map[f"efficientnet-{b}"], megabytes) for b, megabytes in _EFFICIENTNETS.items()},
 }
 
 

@@ -157,11 +157,24 @@ def test_what_cannot_be_is_one_clear_line(parts):
             pick_device("cuda")
 
 
+SHAPES = {  # dimensions of a patch vector, side of the map, finest grid
+    "padim-gabor": (62, 256, 64),
+    "padim-r18-rd100": (100, 224, 56),
+    "padim-wr50-rd550": (550, 224, 56),
+    "padim-effb5-paper": (344, 224, 56),
+    "padim-r18-anomalib": (100, 256, 64),
+    "padim-wr50-anomalib": (550, 256, 64),
+    "padim-tf-net1-fixed": (1000, 224, 14),
+    "padim-tf-net2-fixed": (1000, 224, 28),
+    "padim-tf-net3-fixed": (1000, 224, 14),
+    **{f"padim-effb7-{at}": (352, 224, 56) for at in ("fst", "md", "lst")},
+    **{f"padim-effb4-{at}": (248, 224, 56) for at in ("fst", "md", "lst")},
+}
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_runs_with_random_weights_and_has_the_published_shape(name, parts):
-    shapes = {"padim-r18-rd100": (100, 224, 56), "padim-wr50-rd550": (550, 224, 56), "padim-gabor": (62, 256, 64),
-              "padim-r18-anomalib": (100, 256, 64), "padim-wr50-anomalib": (550, 256, 64)}  # fmt: skip
-    d, side, grid = shapes[name]
+    d, side, grid = SHAPES[name]
     weights = None if name == "padim-gabor" else "random"
     detector = recipe(name, weights, device="cpu")
     widget = load_category("widget", parts)
@@ -170,7 +183,8 @@ def test_every_recipe_runs_with_random_weights_and_has_the_published_shape(name,
     assert maps.shape == (2, side, side)
     assert detector.gaussians_.grids[-1] == (grid, grid)
     assert (maps >= 0).all()
-    assert detector.backbone.weights["name"] == ("formula" if weights is None else "random-0")
+    seed = detector.settings.seed
+    assert detector.backbone.weights["name"] == ("formula" if weights is None else f"random-{seed}")
 
 
 def test_seeds_are_exact_and_the_recipe_keeps_its_own():
