@@ -85,7 +85,13 @@ class Embedding:
         levels = [torch.cat([m for m in kept if tuple(m.shape[-2:]) == grid], dim=1) for grid in grids]
         if all(_nests(fine, coarse) for coarse, fine in pairwise(grids)):
             return levels
-        return [torch.cat([interpolate(level, size=grids[-1], mode="nearest") for level in levels], dim=1)]
+        return [joined(levels)]
+
+
+def joined(levels: Sequence[Tensor]) -> Tensor:
+    """Levels [(b, c, h, w)] up-sampled to the finest grid, the last one, as one: (b, d, h, w)."""
+    size = levels[-1].shape[-2:]
+    return torch.cat([interpolate(level, size=size, mode="nearest") for level in levels], dim=1)
 
 
 def _nests(fine: tuple[int, int], coarse: tuple[int, int]) -> bool:

@@ -26,6 +26,7 @@ Grid = tuple[int, int]
 # Sums are kept in float64 while they take at most this many bytes. In float32 a covariance is known to one part in
 # 10^7 of its largest variance: not always enough where the smallest is eps.
 DOUBLE_UP_TO = 1 << 30
+BLOCK = 7  # coarse cells factored at a time: what lies between stays small and in the cache
 
 
 @dataclass
@@ -111,29 +112,20 @@ class PatchGaussians:
         """The Gaussians N(mean, scatter / (n - 1) + eps I), one a patch."""
         if moments.count < 2:
             raise ModelError(f"a covariance needs at least 2 good images, not {moments.count}: add some to train/good")
-        scale = 1.0 / (moments.count - 1)
-        inverse: list[Tensor] = []
-        couplings: list[list[Tensor]] = []
-        links: list[tuple[Tensor, ...]] = []
-        for k, row in enumerate(moments.scatter):
-            own = row[k] * scale
-            own.diagonal(dim1=-2, dim2=-1).add_(eps)
-            couplings.append([])
-            for j in range(k):
-                a = _stacked(row[j], inverse[j]) * scale
-                for i in range(j):
-                    a -= torch.bmm(_stacked(couplings[k][i], couplings[j][i]), couplings[j][i].mT)
-                a = torch.bmm(a, inverse[j].mT).view_as(row[j])
-                couplings[k].append(a)
-                own.baddbmm_(a, a.mT, alpha=-1.0)
-            factor, failed = torch.linalg.cholesky_ex(own)
-            if failed.any():
-                raise ModelError("a covariance is not positive definite: features hold nan, or eps is too small")
-            identity = torch.eye(own.shape[-1], dtype=own.dtype, device=own.device).expand_as(own)
-            inverse.append(torch.linalg.solve_triangular(factor, identity, upper=False))
-            links.append(tuple(torch.bmm(inverse[k], a).float() for a in couplings[k]))
         mean = tuple(m.float().clone() for m in moments.mean)
-        return cls(moments.grids, mean, tuple(m.float() for m in inverse), tuple(links))
+        inverse = tuple(torch.empty(row[-1].shape, device=row[-1].device) for row in moments.scatter)
+        link = tuple(tuple(torch.empty(s.shape, device=s.device) for s in row[:-1]) for row in moments.scatter)
+        coarse = len(mean[0])
+        for start in range(0, coarse, BLOCK):
+            # In nested order the positions of a coarse cell stand together on every level.
+            rows = [slice(start * len(m) // coarse, min(start + BLOCK, coarse) * len(m) // coarse) for m in mean]
+            some = [[s[rows[k]] for s in row] for k, row in enumerate(moments.scatter)]
+            factors = _factored(some, 1.0 / (moments.count - 1), eps)
+            for k, (own, links) in enumerate(factors):
+                inverse[k][rows[k]] = own
+                for j, one in enumerate(links):
+                    link[k][j][rows[k]] = one
+        return cls(moments.grids, mean, inverse, link)
 
     def distances(self, levels: Sequence[Tensor]) -> Tensor:
         """Mahalanobis distance of each patch to its Gaussian: levels [(b, c, h, w)] -> (b, h, w) on the finest grid."""
@@ -155,6 +147,29 @@ class PatchGaussians:
         """The size of all numbers held."""
         every = [*self.mean, *self.inverse, *(link for row in self.link for link in row)]
         return sum(t.numel() * t.element_size() for t in every)
+
+
+def _factored(scatter: list[list[Tensor]], scale: float, eps: float) -> list[tuple[Tensor, list[Tensor]]]:
+    """For each level (L_kk^-1, [L_kk^-1 A_kj for each coarser j]) of some cells."""
+    inverse: list[Tensor] = []
+    couplings: list[list[Tensor]] = []
+    for k, row in enumerate(scatter):
+        own = row[k] * scale
+        own.diagonal(dim1=-2, dim2=-1).add_(eps)
+        couplings.append([])
+        for j in range(k):
+            a = _stacked(row[j] * scale, inverse[j])
+            for i in range(j):
+                a.baddbmm_(_stacked(couplings[k][i], couplings[j][i]), couplings[j][i].mT, alpha=-1.0)
+            a = torch.bmm(a, inverse[j].mT).view_as(row[j])
+            couplings[k].append(a)
+            own.baddbmm_(a, a.mT, alpha=-1.0)
+        factor, failed = torch.linalg.cholesky_ex(own)
+        if failed.any():
+            raise ModelError("a covariance is not positive definite: features hold nan, or eps is too small")
+        identity = torch.eye(own.shape[-1], dtype=own.dtype, device=own.device).expand_as(own)
+        inverse.append(torch.linalg.solve_triangular(factor, identity, upper=False))
+    return [(inverse[k], [torch.bmm(inverse[k], a) for a in row]) for k, row in enumerate(couplings)]
 
 
 def nesting(grids: Sequence[Grid], device: torch.device | str = "cpu") -> list[Tensor]:

@@ -13,15 +13,17 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .backbones import Backbone, backbone
-from .embedding import Embedding, Selection
-from .errors import DataError, ModelError, OptionError
+from .embedding import Embedding, Selection, joined
+from .errors import DataError, ModelError, OptionError, did_you_mean
 from .gaussian import Moments, PatchGaussians
 from .images import Frame, Maps, pictures
 from .modelfile import packed, read_model, unpacked, write_model
 from .mvtec import Sample
 from .smoothing import smooth
+from .thin import ThinGaussians, is_cheaper
 
 FOLDS = 5
+FORMS = ("auto", "shared", "thin", "dense")  # of the Gaussians: three exact ways to the same distances
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,11 @@ class Settings:
     batch: int = 32
     weights: str = ""
     seed: int = 0
+    form: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.form not in FORMS:
+            raise OptionError(f"no form {self.form!r}{did_you_mean(self.form, FORMS)}")
 
 
 @dataclass(frozen=True)
@@ -52,13 +59,18 @@ class Threshold:
 
 @dataclass
 class PaDiM:
-    """`fit` on good samples, `score` others; `moments_` and `gaussians_` are there after fitting."""
+    """`fit` on good samples, `score` others.
+
+    What was learnt is kept as sums (`moments_`), or as the features themselves (`few_`) while the images are so few
+    that the thin form is cheaper; `gaussians_` are made of either.
+    """
 
     settings: Settings
     backbone: Backbone
     device: str = "cpu"
     moments_: Moments | None = None
-    gaussians_: PatchGaussians | None = None
+    few_: list[Tensor] | None = None
+    gaussians_: PatchGaussians | ThinGaussians | None = None
     threshold_: Threshold | None = None
     size_: tuple[int, int] | None = None
     embedding: Embedding = field(init=False)
@@ -74,23 +86,34 @@ class PaDiM:
 
     def fit(self, samples: Sequence[Sample]) -> PaDiM:
         """Learn from good samples, forgetting any earlier ones."""
-        self.moments_ = self.gaussians_ = self.threshold_ = self.size_ = None
+        self.moments_ = self.few_ = self.gaussians_ = self.threshold_ = self.size_ = None
         return self.partial_fit(samples)
 
     def partial_fit(self, samples: Sequence[Sample]) -> PaDiM:
         """Learn from more good samples: the same model as if all had been there at once."""
         if not samples:
             raise ModelError("there is nothing to fit: give at least 2 good images")
+        n = self.count + len(samples)
         for levels in self._levels(samples, "fitting"):
-            self.moments_ = Moments.of(levels) if self.moments_ is None else self.moments_.add(levels)
+            if self.moments_ is None and self._stays_thin(levels, n):
+                self.few_ = [torch.cat(both) for both in zip(self.few_, levels, strict=True)] if self.few_ else levels
+            else:
+                self._sum_up(levels)
         return self._factor()
+
+    @property
+    def count(self) -> int:
+        """How many images have been learnt from."""
+        return self.moments_.count if self.moments_ else len(self.few_[0]) if self.few_ else 0
 
     def merge(self, other: PaDiM) -> PaDiM:
         """Take in what another detector of the same settings has learnt from other images."""
         if self.settings != other.settings or self.backbone.weights != other.backbone.weights:
             raise OptionError("only detectors of the same settings and weights can be merged")
-        _fitted(self.moments_)
-        self.moments_.merge(_fitted(other.moments_))
+        _fitted(self.moments_ or self.few_)
+        _fitted(other.moments_ or other.few_)
+        self._sum_up()
+        self.moments_.merge(other.moments_ or Moments.of(other.few_))
         return self._factor()
 
     def score(self, samples: Sequence[Sample]) -> Maps:
@@ -130,9 +153,12 @@ class PaDiM:
     def save(self, path: str | Path) -> Path:
         """Write the fitted detector to one safetensors file, without the backbone's weights (named by hash)."""
         g = _fitted(self.gaussians_)
-        tensors = {f"mean.{k}": mean for k, mean in enumerate(g.mean)}
-        tensors |= {f"inverse.{k}": packed(inverse) for k, inverse in enumerate(g.inverse)}
-        tensors |= {f"link.{k}.{j}": link for k, row in enumerate(g.link) for j, link in enumerate(row)}
+        if isinstance(g, ThinGaussians):
+            tensors = {"mean": g.mean, "factor": g.factor}
+        else:
+            tensors = {f"mean.{k}": mean for k, mean in enumerate(g.mean)}
+            tensors |= {f"inverse.{k}": packed(inverse) for k, inverse in enumerate(g.inverse)}
+            tensors |= {f"link.{k}.{j}": link for k, row in enumerate(g.link) for j, link in enumerate(row)}
         header = {
             "settings": asdict(self.settings),
             "weights": self.backbone.weights,
@@ -156,18 +182,34 @@ class PaDiM:
             )
         detector = cls(settings, net, pick_device(device))
         grids = tuple(tuple(grid) for grid in header["grids"])
-        every = range(len(grids))
-        mean = tuple(tensors[f"mean.{k}"] for k in every)
-        inverse = tuple(unpacked(tensors[f"inverse.{k}"], mean[k].shape[1]) for k in every)
-        link = tuple(tuple(tensors[f"link.{k}.{j}"] for j in range(k)) for k in every)
-        detector.gaussians_ = PatchGaussians(grids, *_moved((mean, inverse, link), detector.device))
+        if "factor" in tensors:
+            mean, factor = _moved((tensors["mean"], tensors["factor"]), detector.device)
+            detector.gaussians_ = ThinGaussians(grids, mean, factor, settings.eps)
+        else:
+            every = range(len(grids))
+            mean = tuple(tensors[f"mean.{k}"] for k in every)
+            inverse = tuple(unpacked(tensors[f"inverse.{k}"], mean[k].shape[1]) for k in every)
+            link = tuple(tuple(tensors[f"link.{k}.{j}"] for j in range(k)) for k in every)
+            detector.gaussians_ = PatchGaussians(grids, *_moved((mean, inverse, link), detector.device))
         detector.threshold_ = Threshold(**header["threshold"]) if header["threshold"] else None
         detector.size_ = tuple(header["size"])
         return detector
 
     def _factor(self) -> PaDiM:
-        self.gaussians_, self.threshold_ = PatchGaussians.fit(self.moments_, self.settings.eps), None
+        eps = self.settings.eps
+        self.gaussians_ = ThinGaussians.fit(self.few_, eps) if self.few_ else PatchGaussians.fit(self.moments_, eps)
+        self.threshold_ = None
         return self
+
+    def _stays_thin(self, levels: Sequence[Tensor], n: int) -> bool:
+        form = self.settings.form
+        return form == "thin" or (form == "auto" and is_cheaper(levels, n))
+
+    def _sum_up(self, levels: Sequence[Tensor] = ()) -> None:
+        """Go over from kept features to sums, and add a batch to them."""
+        for more in filter(None, (self.few_, levels)):
+            self.moments_ = Moments.of(more) if self.moments_ is None else self.moments_.add(more)
+        self.few_ = None
 
     def _levels(self, samples: Sequence[Sample], what: str, fitted: bool = False) -> Iterator[list[Tensor]]:
         if fitted:
@@ -194,7 +236,8 @@ class PaDiM:
         with torch.inference_mode():
             batch = torch.from_numpy(np.ascontiguousarray(framed)).to(self.device)
             taps = self.backbone(self.backbone.normalise(batch).contiguous(memory_format=torch.channels_last))
-            return self.embedding.levels(taps)
+            levels = self.embedding.levels(taps)
+            return [joined(levels)] if self.settings.form == "dense" else levels
 
     def _maps(self, levels: Sequence[Tensor], gaussians: PatchGaussians) -> Tensor:
         with torch.inference_mode():

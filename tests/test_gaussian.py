@@ -9,6 +9,7 @@ import torch
 
 from padim_nb.errors import ModelError, OptionError
 from padim_nb.gaussian import Moments, PatchGaussians, nesting
+from padim_nb.thin import ThinGaussians, is_cheaper
 
 LAYOUTS = {
     "three levels": ((7, 2, 3), (5, 4, 6), (3, 8, 12)),
@@ -41,6 +42,27 @@ def test_distances_equal_the_float64_reference(layout):
     found = PatchGaussians.fit(Moments.of(train)).distances(test)
     wanted = reference.distances(flat(train), flat(test)).reshape(found.shape)
     assert np.abs(found.numpy() - wanted).max() / wanted.max() < 1e-4
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_the_thin_form_gives_the_same(layout):
+    train, test = draw(layout, 9), draw(layout, 4, seed=1)
+    found = ThinGaussians.fit(train).distances(test)
+    wanted = reference.distances(flat(train), flat(test)).reshape(found.shape)
+    assert np.abs(found.numpy() - wanted).max() / wanted.max() < 1e-4
+    assert torch.equal(
+        ThinGaussians.fit([torch.ones(5, 3, 2, 2)]).distances([torch.ones(1, 3, 2, 2)]), torch.zeros(1, 2, 2)
+    )
+    with pytest.raises(ModelError, match="at least 2 good images, not 1"):
+        ThinGaussians.fit(draw(layout, 1))
+
+
+def test_thin_is_cheaper_for_few_images_and_many_channels_only():
+    net1 = [torch.empty(1, 500, 7, 7), torch.empty(1, 500, 14, 14)]
+    r18 = [torch.empty(1, 59, 14, 14), torch.empty(1, 23, 28, 28), torch.empty(1, 18, 56, 56)]
+    assert is_cheaper(net1, 60)
+    assert not is_cheaper(net1, 2000)
+    assert not is_cheaper(r18, 60)
 
 
 def test_streamed_sharded_and_merged_moments_are_those_of_all_at_once():

@@ -2,6 +2,7 @@
 
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ from conftest import write_image
 from padim_nb import evaluate, load_category, recipe
 from padim_nb.embedding import Selection
 from padim_nb.errors import DataError, ModelError, OptionError, WeightsError
+from padim_nb.gaussian import PatchGaussians
 from padim_nb.images import Frame, pictures
 from padim_nb.padim import PaDiM, Settings, image_scores, pick_device
 from padim_nb.recipes import RECIPES
+from padim_nb.thin import ThinGaussians
 
 SMALL = Settings("gabor", Frame((64, 64)), Selection("random", 20, 0))
 REAL = Path(__file__).parents[2] / "shared" / "real"
@@ -61,6 +64,35 @@ def test_learning_in_parts_or_on_two_machines_is_learning_at_once(parts):
         assert np.abs(whole - other).max() / whole.max() < 1e-5
     with pytest.raises(OptionError, match="same settings"):
         small().fit(widget.train).merge(small(eps=0.1).fit(widget.train))
+
+
+def test_three_forms_one_answer_and_the_cheapest_is_taken(parts):
+    widget = load_category("widget", parts)
+    fitted = {form: small(form=form).fit(widget.train) for form in ("shared", "thin", "dense")}
+    maps = {form: detector.score(widget.test) for form, detector in fitted.items()}
+    for form in ("thin", "dense"):
+        assert np.abs(maps[form] - maps["shared"]).max() / maps["shared"].max() < 1e-4, form
+    assert fitted["dense"].gaussians_.bytes > fitted["shared"].gaussians_.bytes
+    every = replace(SMALL, selection=Selection("all"))
+    twice = widget.train * 2
+    few, many = (PaDiM.from_settings(every, "cpu").fit(some) for some in (twice[:2], twice))
+    assert isinstance(few.gaussians_, ThinGaussians)
+    assert isinstance(many.gaussians_, PatchGaussians)
+    grown = few.partial_fit(twice[2:])
+    assert isinstance(grown.gaussians_, PatchGaussians)
+    assert grown.count == 24
+    assert np.abs(grown.score(widget.test) - many.score(widget.test)).max() < 1e-3
+    with pytest.raises(OptionError, match="did you mean 'thin'"):
+        small(form="thinn")
+
+
+def test_a_thin_detector_is_kept_and_merged_like_any_other(parts, tmp_path):
+    widget = load_category("widget", parts)
+    thin = small(form="thin").fit(widget.train)
+    again = PaDiM.load(thin.save(tmp_path / "thin.safetensors"), device="cpu")
+    assert np.array_equal(thin.score(widget.test), again.score(widget.test))
+    merged = small(form="thin").fit(widget.train[:5]).merge(small(form="thin").fit(widget.train[5:]))
+    assert np.abs(merged.score(widget.test) - thin.score(widget.test)).max() < 1e-3
 
 
 def test_a_saved_detector_comes_back_the_same(parts, tmp_path):
