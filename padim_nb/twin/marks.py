@@ -159,6 +159,34 @@ def wander(
     return tuple(points)
 
 
+def scratches(
+    rng: np.random.Generator,
+    start: Point,
+    heading: float,
+    stray: float,
+    length: tuple[float, float],
+    width: tuple[float, float],
+    most: int = 3,
+    **style: object,
+) -> list[Line]:
+    """One to `most` lines that set off near a point in nearly one direction, as one careless movement leaves them."""
+    return [
+        Line(
+            wander(
+                rng,
+                (start[0] + rng.normal(0, stray), start[1] + rng.normal(0, stray)),
+                heading + rng.normal(0, 8),
+                rng.uniform(*length),
+                bend=6,
+            ),
+            rng.uniform(*width),
+            int(rng.integers(1 << 31)),
+            **style,
+        )
+        for _ in range(rng.integers(1, most + 1))
+    ]
+
+
 def splinter(
     rng: np.random.Generator, centre: Point, length: float, width: float, corners: int = 6
 ) -> tuple[Point, ...]:

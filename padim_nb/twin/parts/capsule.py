@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import noise, shapes
 from ..canvas import Array, Canvas, Jitter
-from ..marks import Blot, Line, wander
+from ..marks import Blot, Line, scratches, wander
 from ..scene import Part, Scene
 from ..surface import Light, Surface, mix
 
@@ -111,25 +111,10 @@ def poke(capsule: Capsule, rng: np.random.Generator) -> Capsule:
 
 
 def scratch(capsule: Capsule, rng: np.random.Generator) -> Capsule:
-    start, heading = _on_shell(rng), rng.uniform(-25, 25)
+    style = dict(depth=0.006, colour=(210, 188, 166), opacity=0.55)
+    (along, across), heading = _on_shell(rng), rng.uniform(-25, 25)
     return capsule.with_marks(
-        *(
-            Line(
-                wander(
-                    rng,
-                    (start[0] * 0.5 + rng.normal(0, 0.04), start[1] + rng.normal(0, 0.03)),
-                    heading + rng.normal(0, 8),
-                    rng.uniform(0.15, 0.4),
-                    8,
-                ),
-                rng.uniform(0.008, 0.014),
-                int(rng.integers(1 << 31)),
-                colour=(210, 188, 166),
-                opacity=0.55,
-                depth=0.006,
-            )
-            for _ in range(rng.integers(1, 4))
-        )
+        *scratches(rng, (along / 2, across), heading, 0.035, (0.15, 0.4), (0.008, 0.014), **style)
     )
 
 

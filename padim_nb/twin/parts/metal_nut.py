@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import noise, shapes
 from ..canvas import Array, Canvas, Jitter
-from ..marks import Blot, Line, wander
+from ..marks import Blot, scratches
 from ..scene import Part, Scene
 from ..surface import Light, Surface, mix
 
@@ -111,26 +111,9 @@ def flip(nut: Nut, rng: np.random.Generator) -> Nut:
 
 
 def scratch(nut: Nut, rng: np.random.Generator) -> Nut:
+    style = dict(depth=0.008, colour=(228, 228, 226), opacity=0.85, rim=0.005)
     start, heading = _on_steel(nut, rng), rng.uniform(0, 360)
-    lines = [
-        Line(
-            wander(
-                rng,
-                (start[0] + rng.normal(0, 0.03), start[1] + rng.normal(0, 0.03)),
-                heading + rng.normal(0, 6),
-                rng.uniform(0.4, 0.9),
-                5,
-            ),
-            rng.uniform(0.014, 0.024),
-            int(rng.integers(1 << 31)),
-            depth=0.008,
-            colour=(228, 228, 226),
-            opacity=0.85,
-            rim=0.005,
-        )
-        for _ in range(rng.integers(1, 5))
-    ]
-    return nut.with_marks(*lines)
+    return nut.with_marks(*scratches(rng, start, heading, 0.03, (0.4, 0.9), (0.014, 0.024), most=4, **style))
 
 
 PART = Part(

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import noise, shapes
 from ..canvas import Array, Canvas, Jitter
-from ..marks import Blot, Line, Shard, splinter, wander
+from ..marks import Blot, Line, Shard, scratches, splinter, wander
 from ..scene import Part, Scene
 from ..surface import Light, Surface, mix
 
@@ -180,26 +180,9 @@ def pill_type(pill: Pill, rng: np.random.Generator) -> Pill:
 
 
 def scratch(pill: Pill, rng: np.random.Generator) -> Pill:
+    style = dict(depth=0.012, colour=(150, 146, 142), opacity=0.6)
     start, heading = _on_tablet(rng), rng.uniform(0, 360)
-    return pill.with_marks(
-        *(
-            Line(
-                wander(
-                    rng,
-                    (start[0] + rng.normal(0, 0.04), start[1] + rng.normal(0, 0.04)),
-                    heading + rng.normal(0, 10),
-                    rng.uniform(0.2, 0.45),
-                    8,
-                ),
-                rng.uniform(0.012, 0.02),
-                int(rng.integers(1 << 31)),
-                colour=(150, 146, 142),
-                opacity=0.6,
-                depth=0.012,
-            )
-            for _ in range(rng.integers(1, 4))
-        )
-    )
+    return pill.with_marks(*scratches(rng, start, heading, 0.04, (0.2, 0.45), (0.012, 0.02), **style))
 
 
 def combined(pill: Pill, rng: np.random.Generator) -> Pill:

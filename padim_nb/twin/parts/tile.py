@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import noise
 from ..canvas import Canvas, Jitter
-from ..marks import Blot, Line, wander
+from ..marks import Blot, Line, scratches, wander
 from ..scene import Part, Scene
 from ..surface import Light, Surface, mix
 
@@ -102,26 +102,9 @@ def glue_strip(stone: Stone, rng: np.random.Generator) -> Stone:
 
 
 def gray_stroke(stone: Stone, rng: np.random.Generator) -> Stone:
+    style = dict(colour=(112, 112, 114), opacity=float(rng.uniform(0.4, 0.65)), ragged=0.45)
     where, heading = _place(rng), rng.uniform(0, 180)
-    return stone.with_marks(
-        *(
-            Line(
-                wander(
-                    rng,
-                    (where[0] + rng.normal(0, 0.05), where[1] + rng.normal(0, 0.16)),
-                    heading + rng.normal(0, 10),
-                    rng.uniform(0.4, 0.9),
-                    8,
-                ),
-                rng.uniform(0.06, 0.14),
-                int(rng.integers(1 << 31)),
-                colour=(112, 112, 114),
-                opacity=rng.uniform(0.4, 0.65),
-                ragged=0.45,
-            )
-            for _ in range(rng.integers(2, 5))
-        )
-    )
+    return stone.with_marks(*scratches(rng, where, heading, 0.1, (0.4, 0.9), (0.06, 0.14), most=4, **style))
 
 
 def oil(stone: Stone, rng: np.random.Generator) -> Stone:

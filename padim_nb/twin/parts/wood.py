@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import noise
 from ..canvas import Canvas, Jitter
-from ..marks import Blot, Line, wander
+from ..marks import Blot, scratches
 from ..scene import Part, Scene
 from ..surface import Light, Surface, mix
 
@@ -94,26 +94,9 @@ def liquid(board: Board, rng: np.random.Generator) -> Board:
 
 
 def scratch(board: Board, rng: np.random.Generator) -> Board:
+    style = dict(depth=0.012, colour=(222, 184, 142), opacity=0.7)
     start, heading = _place(rng), rng.uniform(0, 360)
-    return board.with_marks(
-        *(
-            Line(
-                wander(
-                    rng,
-                    (start[0] + rng.normal(0, 0.08), start[1] + rng.normal(0, 0.08)),
-                    heading + rng.normal(0, 8),
-                    rng.uniform(0.4, 1.0),
-                    4,
-                ),
-                rng.uniform(0.010, 0.022),
-                int(rng.integers(1 << 31)),
-                depth=0.012,
-                colour=(222, 184, 142),
-                opacity=0.7,
-            )
-            for _ in range(rng.integers(1, 4))
-        )
-    )
+    return board.with_marks(*scratches(rng, start, heading, 0.08, (0.4, 1.0), (0.010, 0.022), **style))
 
 
 def combined(board: Board, rng: np.random.Generator) -> Board:
