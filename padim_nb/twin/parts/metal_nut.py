@@ -111,9 +111,10 @@ def flip(nut: Nut, rng: np.random.Generator) -> Nut:
 
 
 def scratch(nut: Nut, rng: np.random.Generator) -> Nut:
-    style = dict(depth=0.008, colour=(228, 228, 226), opacity=0.85, rim=0.005)
-    start, heading = _on_steel(nut, rng), rng.uniform(0, 360)
-    return nut.with_marks(*scratches(rng, start, heading, 0.03, (0.4, 0.9), (0.014, 0.024), most=4, **style))
+    style = dict(depth=0.012, colour=(250, 250, 248), opacity=0.95, rim=0.006)
+    start = _on_steel(nut, rng)
+    heading = float(np.rad2deg(np.arctan2(start[1], start[0])) + 90 + rng.uniform(-35, 35))  # along the face
+    return nut.with_marks(*scratches(rng, start, heading, 0.03, (0.35, 0.8), (0.016, 0.028), most=4, **style))
 
 
 PART = Part(

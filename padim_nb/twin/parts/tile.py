@@ -47,7 +47,7 @@ def paint(stone: Stone, canvas: Canvas) -> Surface:
         edge = noise.fractal(u, v, noise.stream(stone.seed, "edge"), 4, 3)
         patch = np.clip((radius - np.hypot(u - x, v - y) + 0.12 * edge) / 0.10, 0, 1)
         surface.raise_by(0.006 * pits * patch)
-        surface.tint(0.80 + 0.22 * pits, patch)
+        surface.tint(0.70 + 0.32 * pits, patch)
     stone.draw_marks(surface, u, v)
     return surface
 
@@ -102,7 +102,7 @@ def glue_strip(stone: Stone, rng: np.random.Generator) -> Stone:
 
 
 def gray_stroke(stone: Stone, rng: np.random.Generator) -> Stone:
-    style = dict(colour=(112, 112, 114), opacity=float(rng.uniform(0.4, 0.65)), ragged=0.45)
+    style = dict(colour=(112, 112, 114), opacity=float(rng.uniform(0.55, 0.85)), ragged=0.45)
     where, heading = _place(rng), rng.uniform(0, 180)
     return stone.with_marks(*scratches(rng, where, heading, 0.1, (0.4, 0.9), (0.06, 0.14), most=4, **style))
 
