@@ -1,8 +1,9 @@
-"""All pixel metrics of a category: ours, scikit-learn, and the 200-threshold shortcut; and what the shortcut does to AUPRO.
+"""All pixel metrics of a category: ours, scikit-learn, the 200-threshold shortcut; and what that does to AUPRO.
 
 python benchmarks/metrics.py [--rounds 5] [--out data/records/metrics-cpu.json]
 
-117 maps of 256 x 256 pixels, 90 with defects, made from noise. Everything runs in turn in one process; quote ratios of medians.
+117 maps of 256 x 256 pixels, 90 with defects, made from noise. Everything runs in turn in one process: quote ratios of
+medians.
 """
 
 from __future__ import annotations
