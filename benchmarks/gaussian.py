@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from scipy.spatial.distance import mahalanobis
 
 from padim_nb.gaussian import Moments, PatchGaussians
 from padim_nb.modelfile import packed
+from padim_nb.runs import peak_memory_mb
 from padim_nb.thin import ThinGaussians, aligned
 
 # channels and side of each level, coarse to fine, as the recipes' seeds choose them
@@ -145,7 +145,7 @@ def sizes(g: PatchGaussians) -> dict:
 
 
 def memory(case: str, n: int) -> float:
-    """Peak MiB of a process that fits n images, made and forgotten batch by batch."""
+    """Peak MB of a process that fits n images, made and forgotten batch by batch."""
     command = [sys.executable, __file__, "--case", case, "--memory", str(n)]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
@@ -156,7 +156,7 @@ def only_fit(case: str, n: int) -> float:
         batch = features(case, min(BATCH, n - start), start, "cpu")
         moments = Moments.of(batch) if moments is None else moments.add(batch)
     PatchGaussians.fit(moments, EPS)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return peak_memory_mb()
 
 
 def main() -> None:
@@ -173,7 +173,7 @@ def main() -> None:
     rows = []
     for case in [arguments.case] if arguments.case else CASES:
         row = measure(case, 209, 83, arguments.rounds, arguments.device)
-        row["peak_mib_by_n"] = {n: round(memory(case, n), 1) for n in (60, 200, 2000)}
+        row["peak_mb_by_n"] = {n: round(memory(case, n), 1) for n in (60, 200, 2000)}
         rows.append(row)
         print(json.dumps(row, indent=2), flush=True)
     if arguments.out:

@@ -130,8 +130,8 @@ class PaDiM:
         """Set the threshold from the good samples the detector was fitted on, without a single defect.
 
         Each fold is scored by a model of the other folds, so no image is judged by itself; the threshold is the
-        conformal quantile of these scores: at most `false_alarm` of new good parts exceed it, on average. With fewer
-        than 1 / false_alarm - 1 images that cannot be promised: the threshold is then their largest score.
+        conformal quantile of these scores, which about `false_alarm` of new good parts exceed. Fewer than
+        1 / false_alarm - 1 images cannot tell so small a share: the threshold is then their largest score.
         """
         if not 0 < false_alarm < 1:
             raise OptionError(f"false_alarm is a share between 0 and 1, not {false_alarm}")
