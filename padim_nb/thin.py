@@ -52,7 +52,7 @@ class ThinGaussians:
 
     def distances(self, levels: Sequence[Tensor]) -> Tensor:
         """Mahalanobis distance of each patch to its Gaussian: levels [(b, c, h, w)] -> (b, h, w) on the finest grid."""
-        delta = (aligned(levels) - self.mean[:, None]).mT
+        delta = (aligned(levels) - self.mean[:, None]).transpose(1, 2)
         explained = torch.bmm(self.factor, delta).square().sum(1)
         squares = (delta.square().sum(1) - explained) / self.eps
         return squares.clamp(min=0.0).sqrt().T.reshape(-1, *self.grids[-1])

@@ -201,12 +201,11 @@ def test_scoring_names_what_is_missing(detector, tmp_path):
         list(score_files(model, [image, image], tmp_path / "out"))
 
 
-@pytest.mark.parametrize("name", ["gabor", "resnet18"])
-def test_one_onnx_graph_says_what_torch_says(parts, tmp_path, name):
+@pytest.mark.parametrize(("name", "form"), [("gabor", "shared"), ("gabor", "thin"), ("resnet18", "shared")])
+def test_one_onnx_graph_says_what_torch_says(parts, tmp_path, name, form):
     widget = load_category("widget", parts)
-    settings = Settings(
-        name, Frame((64, 96)), Selection("random", 20, 0), weights="random" if name == "resnet18" else ""
-    )
+    weights = "random" if name == "resnet18" else ""
+    settings = Settings(name, Frame((64, 96)), Selection("random", 20, 0), weights=weights, form=form)
     fitted = PaDiM.from_settings(settings, "cpu").fit(widget.train)
     path = export(fitted, tmp_path / "model.onnx")
     framed = np.concatenate(list(pictures(widget.test, settings.frame)))
