@@ -39,14 +39,14 @@ def _resnet_taps(net: nn.Module, x: Tensor) -> list[Tensor]:
     return [fine, middle, net.layer3(middle)]
 
 
-def _resnet(name: str, channels: tuple[int, ...]) -> Spec:
+def _resnet(name: str, channels: tuple[int, ...], weights: str = "") -> Spec:
     def build() -> nn.Module:
         network = getattr(torchvision.models, name)(weights=None)
         for unused in ("layer4", "avgpool", "fc"):
             delattr(network, unused)
         return network
 
-    return Spec(build, _resnet_taps, channels, name)
+    return Spec(build, _resnet_taps, channels, weights or name)
 
 
 def _efficientnet(name: str, *channels: int) -> Spec:
@@ -55,6 +55,7 @@ def _efficientnet(name: str, *channels: int) -> Spec:
 
 SPECS = {
     "gabor": Spec(GaborBank, lambda net, x: net(x), GaborBank.channels, ""),
+    "noisenet18": _resnet("resnet18", (64, 128, 256), "noisenet18"),
     "resnet18": _resnet("resnet18", (64, 128, 256)),
     "wide_resnet50_2": _resnet("wide_resnet50_2", (256, 512, 1024)),
     "efficientnet-b0-lst": _efficientnet("efficientnet-b0-lst", 24, 40, 112),
@@ -66,6 +67,11 @@ SPECS = {
     "efficientnet-b7-net2": _efficientnet("efficientnet-b7-net2", 480, 1344, 2304),
     "efficientnet-b7-net3": _efficientnet("efficientnet-b7-net3", 960, 1344, 2304),
 }
+
+
+def taps_of(name: str, network: nn.Module, x: Tensor) -> list[Tensor]:
+    """The taps' maps [(b, c, h', w')], fine to coarse, of a network of this name."""
+    return SPECS[name].taps(network, x)
 
 
 class Backbone(nn.Module):
@@ -85,7 +91,7 @@ class Backbone(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Normalised pictures (b, 3, h, w) -> the taps' maps [(b, c, h', w')], fine to coarse."""
-        return SPECS[self.name].taps(self.network, x)
+        return taps_of(self.name, self.network, x)
 
 
 def backbone(name: str, weights: str = "", seed: int = 0) -> Backbone:

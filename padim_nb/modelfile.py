@@ -1,4 +1,4 @@
-"""A fitted detector in one file: safetensors with a JSON header, nothing that is executed on reading."""
+"""A detector or a training's state in one file: safetensors with a JSON header, nothing that is executed on reading."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from torch import Tensor
 from .errors import ModelError
 from .files import whole_file
 
-FORMAT = "padim-nb/padim/1"
+FORMATS = {"padim": "padim-nb/padim/1", "efficientad": "padim-nb/efficientad/1", "training": "padim-nb/training/1"}
 KEY = "padim_nb"
 
 
-def write_model(path: Path, header: Mapping[str, object], tensors: Mapping[str, Tensor]) -> Path:
+def write_model(path: Path, kind: str, header: Mapping[str, object], tensors: Mapping[str, Tensor]) -> Path:
     """Write tensors and a header of plain values, whole or not at all."""
-    text = json.dumps({"format": FORMAT, **header})
+    text = json.dumps({"format": FORMATS[kind], **header})
     with whole_file(path) as scratch:
         save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, scratch, {KEY: text})
     return path
 
 
-def read_model(path: Path) -> tuple[dict, dict[str, Tensor]]:
-    """(header, tensors) of a file that `write_model` made."""
+def read_model(path: Path, kind: str) -> tuple[dict, dict[str, Tensor]]:
+    """(header, tensors) of a file of this kind that `write_model` made."""
     if not path.is_file():
         raise ModelError(f"no model file {path}")
     try:
@@ -36,9 +36,9 @@ def read_model(path: Path) -> tuple[dict, dict[str, Tensor]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         raise ModelError(f"{path} is not a whole model file of padim-nb: fit the detector and save it again") from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
+    if not isinstance(header, dict) or header.get("format") != FORMATS[kind]:
         found = header.get("format") if isinstance(header, dict) else header
-        raise ModelError(f"{path} is of format {found!r}, this version reads {FORMAT!r}: fit the detector again")
+        raise ModelError(f"{path} is of format {found!r}, wanted is {FORMATS[kind]!r}: fit the detector again")
     return header, tensors
 
 

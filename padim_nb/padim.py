@@ -166,12 +166,12 @@ class PaDiM:
             "size": self.size_,
             "threshold": asdict(self.threshold_) if self.threshold_ else None,
         }
-        return write_model(Path(path), header, tensors)
+        return write_model(Path(path), "padim", header, tensors)
 
     @classmethod
     def load(cls, path: str | Path, weights: str = "", device: str = "auto") -> PaDiM:
         """Read a detector back; `weights` names the backbone's file where it is not in its usual place."""
-        header, tensors = read_model(Path(path))
+        header, tensors = read_model(Path(path), "padim")
         kept = header["settings"]
         frame = kept["frame"] | {k: tuple(v) for k, v in kept["frame"].items() if isinstance(v, list)}
         settings = Settings(**kept | {"frame": Frame(**frame), "selection": Selection(**kept["selection"])})

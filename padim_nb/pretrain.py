@@ -1,0 +1,184 @@
+"""How `noisenet18` learnt to see: a ResNet-18 up to layer3, trained on the bank's procedural pictures alone."""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, normalize, smooth_l1_loss
+from tqdm import tqdm
+
+from .backbones import SPECS, taps_of
+from .bank import bank
+from .bank import version as bank_version
+from .cards import write_card
+from .errors import OptionError
+from .training import Checkpoints, finite, follow, generator
+from .views import Views, mixed, normalised, views
+
+BINS = 8  # of the angle between two views
+LONGEST = 10.0  # seconds that a step may count for: a machine that slept has not trained
+EVERY = 20  # steps between two points of the loss curve
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """All that decides a training but its length. `batch` programs a step, two views of each."""
+
+    programs: int = 4096
+    renders: int = 2
+    side: int = 160
+    batch: int = 160
+    small: int = 64
+    large: int = 96
+    large_share: float = 0.2  # of the training, at its end
+    mixed_share: float = 0.25  # of the batch, once more, mixed, for the classes
+    rate: float = 0.1
+    decay: float = 1e-4
+    temperature: float = 0.2
+    class_weight: float = 0.5
+    geometry_weight: float = 0.1
+    ema: float = 0.999
+    seed: int = 0
+    bf16: bool = True
+
+
+class Learner(nn.Module):
+    """The network and what is thrown away after training: projection, classes, relative geometry."""
+
+    def __init__(self, settings: Pretraining) -> None:
+        super().__init__()
+        spec = SPECS["noisenet18"]
+        width = sum(spec.channels)
+        self.network = spec.build()
+        self.projection = nn.Sequential(nn.Linear(width, 512), nn.ReLU(), nn.Linear(512, 128))
+        self.classes = nn.Linear(width, settings.programs)
+        self.geometry = nn.Sequential(nn.Linear(2 * width, 256), nn.ReLU(), nn.Linear(256, BINS + 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Views (b, 3, h, w) -> the pooled taps side by side (b, 448), so each of the layers PaDiM reads learns."""
+        return torch.cat([tap.float().mean((2, 3)) for tap in taps_of("noisenet18", self.network, x)], 1)
+
+
+def contrast(z: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    """Supervised contrastive loss of unit vectors (b, d): views of one program attract, all others repel."""
+    likeness = z @ z.T / temperature
+    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
+    likeness = likeness.masked_fill(itself, -1e9)
+    same = (labels[:, None] == labels[None]) & ~itself
+    log_share = likeness - torch.logsumexp(likeness, 1, keepdim=True)
+    return -((log_share * same).sum(1) / same.sum(1)).mean()
+
+
+def relative(out: Tensor, a: Views, b: Views) -> Tensor:
+    """How well the angle, the zoom and the colour gains between two views of one picture were told from them."""
+    turn = torch.remainder(b.angle - a.angle, 2 * torch.pi)
+    bins = (turn / (2 * torch.pi) * BINS).long().clamp(max=BINS - 1)
+    truth = torch.cat([(b.zoom - a.zoom)[:, None], b.gain - a.gain], 1)
+    return cross_entropy(out[:, :BINS], bins) + smooth_l1_loss(out[:, BINS:], truth)
+
+
+def losses(learner: Learner, pictures: Tensor, chosen: Tensor, size: int, s: Pretraining, g: torch.Generator) -> Tensor:
+    """The loss of one step over the programs `chosen`; `pictures` is (programs, renders, side, side, 3)."""
+    n, device = len(chosen), pictures.device
+    first, second = torch.randint(0, s.renders, (2, n), generator=g, device=device)
+    both = views(torch.cat([pictures[chosen, first], pictures[chosen, second]]), size, g)
+    again = int(n * s.mixed_share)
+    mix, partner, share = mixed(both.pictures[:again], g)
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=s.bf16):
+        pooled = learner(torch.cat([both.pictures, mix]))
+    pooled, of_mix = pooled[: 2 * n], pooled[2 * n :]
+    z = normalize(learner.projection(pooled), dim=1)
+    loss = contrast(z, torch.cat([chosen, chosen]), s.temperature)
+    told = learner.classes(of_mix)
+    per_class = share * cross_entropy(told, chosen[:again], reduction="none")
+    per_class += (1 - share) * cross_entropy(told, chosen[:again][partner], reduction="none")
+    same = torch.nonzero(first == second)[:, 0]
+    pairs = learner.geometry(torch.cat([pooled[:n], pooled[n:]], 1))[same]
+    return (
+        loss + s.class_weight * per_class.mean() + s.geometry_weight * relative(pairs, both[:n][same], both[n:][same])
+    )
+
+
+def pretrain(
+    out: Path, settings: Pretraining, minutes: float = 0, steps: int = 0, device: str = "cpu", every: float = 2.0
+) -> Path:
+    """Train for so many `minutes`, or exactly so many `steps`, and write noisenet18.safetensors and its card to `out`.
+
+    Killed and called again, it goes on from the last checkpoint. With `steps` the result is the same bit for bit on
+    one machine; with `minutes` the learning rate follows the clock.
+    """
+    if (minutes > 0) == (steps > 0):
+        raise OptionError("give either minutes or steps, one of them more than 0")
+    asked = asdict(settings) | {"minutes": minutes, "steps": steps, "bank": bank_version()}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        learner = Learner(settings).to(device, memory_format=torch.channels_last)
+    mean = copy.deepcopy(learner.network)
+    optimiser = torch.optim.SGD(
+        learner.parameters(), settings.rate, momentum=0.9, nesterov=True, weight_decay=settings.decay
+    )
+    modules = {"learner": learner, "mean": mean}
+    state = Checkpoints(out / "noisenet18.checkpoint.safetensors", asked, every, modules, optimiser)
+    header = {"step": 0, "seconds": 0.0, "views": 0, "curve": []} | state.resume()
+    kept = bank(settings.programs, settings.renders, settings.side, settings.seed)
+    pictures = torch.from_numpy(np.array(kept)).to(device)
+    step, seconds, seen, curve = (header[key] for key in ("step", "seconds", "views", "curve"))
+    done = seconds / (60 * minutes) if minutes else step / steps
+    with tqdm(total=100, initial=round(100 * done, 1), unit="%", desc="noisenet18", disable=None) as bar:
+        while done < 1:
+            start = time.perf_counter()
+            g = generator(settings.seed, step, device)
+            chosen = torch.randperm(settings.programs, generator=g, device=device)[: settings.batch]
+            size = settings.large if done >= 1 - settings.large_share else settings.small
+            loss = losses(learner, pictures, chosen, size, settings, g)
+            _step(optimiser, loss, settings.rate * _shape(done, step))
+            follow(mean, learner.network, min(settings.ema, (1 + step) / (10 + step)))
+            step, seen = step + 1, seen + 2 * len(chosen) + int(len(chosen) * settings.mixed_share)
+            if step % EVERY == 0:
+                curve.append([step, round(finite(loss.item(), step, "try a lower rate"), 4)])
+            seconds += min(time.perf_counter() - start, LONGEST)
+            before, done = done, seconds / (60 * minutes) if minutes else step / steps
+            bar.update(round(100 * (min(done, 1) - before), 6))
+            if state.due() or done >= 1:
+                state.write(step=step, seconds=seconds, views=seen, curve=curve)
+    settle(mean, settings)
+    facts = {"steps": step, "views": seen, "minutes": round(seconds / 60, 2), "loss curve": _thinned(curve)}
+    tensors = {key: value for key, value in mean.state_dict().items() if not key.endswith("num_batches_tracked")}
+    return write_card(out / "noisenet18.safetensors", tensors, asked | facts, device)
+
+
+@torch.no_grad()
+def settle(network: nn.Module, settings: Pretraining, side: int = 224, pictures: int = 192) -> None:
+    """Take the network's batch statistics anew, in float32, over whole pictures of programs it has never seen."""
+    fresh = torch.from_numpy(bank(pictures, 1, side, settings.seed + 1)[:, 0]).to(next(network.parameters()).device)
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+    network.train()
+    for some in fresh.split(32):
+        taps_of("noisenet18", network, normalised(some.permute(0, 3, 1, 2).float() / 255))
+    network.eval()
+
+
+def _step(optimiser: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    optimiser.step()
+
+
+def _shape(done: float, step: int) -> float:
+    """The learning rate's course: a short rise, then half a cosine."""
+    return min(1.0, (step + 1) / 100) * 0.5 * (1 + torch.cos(torch.tensor(torch.pi * min(done, 1.0))).item())
+
+
+def _thinned(curve: list, points: int = 100) -> list:
+    return curve[:: max(1, len(curve) // points)]
