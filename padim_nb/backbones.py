@@ -11,6 +11,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from .cards import shipped
 from .efficientnet import TappedEfficientNet
 from .errors import OptionError, WeightsError, did_you_mean
 from .gabor import GaborBank
@@ -58,6 +59,7 @@ SPECS = {
     "noisenet18": _resnet("resnet18", (64, 128, 256), "noisenet18"),
     "resnet18": _resnet("resnet18", (64, 128, 256)),
     "wide_resnet50_2": _resnet("wide_resnet50_2", (256, 512, 1024)),
+    "wide_resnet101_2": _resnet("wide_resnet101_2", (256, 512, 1024)),
     "efficientnet-b0-lst": _efficientnet("efficientnet-b0-lst", 24, 40, 112),
     "efficientnet-b1-lst": _efficientnet("efficientnet-b1-lst", 24, 40, 112),
     **{f"efficientnet-b4-{at}": _efficientnet(f"efficientnet-b4-{at}", 32, 56, 160) for at in ("fst", "md", "lst")},
@@ -67,6 +69,12 @@ SPECS = {
     "efficientnet-b7-net2": _efficientnet("efficientnet-b7-net2", 480, 1344, 2304),
     "efficientnet-b7-net3": _efficientnet("efficientnet-b7-net3", 960, 1344, 2304),
 }
+
+
+def normalised(x: Tensor) -> Tensor:
+    """RGB in 0..1 (b, 3, h, w) as every learnt backbone wants it."""
+    mean, std = torch.tensor(IMAGENET_MEAN, device=x.device), torch.tensor(IMAGENET_STD, device=x.device)
+    return ((x - mean[:, None, None]) / std[:, None, None]).contiguous(memory_format=torch.channels_last)
 
 
 def taps_of(name: str, network: nn.Module, x: Tensor) -> list[Tensor]:
@@ -95,9 +103,9 @@ class Backbone(nn.Module):
 
 
 def backbone(name: str, weights: str = "", seed: int = 0) -> Backbone:
-    """A backbone by name; `weights` is "imagenet", "random" (from `seed`) or a file (.safetensors, .pth).
+    """A backbone by name; `weights` is "imagenet", "random" (from `seed`), "shipped" or a file (.safetensors, .pth).
 
-    The Gabor bank has nothing to load. For the others "" means "imagenet".
+    The Gabor bank has nothing to load. For the others "" means "imagenet", for noisenet18 "shipped".
     """
     if name not in SPECS:
         raise OptionError(f"no backbone {name!r}{did_you_mean(name, SPECS)}")
@@ -112,10 +120,19 @@ def backbone(name: str, weights: str = "", seed: int = 0) -> Backbone:
         network = spec.build()
     if weights == "random":
         return Backbone(name, network, {"name": f"random-{seed}", "sha256": _hash_of(network)})
-    path = imagenet_file(spec.weights) if weights in ("", "imagenet") else Path(weights)
+    path = _file(name, weights)
     state, digest = read_state(path)
     _load(network, state, path)
     return Backbone(name, network, {"name": path.name, "sha256": digest})
+
+
+def _file(name: str, weights: str) -> Path:
+    own = name == "noisenet18"
+    if (weights == "shipped" and not own) or (weights == "imagenet" and own):
+        raise OptionError(f"there are no {weights} weights of '{name}': give 'random' or a file")
+    if weights not in ("", "imagenet", "shipped"):
+        return Path(weights)
+    return shipped(name) if own else imagenet_file(SPECS[name].weights)
 
 
 def _load(network: nn.Module, state: dict[str, Tensor], path: Path) -> None:

@@ -97,6 +97,8 @@ def _add_run(verbs: argparse._SubParsersAction) -> None:
     run.add_argument("--weights", default="", help="'random', 'imagenet' or a file (default: the recipe's own)")
     run.add_argument("--out", default="", help="folder for the results (runs/CATEGORY/RECIPE)")
     run.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    run.add_argument("--steps", type=int, default=0, help="of EfficientAD's training (default: the recipe's own)")
+    run.add_argument("--penalty", default="", help="EfficientAD's penalty pictures: a folder, 'bank' or 'none'")
     run.set_defaults(call=_run)
 
     recipes = verbs.add_parser("recipes", help="the named recipes and what each reproduces")
@@ -118,6 +120,20 @@ def _add_model(verbs: argparse._SubParsersAction) -> None:
     export.add_argument("target", type=Path)
     export.set_defaults(call=_export)
 
+    pretrain = verbs.add_parser("pretrain", help="train noisenet18, the backbone that never saw a photograph")
+    _add_training(pretrain, Path("runs/noisenet18"))
+    pretrain.set_defaults(call=_pretrain)
+
+    distill = verbs.add_parser("distill", help="distil an EfficientAD teacher from a backbone")
+    distill.add_argument("--size", default="small", help="small or medium")
+    distill.add_argument("--backbone", default="wide_resnet101_2", help="who teaches (default: as in the paper)")
+    distill.add_argument("--weights", default="", help="of the backbone: 'imagenet', 'shipped' or a file")
+    distill.add_argument("--source", default="bank", help="pictures: the procedural 'bank', or a folder of images")
+    distill.add_argument("--pictures", type=int, default=4096, help="how many of them (4096)")
+    distill.add_argument("--side", type=int, default=256, help="pixels the teacher sees; the backbone sees twice (256)")
+    _add_training(distill, None)
+    distill.set_defaults(call=_distill)
+
     weights = verbs.add_parser("weights", help="network weights: list them, or get one (needs a network)")
     verbs = weights.add_subparsers(required=True, metavar="VERB")
     listing = verbs.add_parser("list", help="what is known and what is here")
@@ -125,6 +141,15 @@ def _add_model(verbs: argparse._SubParsersAction) -> None:
     get = verbs.add_parser("get", help="download one file, checked by its hash")
     get.add_argument("name")
     get.set_defaults(call=_weights_get)
+
+
+def _add_training(verb: argparse.ArgumentParser, out: Path | None) -> None:
+    length = verb.add_mutually_exclusive_group(required=out is not None)
+    length.add_argument("--minutes", type=float, default=0, help="train for so long on whatever is there")
+    length.add_argument("--steps", type=int, default=0, help="train for exactly so many steps")
+    verb.add_argument("--out", type=Path, default=out, help="folder for weights, card and checkpoint")
+    verb.add_argument("--seed", type=int, default=0)
+    verb.add_argument("--device", default="auto")
 
 
 def _data_status(_: argparse.Namespace) -> None:
@@ -169,11 +194,14 @@ def _data_sheets(arguments: argparse.Namespace) -> None:
         print(path)
 
 
+_RUN = ("category", "seed", "data", "weights", "out", "device", "steps", "penalty")
+
+
 def _run(arguments: argparse.Namespace) -> None:
     from . import runs
     from .mvtec import load_category
 
-    given = {name: getattr(arguments, name) for name in ("category", "seed", "data", "weights", "out", "device")}
+    given = {name: getattr(arguments, name) for name in _RUN}
     settings = runs.Settings(**given, **({"recipe": arguments.recipe} if arguments.recipe else {}))
     category = load_category(settings.category, settings.data or None)  # here, so that rendering shows its progress
     notebook, html = runs.execute(settings)
@@ -197,10 +225,40 @@ def _score(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
+    from .detectors import load
     from .export import export
-    from .padim import PaDiM
 
-    print(export(PaDiM.load(arguments.model), arguments.target))
+    print(export(load(arguments.model), arguments.target))
+
+
+def _pretrain(arguments: argparse.Namespace) -> None:
+    from .devices import has_fast_bf16, pick_device
+    from .pretrain import Pretraining, pretrain
+
+    device = pick_device(arguments.device)
+    on_gpu = {"batch": 512, "renders": 4, "side": 256, "small": 128, "large": 128} if device != "cpu" else {}
+    settings = Pretraining(seed=arguments.seed, bf16=has_fast_bf16(device), **on_gpu)
+    print(pretrain(arguments.out, settings, arguments.minutes, arguments.steps, device))
+
+
+def _distill(arguments: argparse.Namespace) -> None:
+    from .devices import has_fast_bf16, pick_device
+    from .distill import Distillation, distill
+    from .teachers import distilled
+
+    device = pick_device(arguments.device)
+    settings = Distillation(
+        size=arguments.size,
+        backbone=arguments.backbone,
+        weights=arguments.weights,
+        source=arguments.source,
+        pictures=arguments.pictures,
+        side=arguments.side,
+        seed=arguments.seed,
+        bf16=has_fast_bf16(device),
+    )
+    steps = arguments.steps or (0 if arguments.minutes else 60_000)
+    print(distill(arguments.out or distilled(arguments.size).parent, settings, arguments.minutes, steps, device))
 
 
 def _weights_list(_: argparse.Namespace) -> None:

@@ -16,9 +16,10 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
+from .detectors import Detector
+from .efficientad import EfficientAD
 from .errors import ModelError
 from .files import whole_file
-from .padim import PaDiM
 from .smoothing import smooth
 
 TOLERANCE = 1e-3  # largest difference from torch, relative to the largest distance
@@ -29,29 +30,33 @@ LARGEST = 2**31 - 2**24  # bytes an ONNX file can hold
 class Graph(nn.Module):
     """Framed pictures, uint8 (b, height, width, 3) -> `map` (b, height, width) and `score` (b)."""
 
-    def __init__(self, detector: PaDiM) -> None:
+    def __init__(self, detector: Detector) -> None:
         super().__init__()
-        self.detector, self.backbone = detector, detector.backbone
+        self.detector = detector
+        self.network = detector.eye_ if isinstance(detector, EfficientAD) else detector.backbone
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        d, s = self.detector, self.detector.settings
-        levels = d.embedding.levels(self.backbone(self.backbone.normalise(pictures)))
-        maps = smooth(d.gaussians_.distances(levels), d.size_, s.sigma, s.border, s.upsample)
+        maps = self.network(pictures) if isinstance(self.detector, EfficientAD) else self._distances(pictures)
         return maps, maps.amax(dim=(1, 2))
 
+    def _distances(self, pictures: Tensor) -> Tensor:
+        d, s = self.detector, self.detector.settings
+        levels = d.embedding.levels(self.network(self.network.normalise(pictures)))
+        return smooth(d.gaussians_.distances(levels), d.size_, s.sigma, s.border, s.upsample)
 
-def export(detector: PaDiM, path: str | Path) -> Path:
+
+def export(detector: Detector, path: str | Path) -> Path:
     """Write the ONNX graph of a fitted detector; its input is pictures in the detector's frame.
 
     The file is compared with torch on random pictures first and not kept when it differs.
     """
     path = Path(path)
-    if detector.gaussians_ is None:
+    learnt = detector.eye_ if isinstance(detector, EfficientAD) else detector.gaussians_
+    if learnt is None:
         raise ModelError("this detector has not been fitted yet: call fit(samples) first")
-    if detector.gaussians_.bytes > LARGEST:
-        raise ModelError(
-            f"an ONNX file holds 2 GB, this detector {detector.gaussians_.bytes / 1e9:.1f} GB: use fewer dimensions"
-        )
+    size = 0 if isinstance(detector, EfficientAD) else learnt.bytes
+    if size > LARGEST:
+        raise ModelError(f"an ONNX file holds 2 GB, this detector {size / 1e9:.1f} GB: use fewer dimensions")
     graph = Graph(detector).eval()
     pictures = torch.randint(
         0, 256, (2, *detector.size_, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
@@ -62,7 +67,7 @@ def export(detector: PaDiM, path: str | Path) -> Path:
     return path
 
 
-def _write(graph: Graph, pictures: Tensor, path: Path, detector: PaDiM) -> None:
+def _write(graph: Graph, pictures: Tensor, path: Path, detector: Detector) -> None:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.inference_mode():
         warnings.simplefilter("ignore")
@@ -78,12 +83,12 @@ def _write(graph: Graph, pictures: Tensor, path: Path, detector: PaDiM) -> None:
         )
     model = onnx.load(path)
     threshold = detector.threshold_.value if detector.threshold_ else None
-    facts = {"settings": asdict(detector.settings), "weights": detector.backbone.weights, "threshold": threshold}
+    facts = {"settings": asdict(detector.settings), "weights": detector.weights, "threshold": threshold}
     onnx.helper.set_model_props(model, {"padim_nb": json.dumps(facts)})
     onnx.save(model, path)
 
 
-def _compare(graph: Graph, pictures: Tensor, path: Path, detector: PaDiM) -> None:
+def _compare(graph: Graph, pictures: Tensor, path: Path, detector: Detector) -> None:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     for count in (1, 2):
         some = pictures[:count]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -42,11 +43,12 @@ def writing_to(path: Path) -> Iterator[None]:
     """Turn the operating system's refusal to write below `path` into one clear line."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in _REASONS:
+    except Exception as error:
+        number = error.errno if isinstance(error, OSError) else _number_in(str(error))
+        if number not in _REASONS:
             raise
         hint = " (PADIM_NB_CACHE chooses the cache folder)" if cache_root() in (path, *path.parents) else ""
-        raise CannotWrite(f"cannot write {path}: {_REASONS[error.errno]}{hint}") from error
+        raise CannotWrite(f"cannot write {path}: {_REASONS[number]}{hint}") from error
 
 
 @contextmanager
@@ -101,6 +103,12 @@ def sha256(path: Path) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _number_in(message: str) -> int | None:
+    """The system's error number where a library (safetensors) only puts it into words."""
+    found = re.search(r"\(os error (\d+)\)", message)
+    return int(found[1]) if found else None
 
 
 def _sync(path: Path) -> None:

@@ -42,6 +42,16 @@ def read_model(path: Path, kind: str) -> tuple[dict, dict[str, Tensor]]:
     return header, tensors
 
 
+def kind_of(path: Path) -> str:
+    """Which kind of file this is; "padim" where that cannot be told, so that reading it says what is wrong."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            found = json.loads((file.metadata() or {})[KEY])["format"]
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError):
+        return "padim"
+    return next((kind for kind, name in FORMATS.items() if name == found), "padim")
+
+
 def packed(lower: Tensor) -> Tensor:
     """Lower triangles (p, c, c) without their zeros: (p, c (c + 1) / 2)."""
     rows, columns = torch.tril_indices(*lower.shape[-2:])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .backbones import Backbone, backbone
+from .devices import pick_device
 from .embedding import Embedding, Selection, joined
 from .errors import DataError, ModelError, OptionError, did_you_mean
 from .gaussian import Moments, PatchGaussians
@@ -21,6 +21,7 @@ from .modelfile import packed, read_model, unpacked, write_model
 from .mvtec import Sample
 from .smoothing import smooth
 from .thin import ThinGaussians, is_cheaper
+from .thresholds import Threshold, conformal, image_scores
 
 FOLDS = 5
 FORMS = ("auto", "shared", "thin", "dense")  # of the Gaussians: three exact ways to the same distances
@@ -45,16 +46,6 @@ class Settings:
     def __post_init__(self) -> None:
         if self.form not in FORMS:
             raise OptionError(f"no form {self.form!r}{did_you_mean(self.form, FORMS)}")
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """An image score above which a part is called defective, set from good images alone."""
-
-    value: float
-    false_alarm: float
-    images: int
-    note: str = ""
 
 
 @dataclass
@@ -102,6 +93,22 @@ class PaDiM:
         return self._factor()
 
     @property
+    def seed(self) -> int:
+        """What the random dimensions are drawn from."""
+        return self.settings.selection.seed
+
+    @property
+    def weights(self) -> dict[str, str]:
+        """Name and hash of what the features are computed with."""
+        return self.backbone.weights
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """What a record tells of the fit besides its settings."""
+        form = "thin" if isinstance(self.gaussians_, ThinGaussians) else self.settings.form
+        return {"dimensions": self.embedding.d, "form": form.replace("auto", "shared")}
+
+    @property
     def count(self) -> int:
         """How many images have been learnt from."""
         return self.moments_.count if self.moments_ else len(self.few_[0]) if self.few_ else 0
@@ -133,21 +140,14 @@ class PaDiM:
         conformal quantile of these scores, which about `false_alarm` of new good parts exceed. Fewer than
         1 / false_alarm - 1 images cannot tell so small a share: the threshold is then their largest score.
         """
-        if not 0 < false_alarm < 1:
-            raise OptionError(f"false_alarm is a share between 0 and 1, not {false_alarm}")
         folds = min(FOLDS, len(samples))
         if folds < 3:
             raise ModelError(f"calibration needs at least 3 good images, there are {len(samples)}")
         order = np.random.default_rng(seed).permutation(len(samples))
         groups = [[samples[i] for i in sorted(order[fold::folds])] for fold in range(folds)]
         kept = [[level.cpu() for level in self._all_levels(group)] for group in groups]
-        scores = np.sort(np.concatenate([self._held_out(kept, fold) for fold in range(folds)]))
-        rank = math.ceil((len(scores) + 1) * (1 - false_alarm))
-        note = ""
-        if rank > len(scores):
-            rank = len(scores)
-            note = f"{len(scores)} images cannot promise {false_alarm:.1%}: the largest of their scores was taken"
-        self.threshold_ = Threshold(float(scores[rank - 1]), false_alarm, len(scores), note)
+        scores = np.concatenate([self._held_out(kept, fold) for fold in range(folds)])
+        self.threshold_ = conformal(scores, false_alarm)
         return self.threshold_
 
     def save(self, path: str | Path) -> Path:
@@ -257,23 +257,6 @@ class PaDiM:
             [level.to(self.device) for level in kept[fold]], PatchGaussians.fit(moments, self.settings.eps)
         )
         return image_scores(maps.cpu().numpy())
-
-
-def image_scores(maps: np.ndarray) -> np.ndarray:
-    """One score an image, the largest value of its map: (n, height, width) -> (n,)."""
-    return np.asarray(maps).reshape(len(maps), -1).max(axis=1)
-
-
-def pick_device(wish: str) -> str:
-    """'auto' is the GPU where there is one; a wish that cannot be met is refused."""
-    if wish == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if wish.startswith("cuda") and not torch.cuda.is_available():
-        raise OptionError("there is no CUDA device here: use --device cpu or auto")
-    try:
-        return str(torch.device(wish))
-    except RuntimeError:
-        raise OptionError(f"no device {wish!r}: use auto, cpu or cuda") from None
 
 
 def _fitted(part: object) -> object:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,19 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize, smooth_l1_loss
-from tqdm import tqdm
 
-from .backbones import SPECS, taps_of
+from .backbones import SPECS, normalised, taps_of
 from .bank import bank
 from .bank import version as bank_version
 from .cards import write_card
-from .errors import OptionError
-from .training import Checkpoints, finite, follow, generator
-from .views import Views, mixed, normalised, views
+from .training import Checkpoints, Loop, follow, generator
+from .views import Views, mixed, views
 
 BINS = 8  # of the angle between two views
-LONGEST = 10.0  # seconds that a step may count for: a machine that slept has not trained
-EVERY = 20  # steps between two points of the loss curve
 
 
 @dataclass(frozen=True)
@@ -113,8 +108,6 @@ def pretrain(
     Killed and called again, it goes on from the last checkpoint. With `steps` the result is the same bit for bit on
     one machine; with `minutes` the learning rate follows the clock.
     """
-    if (minutes > 0) == (steps > 0):
-        raise OptionError("give either minutes or steps, one of them more than 0")
     asked = asdict(settings) | {"minutes": minutes, "steps": steps, "bank": bank_version()}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
@@ -125,30 +118,21 @@ def pretrain(
     )
     modules = {"learner": learner, "mean": mean}
     state = Checkpoints(out / "noisenet18.checkpoint.safetensors", asked, every, modules, optimiser)
-    header = {"step": 0, "seconds": 0.0, "views": 0, "curve": []} | state.resume()
-    kept = bank(settings.programs, settings.renders, settings.side, settings.seed)
-    pictures = torch.from_numpy(np.array(kept)).to(device)
-    step, seconds, seen, curve = (header[key] for key in ("step", "seconds", "views", "curve"))
-    done = seconds / (60 * minutes) if minutes else step / steps
-    with tqdm(total=100, initial=round(100 * done, 1), unit="%", desc="noisenet18", disable=None) as bar:
-        while done < 1:
-            start = time.perf_counter()
-            g = generator(settings.seed, step, device)
-            chosen = torch.randperm(settings.programs, generator=g, device=device)[: settings.batch]
-            size = settings.large if done >= 1 - settings.large_share else settings.small
-            loss = losses(learner, pictures, chosen, size, settings, g)
-            _step(optimiser, loss, settings.rate * _shape(done, step))
-            follow(mean, learner.network, min(settings.ema, (1 + step) / (10 + step)))
-            step, seen = step + 1, seen + 2 * len(chosen) + int(len(chosen) * settings.mixed_share)
-            if step % EVERY == 0:
-                curve.append([step, round(finite(loss.item(), step, "try a lower rate"), 4)])
-            seconds += min(time.perf_counter() - start, LONGEST)
-            before, done = done, seconds / (60 * minutes) if minutes else step / steps
-            bar.update(round(100 * (min(done, 1) - before), 6))
-            if state.due() or done >= 1:
-                state.write(step=step, seconds=seconds, views=seen, curve=curve)
+    loop = Loop("noisenet18", minutes, steps, state, views=0)
+    pictures = torch.from_numpy(np.array(bank(settings.programs, settings.renders, settings.side, settings.seed)))
+    pictures = pictures.to(device)
+    for step, done in loop:
+        g = generator(settings.seed, step, device)
+        chosen = torch.randperm(settings.programs, generator=g, device=device)[: settings.batch]
+        size = settings.large if done >= 1 - settings.large_share else settings.small
+        loss = losses(learner, pictures, chosen, size, settings, g)
+        _step(optimiser, loss, settings.rate * _shape(done, step))
+        follow(mean, learner.network, min(settings.ema, (1 + step) / (10 + step)))
+        loop.header["views"] += 2 * len(chosen) + int(len(chosen) * settings.mixed_share)
+        loop.look(loss)
     settle(mean, settings)
-    facts = {"steps": step, "views": seen, "minutes": round(seconds / 60, 2), "loss curve": _thinned(curve)}
+    seconds, seen = loop.header["seconds"], loop.header["views"]
+    facts = {"steps": loop.header["step"], "views": seen, "minutes": round(seconds / 60, 2), "loss curve": loop.curve()}
     tensors = {key: value for key, value in mean.state_dict().items() if not key.endswith("num_batches_tracked")}
     return write_card(out / "noisenet18.safetensors", tensors, asked | facts, device)
 
@@ -156,7 +140,9 @@ def pretrain(
 @torch.no_grad()
 def settle(network: nn.Module, settings: Pretraining, side: int = 224, pictures: int = 192) -> None:
     """Take the network's batch statistics anew, in float32, over whole pictures of programs it has never seen."""
-    fresh = torch.from_numpy(bank(pictures, 1, side, settings.seed + 1)[:, 0]).to(next(network.parameters()).device)
+    fresh = torch.from_numpy(np.array(bank(pictures, 1, side, settings.seed + 1)[:, 0])).to(
+        next(network.parameters()).device
+    )
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.reset_running_stats()
@@ -178,7 +164,3 @@ def _step(optimiser: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:
 def _shape(done: float, step: int) -> float:
     """The learning rate's course: a short rise, then half a cosine."""
     return min(1.0, (step + 1) / 100) * 0.5 * (1 + torch.cos(torch.tensor(torch.pi * min(done, 1.0))).item())
-
-
-def _thinned(curve: list, points: int = 100) -> list:
-    return curve[:: max(1, len(curve) // points)]

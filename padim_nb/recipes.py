@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from . import efficientad
 from .backbones import SPECS
+from .detectors import Detector
+from .efficientad import EfficientAD
 from .embedding import Selection
 from .errors import OptionError, did_you_mean
 from .images import Frame
 from .padim import PaDiM, Settings
+from .student import Training
 
 DEFAULT = "padim-gabor"
+QUICK_STEPS, QUICK_RATE = 400, 5e-4
 _CROP = Frame(resize=256, crop=224, resample="lanczos")
 _WHOLE = Frame(resize=(256, 256), resample="bilinear-aliased")
 _TF = Frame(resize=(256, 256), crop=224, resample="bilinear-aliased")
@@ -21,14 +26,14 @@ class Recipe:
     """A named detector: its settings, what it reproduces, and the files it needs."""
 
     name: str
-    settings: Settings
+    settings: Settings | efficientad.Settings
     reproduces: str
     needs: str
 
 
 def _padim(name: str, backbone: str, frame: Frame, selection: Selection, reproduces: str, **more: object) -> Recipe:
     source = SPECS[backbone].weights
-    needs = f"ImageNet weights of {source}" if source else "nothing"
+    needs = "nothing" if source in ("", "noisenet18") else f"ImageNet weights of {source}"
     return Recipe(name, Settings(backbone, frame, selection, **more), reproduces, needs)
 
 
@@ -37,7 +42,15 @@ def _efficient(tap: str, row: str) -> Recipe:
     return _padim(f"padim-eff{tap}", f"efficientnet-{tap}", _CROP, Selection("all"), reproduces)
 
 
+def _efficientad(name: str, reproduces: str, needs: str, **more: object) -> Recipe:
+    return Recipe(name, efficientad.Settings(**more), reproduces, needs)
+
+
+_PAPER = "a teacher distilled from WideResNet-101 (`padim-nb distill`)"
 _ROWS = (
+    _padim(
+        "padim-noisenet", "noisenet18", Frame((256, 256)), Selection("random", 100, 1024), "nothing published: ours"
+    ),
     _padim("padim-gabor", "gabor", Frame((256, 256)), Selection("all"), "nothing published: a baseline by formula"),
     _padim(
         "padim-r18-rd100", "resnet18", _CROP, Selection("random", 100, 1024), "padim-efficientnet-pytorch, R18-Rd100"
@@ -87,23 +100,52 @@ _ROWS = (
             ("wr50", "wide_resnet50_2", 550, "Wide ResNet-50"),
         )
     ),
+    _efficientad("efficientad-s", "EfficientAD-S as in the paper", _PAPER),
+    _efficientad("efficientad-m", "EfficientAD-M as in the paper", _PAPER, size="medium"),
+    _efficientad("efficientad-s-anomalib", "efficientad-anomalib, S (border and quantiles)", _PAPER, border="raw-zero"),
+    _efficientad(
+        "efficientad-quick",
+        "nothing published: few steps, our own teacher",
+        "nothing",
+        weights="shipped",
+        training=Training(steps=QUICK_STEPS, rate=QUICK_RATE),
+        penalties=256,
+        precision="auto",
+    ),
 )
 RECIPES = {row.name: row for row in _ROWS}
 
 
-def recipe(name: str, weights: str | None = None, seed: int | None = None, device: str = "auto") -> PaDiM:
+def recipe(
+    name: str,
+    weights: str | None = None,
+    seed: int | None = None,
+    device: str = "auto",
+    steps: int = 0,
+    penalty: str = "",
+) -> Detector:
     """A detector made by a named recipe, ready to `fit`.
 
-    `seed` replaces the recipe's own for what is drawn at random (dimensions, random weights); `weights` is
-    "imagenet", "random" or a file.
+    `seed` replaces the recipe's own for what is drawn at random (dimensions, weights, order); `weights` is
+    "imagenet", "random", "shipped" or a file. `steps` and `penalty` are EfficientAD's.
     """
     if name not in RECIPES:
         raise OptionError(f"no recipe {name!r}{did_you_mean(name, RECIPES)}")
     settings = RECIPES[name].settings
-    if seed is not None:
-        settings = replace(settings, seed=seed, selection=replace(settings.selection, seed=seed))
     if weights:
         settings = replace(settings, weights=weights)
+    if isinstance(settings, efficientad.Settings):
+        course = replace(
+            settings.training,
+            steps=steps or settings.training.steps,
+            seed=settings.training.seed if seed is None else seed,
+        )
+        settings = replace(settings, training=course, penalty=penalty or settings.penalty)
+        return EfficientAD.from_settings(settings, device)
+    if steps or penalty:
+        raise OptionError(f"recipe '{name}' is PaDiM: it knows no steps and no penalty pictures")
+    if seed is not None:
+        settings = replace(settings, seed=seed, selection=replace(settings.selection, seed=seed))
     return PaDiM.from_settings(settings, device)
 
 

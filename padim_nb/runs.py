@@ -17,11 +17,12 @@ from types import ModuleType
 import numpy as np
 from safetensors.numpy import save_file
 
+from .detectors import Detector
+from .efficientad import EfficientAD
 from .errors import OptionError, PadimError, did_you_mean
 from .files import whole_file, writing_to
 from .images import Maps
 from .mvtec import Category
-from .padim import PaDiM
 from .recipes import DEFAULT, RECIPES, recipe
 from .report import Report
 
@@ -34,6 +35,7 @@ class Settings:
 
     `seed` -1 is the recipe's own draw. An empty string means the usual choice: `data` the first root that exists,
     `weights` the recipe's own, `out` the folder runs/<category>/<recipe>, with -seed<seed> where one was given.
+    `steps` (0: the recipe's own) and `penalty` (a folder, "bank" or "none") are EfficientAD's.
     """
 
     category: str = "cable"
@@ -43,6 +45,8 @@ class Settings:
     weights: str = ""
     out: str = ""
     device: str = "auto"
+    steps: int = 0
+    penalty: str = ""
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -54,6 +58,8 @@ class Settings:
             raise OptionError(f"no recipe {self.recipe!r}{did_you_mean(self.recipe, RECIPES)}")
         if self.seed < -1:
             raise OptionError(f"parameter 'seed' must be 0 or more (or -1, the recipe's own), not {self.seed}")
+        if self.steps < 0:
+            raise OptionError(f"parameter 'steps' must be 1 or more (or 0, the recipe's own), not {self.steps}")
 
     @property
     def folder(self) -> Path:
@@ -62,6 +68,11 @@ class Settings:
             return Path(self.out)
         seed = f"-seed{self.seed}" if self.seed >= 0 else ""
         return Path("runs") / self.category / f"{self.recipe}{seed}"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where a long training is kept while it runs, so that a run that was stopped goes on from there."""
+        return self.folder / "checkpoint.safetensors"
 
 
 def settings_from(names: Mapping[str, object]) -> Settings:
@@ -83,10 +94,14 @@ def settings_from(names: Mapping[str, object]) -> Settings:
     return Settings(**given)
 
 
-def detector_of(settings: Settings) -> PaDiM:
+def detector_of(settings: Settings) -> Detector:
     """The detector that a run's settings ask for."""
     seed = settings.seed if settings.seed >= 0 else None
-    return recipe(settings.recipe, settings.weights or None, seed, settings.device)
+    s = settings
+    detector = recipe(s.recipe, s.weights or None, seed, s.device, s.steps, s.penalty)
+    if isinstance(detector, EfficientAD):
+        detector.checkpoint = s.checkpoint
+    return detector
 
 
 @dataclass
@@ -102,16 +117,17 @@ class Stopwatch:
         self.seconds[stage] = round(time.perf_counter() - start, 3)
 
 
-def write_record(settings: Settings, category: Category, detector: PaDiM, report: Report, watch: Stopwatch) -> Path:
+def write_record(settings: Settings, category: Category, detector: Detector, report: Report, watch: Stopwatch) -> Path:
     """Write `record.json`, all that a table needs to know of a run, and return its path."""
     kinds = [sample.defect for sample in category.test]
     counts = {"train": len(category.train), **{kind: kinds.count(kind) for kind in sorted(set(kinds))}}
     record = {
         "recipe": settings.recipe,
         "category": category.name,
-        "seed": detector.settings.selection.seed,
+        "seed": detector.seed,
         "data": {"name": category.source, "root": category.root.name, "counts": counts},
-        "weights": detector.backbone.weights,
+        "weights": detector.weights,
+        "facts": detector.facts,
         **report.as_dict(),
         "threshold": asdict(detector.threshold_) if detector.threshold_ else None,
         "seconds": watch.seconds,
@@ -125,6 +141,7 @@ def write_record(settings: Settings, category: Category, detector: PaDiM, report
     path = settings.folder / "record.json"
     with whole_file(path) as scratch:
         scratch.write_text(json.dumps(record, indent=2) + "\n")
+    settings.checkpoint.unlink(missing_ok=True)
     return path
 
 
@@ -140,7 +157,7 @@ def execute(settings: Settings) -> tuple[Path, Path]:
     folder = settings.folder.absolute()
     notebook = folder / "run_category.ipynb"
     parameters = asdict(settings) | {"out": str(folder)}
-    for name in ("data", "weights"):  # the notebook runs in another folder
+    for name in ("data", "weights", "penalty"):  # the notebook runs in another folder
         if parameters[name] and Path(parameters[name]).exists():
             parameters[name] = str(Path(parameters[name]).absolute())
     with writing_to(folder):

@@ -9,11 +9,12 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image
 
+from .detectors import load
 from .errors import DataError, OptionError
 from .files import whole_file
 from .images import pictures
 from .mvtec import ENDINGS, Sample, images_in
-from .padim import PaDiM, image_scores
+from .thresholds import image_scores
 
 BATCH = 16  # pictures held at once, however many there are
 STRENGTH = 0.55  # of the map's colour in an overlay
@@ -26,7 +27,7 @@ def score_files(
 
     Folders stand for the images in them. The verdict needs a calibrated detector; without one it is '-'.
     """
-    detector = PaDiM.load(model, weights, device)
+    detector = load(model, weights, device)
     paths = list(_files(images))
     names = _names(paths) if out else []
     threshold = detector.threshold_.value if detector.threshold_ else None

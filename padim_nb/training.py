@@ -1,15 +1,17 @@
-"""What the project's trainings share: a generator for each step, checkpoints that resume bit for bit, running means."""
+"""What the project's trainings share: numbered steps with their own random numbers, and checkpoints that resume."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from tqdm import tqdm
 
 from .errors import ModelError, OptionError
 from .modelfile import read_model, write_model
@@ -67,6 +69,75 @@ class Checkpoints:
         self._last = time.monotonic()
 
 
+class Loop:
+    """The steps of a training, for so many `minutes` or exactly so many `steps`: numbered, timed, shown and kept.
+
+    `for step, done in loop:` goes on where the checkpoint stands; call `look(loss)` in each step. `header` holds what
+    is kept beside the weights: step, seconds, the loss curve, and counters of the caller's.
+    """
+
+    LONGEST = 10.0  # seconds that a step may count for: a machine that slept has not trained
+
+    def __init__(
+        self,
+        title: str,
+        minutes: float = 0,
+        steps: int = 0,
+        state: Checkpoints | None = None,
+        every: int = 20,
+        advice: str = "try a lower rate",
+        **counters: object,
+    ) -> None:
+        if (minutes > 0) == (steps > 0):
+            raise OptionError("give either minutes or steps, one of them more than 0")
+        self.title, self.minutes, self.steps, self.state = title, minutes, steps, state
+        self.every, self.advice = every, advice
+        self.header = {"step": 0, "seconds": 0.0, "curve": [], **counters}
+        self._loss: Tensor | None = None
+        if state is not None:
+            self.header |= state.resume()
+
+    @property
+    def done(self) -> float:
+        """The share of the training that lies behind, 0 to 1."""
+        return self.header["seconds"] / (60 * self.minutes) if self.minutes else self.header["step"] / self.steps
+
+    def __iter__(self) -> Iterator[tuple[int, float]]:
+        total, unit = (round(60 * self.minutes), "s") if self.minutes else (self.steps, "step")
+        with tqdm(total=total, initial=self._shown(), unit=unit, desc=self.title, disable=None, leave=False) as bar:
+            while self.done < 1:
+                start = time.perf_counter()
+                yield self.header["step"], self.done
+                self.header["step"] += 1
+                if self.header["step"] % self.every == 0 or self.done >= 1:
+                    bar.set_postfix_str(f"loss {self._checked():.4f}", refresh=False)
+                    self.header["curve"].append([self.header["step"], round(self._checked(), 5)])
+                self.header["seconds"] += min(time.perf_counter() - start, self.LONGEST)
+                bar.update(self._shown() - bar.n)
+                if self.state is not None and (self.state.due() or self.done >= 1):
+                    self._checked()
+                    self.state.write(**self.header)
+
+    def look(self, loss: Tensor) -> None:
+        """Hand over the step's loss; it is read only now and then, as each reading waits for the device."""
+        self._loss = loss.detach()
+
+    def curve(self, points: int = 100) -> list:
+        """About so many points [step, loss] of the loss curve."""
+        whole = self.header["curve"]
+        return whole[:: max(1, len(whole) // points)]
+
+    def _shown(self) -> int:
+        return round(self.header["seconds"]) if self.minutes else self.header["step"]
+
+    def _checked(self) -> float:
+        loss = float("nan") if self._loss is None else self._loss.item()
+        if not math.isfinite(loss):
+            step = self.header["step"]
+            raise ModelError(f"the loss is {loss} at step {step}: {self.advice}; the last good checkpoint is kept")
+        return loss
+
+
 @torch.no_grad()
 def follow(mean: nn.Module, network: nn.Module, decay: float) -> None:
     """Move a running mean of a network's weights towards it; counters and statistics are copied."""
@@ -74,13 +145,6 @@ def follow(mean: nn.Module, network: nn.Module, decay: float) -> None:
     torch._foreach_lerp_(list(kept), list(current), 1 - decay)
     for a, b in zip(mean.buffers(), network.buffers(), strict=True):
         a.copy_(b)
-
-
-def finite(loss: float, step: int, advice: str) -> float:
-    """The loss, or one clear line when the training has broken down."""
-    if loss != loss or abs(loss) == float("inf"):
-        raise ModelError(f"the loss is {loss} at step {step}: {advice}; the last good checkpoint is kept")
-    return loss
 
 
 def _under(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

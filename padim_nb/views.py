@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, conv2d, grid_sample, pad
 
-from .backbones import IMAGENET_MEAN, IMAGENET_STD
+from .backbones import normalised
 
 
 @dataclass
@@ -49,12 +49,6 @@ def views(pictures: Tensor, size: int, g: torch.Generator) -> Views:
     )
     x = _erased(x, chance(0.25), uniform(0.1, 0.35, 2), uniform(0, 1, 2))
     return Views(normalised(x.clamp(0, 1)), angle, zoom, gain)
-
-
-def normalised(x: Tensor) -> Tensor:
-    """RGB in 0..1 (b, 3, h, w) as every learnt backbone wants it."""
-    mean, std = torch.tensor(IMAGENET_MEAN, device=x.device), torch.tensor(IMAGENET_STD, device=x.device)
-    return ((x - mean[:, None, None]) / std[:, None, None]).contiguous(memory_format=torch.channels_last)
 
 
 def mixed(x: Tensor, g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:

@@ -49,6 +49,7 @@ _EFFICIENTNETS = {"b0": 20.4, "b1": 30.1, "b4": 74.4, "b5": 117.0, "b7": 255.0}
 SOURCES = {
     "resnet18": _torchvision(torchvision.models.ResNet18_Weights.IMAGENET1K_V1),
     "wide_resnet50_2": _torchvision(torchvision.models.Wide_ResNet50_2_Weights.IMAGENET1K_V1),
+    "wide_resnet101_2": _torchvision(torchvision.models.Wide_ResNet101_2_Weights.IMAGENET1K_V1),
     **{f"efficientnet-{b}": Source(url_map[f"efficientnet-{b}"], megabytes) for b, megabytes in _EFFICIENTNETS.items()},
 }
 

@@ -93,3 +93,13 @@ def _mounted(folder: Path, options: str):
         pytest.skip("this machine does not allow mounting a file system")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=False)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--kills", type=int, default=2, help="how often a kill test kills (make torture: 20)")
+
+
+@pytest.fixture
+def kills(request) -> int:
+    """How often a kill test kills its process."""
+    return request.config.getoption("--kills")

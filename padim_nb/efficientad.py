@@ -1,0 +1,289 @@
+"""EfficientAD: a student that agrees with its teacher on good parts only, and an autoencoder for what is far apart."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, pad
+
+from . import pdn
+from .backbones import normalised
+from .devices import has_fast_bf16, pick_device
+from .errors import DataError, ModelError, OptionError, did_you_mean
+from .images import Frame, Maps, pictures
+from .modelfile import read_model, write_model
+from .mvtec import Sample
+from .penalty import penalties
+from .student import Course, Pair, Training
+from .teachers import load_teacher
+from .thresholds import Threshold, conformal, image_scores
+
+BORDERS = ("replicate", "zero", "raw-zero")
+SPREAD = 1e-6  # the least distance between the two quantiles
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides an EfficientAD detector but the data.
+
+    `border` fills the 4 rows and columns of patches that a map lacks on each side: "replicate" repeats the outermost
+    ones, "zero" puts zeros into the finished map (the first public implementation), "raw-zero" into the two maps
+    before they are normalised (anomalib). `penalty` is "bank", "none" or a folder. `precision` "auto" is bfloat16
+    where that is quick, for training only.
+    """
+
+    size: str = "small"
+    weights: str = ""
+    frame: Frame = Frame((256, 256))
+    training: Training = Training()
+    penalty: str = "bank"
+    penalties: int = 1024
+    held_out: float = 0.1
+    quantiles: tuple[float, float] = (0.9, 0.995)
+    border: str = "replicate"
+    padding: bool = False
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        for value, known in ((self.border, BORDERS), (self.precision, ("float32", "bfloat16", "auto"))):
+            if value not in known:
+                raise OptionError(f"no such setting {value!r}{did_you_mean(value, known)}")
+        if not 0 < self.held_out < 1:
+            raise OptionError(f"held_out is a share between 0 and 1, not {self.held_out}")
+
+
+class Eye(nn.Module):
+    """All three networks as one graph: framed pictures, uint8 (b, h, w, 3) -> maps (b, h, w).
+
+    The teacher's statistics are in its last convolution; `levels` (q_a and q_b of the student's and of the
+    autoencoder's map) become one factor and one shift for each.
+    """
+
+    def __init__(self, teacher: nn.Module, pair: Pair, border: str, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.teacher, self.pair, self.border, self.size = teacher, pair, border, size
+        self.register_buffer("factor", torch.ones(2))
+        self.register_buffer("shift", torch.zeros(2))
+
+    def set_levels(self, levels: Sequence[Sequence[float]]) -> None:
+        """Let each map be 0 at its q_a and 0.1 at its q_b, and the result their mean."""
+        for number, (low, high) in enumerate(levels):
+            self.factor[number] = 0.5 * 0.1 / (high - low)
+            self.shift[number] = -0.5 * 0.1 * low / (high - low)
+
+    def raw(self, shown: Tensor) -> Tensor:
+        """(b, 2, h', w'): how far the student is from its teacher, and from the autoencoder."""
+        x = normalised(shown.permute(0, 3, 1, 2).float() / 255)
+        student = self.pair.student(x)
+        pairs = ((self.teacher(x), student[:, : pdn.CHANNELS]), (self.pair.autoencoder(x), student[:, pdn.CHANNELS :]))
+        return torch.stack([(a - b).square().mean(1) for a, b in pairs], 1)
+
+    def forward(self, shown: Tensor) -> Tensor:
+        raw = self.raw(shown)
+        if self.border == "raw-zero":
+            raw = self._framed(raw)
+        both = raw * self.factor[:, None, None] + self.shift[:, None, None]
+        maps = both.sum(1, keepdim=True)
+        if self.border != "raw-zero":
+            maps = self._framed(maps)
+        return self.resized(maps)[:, 0]
+
+    def resized(self, maps: Tensor) -> Tensor:
+        return interpolate(maps, size=self.size, mode="bilinear", align_corners=False)
+
+    def _framed(self, maps: Tensor) -> Tensor:
+        if self.pair.student.padding:
+            return maps
+        margin = (pdn.MARGIN,) * 4
+        return pad(maps, margin, "replicate") if self.border == "replicate" else pad(maps, margin)
+
+    def judged(self, shown: Tensor) -> Tensor:
+        """The two maps over which the quantiles are taken: the patches themselves, or for "raw-zero" all pixels."""
+        raw = self.raw(shown)
+        return self.resized(self._framed(raw)) if self.border == "raw-zero" else raw
+
+
+@dataclass
+class EfficientAD:
+    """`fit` on good samples, `score` others. `facts` say what it learnt from and how that went.
+
+    With a `checkpoint` path the training is kept there every few `minutes` and goes on from there after a stop.
+    """
+
+    settings: Settings
+    device: str = "cpu"
+    weights: dict[str, str] = field(default_factory=dict)
+    checkpoint: Path | None = None
+    minutes: float = 2.0
+    eye_: Eye | None = None
+    levels_: list[list[float]] | None = None
+    threshold_: Threshold | None = None
+    size_: tuple[int, int] | None = None
+    facts: dict[str, object] = field(default_factory=dict)
+
+    @classmethod
+    def from_settings(cls, settings: Settings, device: str = "auto") -> EfficientAD:
+        """A detector that has seen nothing yet; its teacher's weights must be here."""
+        _, weights = load_teacher(settings.size, settings.weights)
+        return cls(settings, pick_device(device), weights)
+
+    @property
+    def seed(self) -> int:
+        """What its random draws start from."""
+        return self.settings.training.seed
+
+    def fit(self, samples: Sequence[Sample]) -> EfficientAD:
+        """Learn from good samples; a tenth of them is only looked at afterwards, for the quantiles."""
+        s = self.settings
+        learnt, held = self._split(samples)
+        shown, judged = self._shown(learnt), self._shown(held)
+        self.size_ = tuple(shown.shape[1:3])
+        pdn.grid(*self.size_)
+        others, named = penalties(s.penalty, *self.size_, s.penalties, s.training.seed)
+        teacher, self.weights = load_teacher(s.size, s.weights, s.padding)
+        teacher = standardised(teacher.to(self.device), shown)
+        bf16 = s.precision == "bfloat16" or (s.precision == "auto" and has_fast_bf16(self.device))
+        pair = self._fresh_pair()
+        others = None if others is None else others.to(self.device)
+        course = Course(teacher, pair, shown, others, replace(s.training, bf16=bf16))
+        digest = hashlib.sha256(shown.cpu().numpy().tobytes()).hexdigest()
+        identity = {"pictures": digest, "teacher": self.weights["sha256"], "penalty": named, "size": s.size}
+        loss = course.run(self.checkpoint, identity, self.minutes)
+        self.eye_ = Eye(teacher, pair, s.border, self.size_).eval().to(self.device)
+        self.levels_, note = self._quantiles(judged)
+        self.eye_.set_levels(self.levels_)
+        self.threshold_ = None
+        self.facts = {
+            "steps": s.training.steps,
+            "penalty": named,
+            "precision": "bfloat16" if bf16 else "float32",
+            "loss": round(loss, 5),
+            "learnt from": len(learnt),
+            "held out": len(held),
+            **({"note": note} if note else {}),
+        }
+        return self
+
+    def score(self, samples: Sequence[Sample]) -> Maps:
+        """Anomaly maps (n, height, width) in the frame's pixels; about 0 on good parts, 0.1 and more where not."""
+        self._fitted()
+        found = [self.score_pictures(batch) for batch in pictures(samples, self.settings.frame, 8)]
+        return Maps.of(np.concatenate([np.asarray(part) for part in found]), self.settings.frame)
+
+    def score_pictures(self, framed: np.ndarray) -> Maps:
+        """Like `score` for framed pictures that are arrays already, uint8 (b, height, width, 3)."""
+        eye = self._fitted()
+        if framed.shape[1:3] != self.size_:
+            wanted, found = self.size_, framed.shape[1:3]
+            raise ModelError(
+                f"this detector was fitted on pictures of {wanted[0]}x{wanted[1]}, not {found[0]}x{found[1]}"
+            )
+        with torch.inference_mode():
+            maps = eye(torch.from_numpy(np.ascontiguousarray(framed)).to(self.device))
+        return Maps.of(maps.cpu().numpy(), self.settings.frame)
+
+    def calibrate(self, samples: Sequence[Sample], false_alarm: float = 0.01) -> Threshold:
+        """Set the threshold from those of the training samples that were held out: nothing learnt from them."""
+        _, held = self._split(samples)
+        self.threshold_ = conformal(image_scores(np.asarray(self.score(held))), false_alarm)
+        return self.threshold_
+
+    def save(self, path: str | Path) -> Path:
+        """Write the fitted detector, teacher, statistics and quantiles inside, to one safetensors file."""
+        eye = self._fitted()
+        header = {
+            "settings": asdict(self.settings),
+            "weights": self.weights,
+            "levels": self.levels_,
+            "size": self.size_,
+            "facts": self.facts,
+            "threshold": asdict(self.threshold_) if self.threshold_ else None,
+        }
+        return write_model(Path(path), "efficientad", header, eye.state_dict())
+
+    @classmethod
+    def load(cls, path: str | Path, device: str = "auto") -> EfficientAD:
+        """Read a detector back; it needs no other file."""
+        header, tensors = read_model(Path(path), "efficientad")
+        kept = header["settings"]
+        frame = kept["frame"] | {k: tuple(v) for k, v in kept["frame"].items() if isinstance(v, list)}
+        parts = {
+            "frame": Frame(**frame),
+            "training": Training(**kept["training"]),
+            "quantiles": tuple(kept["quantiles"]),
+        }
+        detector = cls(Settings(**kept | parts), pick_device(device), header["weights"])
+        detector.size_ = tuple(header["size"])
+        teacher = pdn.teacher(detector.settings.size, detector.settings.padding)
+        eye = Eye(teacher, detector._fresh_pair(), detector.settings.border, detector.size_)
+        eye.load_state_dict(tensors)
+        detector.eye_ = eye.eval().requires_grad_(False).to(detector.device)
+        detector.levels_, detector.facts = header["levels"], header["facts"]
+        detector.threshold_ = Threshold(**header["threshold"]) if header["threshold"] else None
+        return detector
+
+    def _split(self, samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
+        n = len(samples)
+        held = max(1, round(self.settings.held_out * n))
+        if n - held < 1:
+            raise ModelError(f"there are {n} good images: give at least 2, one of them is held out")
+        order = np.random.default_rng(self.seed).permutation(n)
+        last = set(order[:held].tolist())
+        return [samples[i] for i in range(n) if i not in last], [samples[i] for i in sorted(last)]
+
+    def _shown(self, samples: Sequence[Sample]) -> Tensor:
+        framed = np.concatenate(list(pictures(samples, self.settings.frame, 32)))
+        return torch.from_numpy(framed).to(self.device)
+
+    def _fresh_pair(self) -> Pair:
+        s = self.settings
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            pair = Pair(pdn.student(s.size, s.padding), pdn.autoencoder(s.padding))
+        return pair.to(self.device, memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def _quantiles(self, judged: Tensor) -> tuple[list[list[float]], str]:
+        """q_a and q_b of the student's and the autoencoder's map over held-out good images."""
+        values = torch.cat([self.eye_.judged(some).cpu() for some in judged.split(8)]).double().numpy()
+        levels, note = [], ""
+        for map_ in values.transpose(1, 0, 2, 3):
+            if not np.isfinite(map_).all():
+                raise DataError("the maps of the held-out images are not finite: check the images and the teacher")
+            low, high = np.quantile(map_, self.settings.quantiles)
+            if high - low < SPREAD:
+                high, note = low + SPREAD, "the quantiles of a map coincide: the images may all be the same"
+            levels.append([float(low), float(high)])
+        return levels, note
+
+    def _fitted(self) -> Eye:
+        if self.eye_ is None:
+            raise ModelError("this detector has not been fitted yet: call fit(samples) first")
+        return self.eye_
+
+
+@torch.no_grad()
+def standardised(teacher: pdn.PatchDescription, shown: Tensor) -> pdn.PatchDescription:
+    """A teacher whose channels have mean 0 and deviation 1 over these pictures, by its last convolution's weights."""
+    total = square = count = 0.0
+    for some in shown.split(8):
+        found = teacher(normalised(some.permute(0, 3, 1, 2).float() / 255)).double()
+        total, square = total + found.sum((0, 2, 3)), square + found.square().sum((0, 2, 3))
+        count += found[:, 0].numel()
+    mean = total / count
+    deviation = (square / count - mean.square()).clamp(min=0).sqrt()
+    if not torch.isfinite(deviation).all():
+        raise DataError("the teacher's descriptions are not finite: check its weights")
+    deviation = deviation.clamp(min=1e-6)
+    own = copy.deepcopy(teacher)
+    last = getattr(own, own.convolutions[-1])
+    last.weight.copy_((last.weight.double() / deviation[:, None, None, None]).float())
+    last.bias.copy_(((last.bias.double() - mean) / deviation).float())
+    return own.eval().requires_grad_(False)

@@ -1,0 +1,41 @@
+"""From maps to image scores, and from the scores of good images to a threshold."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from .errors import OptionError
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """An image score above which a part is called defective, set from good images alone."""
+
+    value: float
+    false_alarm: float
+    images: int
+    note: str = ""
+
+
+def image_scores(maps: np.ndarray) -> np.ndarray:
+    """One score an image, the largest value of its map: (n, height, width) -> (n,)."""
+    return np.asarray(maps).reshape(len(maps), -1).max(axis=1)
+
+
+def conformal(scores: np.ndarray, false_alarm: float) -> Threshold:
+    """The threshold that about `false_alarm` of new good parts exceed, from scores of good parts a model has not seen.
+
+    Fewer than 1 / false_alarm - 1 images cannot tell so small a share: the threshold is then their largest score.
+    """
+    if not 0 < false_alarm < 1:
+        raise OptionError(f"false_alarm is a share between 0 and 1, not {false_alarm}")
+    scores = np.sort(scores)
+    rank = math.ceil((len(scores) + 1) * (1 - false_alarm))
+    note = ""
+    if rank > len(scores):
+        rank = len(scores)
+        note = f"{len(scores)} images cannot promise {false_alarm:.1%}: the largest of their scores was taken"
+    return Threshold(float(scores[rank - 1]), false_alarm, len(scores), note)

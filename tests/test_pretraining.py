@@ -1,0 +1,151 @@
+"""The bank and what is learnt from it: nothing of the twin in it, the same bits again, a resume in between or not."""
+
+import ast
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import padim_nb
+from padim_nb import bank as bank_room
+from padim_nb.backbones import backbone
+from padim_nb.bank import KINDS, bank, programs
+from padim_nb.distill import Distillation, description, distill
+from padim_nb.errors import OptionError
+from padim_nb.pretrain import Pretraining, contrast, pretrain
+from padim_nb.views import mixed, views
+
+SMALL = Pretraining(programs=40, batch=12, side=48, small=32, large=48)
+TEACHING = Distillation(backbone="resnet18", weights="random", pictures=8, side=32, batch=4)
+
+
+def sources(room):
+    return sorted((Path(padim_nb.__file__).parent / room).rglob("*.py"))
+
+
+@pytest.mark.parametrize(("room", "other"), [("bank", "twin"), ("twin", "bank")])
+def test_neither_the_bank_nor_the_twin_imports_the_other(room, other):
+    for path in sources(room):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            where = getattr(node, "module", None) or ""
+            assert other not in [*where.split("."), *names], path
+    assert len(sources(room)) > 5
+
+
+def test_nothing_that_learns_imports_the_twin():
+    for room in ("views.py", "training.py", "pretrain.py", "distill.py", "pdn.py"):
+        text = (Path(padim_nb.__file__).parent / room).read_text()
+        assert "twin" not in text
+        assert "mvtec" not in text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_gives_the_same_picture_again_and_another_for_another_instance(kind):
+    found = [program for program in programs(200, 3) if program.kind == kind][:4]
+    assert found
+    for program in found:
+        first, again, other = (program.render(i, 48) for i in (0, 0, 1))
+        assert first.shape == (48, 48, 3)
+        assert first.dtype == np.uint8
+        assert np.array_equal(first, again)
+        assert not np.array_equal(first, other)
+
+
+def test_the_bank_keeps_its_shares_and_a_longer_one_begins_with_the_shorter():
+    whole = programs(1000, 0)
+    for kind, (_, share) in KINDS.items():
+        assert abs(sum(program.kind == kind for program in whole) / 1000 - share) < 0.05
+    assert programs(10, 0) == whole[:10]
+    assert programs(10, 1) != whole[:10]
+
+
+def test_the_bank_is_the_same_from_one_process_and_from_two():
+    one = np.array(bank(40, 2, 24, seed=5, workers=1))
+    path = next((bank_room.store.cache_root() / "bank").glob("*.npy"))
+    path.unlink()
+    assert np.array_equal(one, bank(40, 2, 24, seed=5, workers=2))
+    with pytest.raises(OptionError, match="cannot be made"):
+        bank(0, 1, 24)
+
+
+def test_views_are_reproducible_and_told_apart_by_their_geometry():
+    pictures = torch.from_numpy(np.array(bank(6, 1, 48)[:, 0]))
+    a, b, c = (views(pictures, 32, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert torch.equal(a.pictures, b.pictures)
+    assert not torch.equal(a.pictures, c.pictures)
+    assert a.pictures.shape == (6, 3, 32, 32)
+    assert torch.isfinite(a.pictures).all()
+    side = a.zoom.exp()
+    assert ((side**2 > 0.079) & (side**2 < 0.801)).all()
+
+
+def test_mixing_keeps_the_shares_it_says():
+    x = torch.stack([torch.full((3, 40, 40), float(i)) for i in range(16)])
+    found, partner, share = mixed(x, torch.Generator().manual_seed(0))
+    own = torch.arange(16.0)
+    wanted = share * own + (1 - share) * own[partner]
+    assert torch.allclose(found.mean((1, 2, 3)), wanted, atol=1e-4)
+
+
+def test_the_contrastive_loss_is_the_written_out_one():
+    g = torch.Generator().manual_seed(0)
+    z = torch.nn.functional.normalize(torch.randn(8, 5, generator=g).double(), dim=1)
+    labels = torch.tensor([0, 1, 2, 0, 1, 2, 0, 1])
+    total = 0.0
+    for i in range(8):
+        mates = [j for j in range(8) if j != i and labels[j] == labels[i]]
+        below = sum(torch.exp(z[i] @ z[k] / 0.2) for k in range(8) if k != i)
+        total += -sum(torch.log(torch.exp(z[i] @ z[j] / 0.2) / below) for j in mates) / len(mates)
+    assert torch.isclose(contrast(z, labels, 0.2), total / 8)
+
+
+def test_training_is_the_same_bit_for_bit_also_after_a_stop(tmp_path, monkeypatch):
+    straight = load_file(pretrain(tmp_path / "a", SMALL, steps=4))
+    from padim_nb import pretrain as room
+
+    whole = room.losses
+
+    def stop(*arguments):
+        if stop.left == 0:
+            raise KeyboardInterrupt
+        stop.left -= 1
+        return whole(*arguments)
+
+    stop.left = 2
+    with monkeypatch.context() as patch:
+        patch.setattr(room, "losses", stop)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(tmp_path / "b", SMALL, steps=4, every=0)
+    resumed = load_file(pretrain(tmp_path / "b", SMALL, steps=4))
+    assert all(torch.equal(straight[key], resumed[key]) for key in straight)
+    with pytest.raises(OptionError, match="other settings"):
+        pretrain(tmp_path / "b", SMALL, steps=5)
+    with pytest.raises(OptionError, match="either minutes or steps"):
+        pretrain(tmp_path / "c", SMALL)
+    net = backbone("noisenet18", str(tmp_path / "a" / "noisenet18.safetensors"))
+    assert [tuple(tap.shape[1:]) for tap in net(torch.zeros(1, 3, 64, 64))] == [(64, 16, 16), (128, 8, 8), (256, 4, 4)]
+
+
+def test_a_teacher_is_distilled_the_same_again_and_gets_better(tmp_path):
+    longer = Distillation(**{**TEACHING.__dict__, "rate": 1e-3})
+    a, b = (load_file(distill(tmp_path / name, longer, steps=60)) for name in "ab")
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    import json
+
+    card = json.loads((tmp_path / "a" / "pdn-small.json").read_text())
+    curve = [loss for _, loss in card["loss curve"]]
+    assert curve[-1] < curve[0]
+    assert card["source"].startswith("procedural bank")
+    with pytest.raises(OptionError, match="needs pictures"):
+        distill(tmp_path / "c", Distillation(**{**TEACHING.__dict__, "source": "none"}), steps=1)
+
+
+def test_a_description_has_384_channels_whoever_teaches():
+    for name, shape in (("resnet18", (16, 16)), ("wide_resnet50_2", (8, 8))):
+        net = backbone(name, "random")
+        with torch.inference_mode():
+            found = description(net, torch.rand(1, 3, 128, 128), shape)
+        assert found.shape == (1, 384, *shape)
