@@ -64,7 +64,9 @@ class Peer:
     def __init__(self, detector: PaDiM) -> None:
         from anomalib.models.image.padim.torch_model import PadimModel
 
-        self.ours, self.chosen = detector, torch.tensor(sorted(detector.embedding.chosen))
+        starts = np.cumsum([0, *detector.backbone.channels])
+        kept = zip(starts, detector.embedding.chosen, strict=False)
+        self.ours, self.chosen = detector, torch.tensor([start + index for start, tap in kept for index in tap])
         self.name = detector.settings.backbone
         self.make = lambda: PadimModel(self.name, pre_trained=False, n_features=len(self.chosen))
 

@@ -11,14 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize, smooth_l1_loss
 
-from .backbones import SPECS, normalised, taps_of
+from .backbones import SPECS, Backbone, taps_of
 from .bank import bank
 from .bank import version as bank_version
 from .cards import write_card
-from .training import Checkpoints, Loop, follow, generator
+from .training import Checkpoints, Loop, follow, generator, settle
 from .views import Views, mixed, views
 
 BINS = 8  # of the angle between two views
+FRESH = (192, 1, 224)  # programs, pictures of each and their side that the batch statistics are taken on at the end
 
 
 @dataclass(frozen=True)
@@ -130,27 +131,13 @@ def pretrain(
         follow(mean, learner.network, min(settings.ema, (1 + step) / (10 + step)))
         loop.header["views"] += 2 * len(chosen) + int(len(chosen) * settings.mixed_share)
         loop.look(loss)
-    settle(mean, settings)
+    fresh = torch.from_numpy(np.array(bank(*FRESH, settings.seed + 1)[:, 0])).to(device)
+    net = Backbone("noisenet18", mean, {}).to(device)
+    settle(net, [net.normalise(some) for some in fresh.split(32)])
     seconds, seen = loop.header["seconds"], loop.header["views"]
     facts = {"steps": loop.header["step"], "views": seen, "minutes": round(seconds / 60, 2), "loss curve": loop.curve()}
     tensors = {key: value for key, value in mean.state_dict().items() if not key.endswith("num_batches_tracked")}
     return write_card(out / "noisenet18.safetensors", tensors, asked | facts, device)
-
-
-@torch.no_grad()
-def settle(network: nn.Module, settings: Pretraining, side: int = 224, pictures: int = 192) -> None:
-    """Take the network's batch statistics anew, in float32, over whole pictures of programs it has never seen."""
-    fresh = torch.from_numpy(np.array(bank(pictures, 1, side, settings.seed + 1)[:, 0])).to(
-        next(network.parameters()).device
-    )
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-    network.train()
-    for some in fresh.split(32):
-        taps_of("noisenet18", network, normalised(some.permute(0, 3, 1, 2).float() / 255))
-    network.eval()
 
 
 def _step(optimiser: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:

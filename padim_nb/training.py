@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -145,6 +145,19 @@ def follow(mean: nn.Module, network: nn.Module, decay: float) -> None:
     torch._foreach_lerp_(list(kept), list(current), 1 - decay)
     for a, b in zip(mean.buffers(), network.buffers(), strict=True):
         a.copy_(b)
+
+
+@torch.no_grad()
+def settle(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Take a network's batch statistics anew, in float32, over whole batches of its input."""
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+    network.train()
+    for batch in batches:
+        network(batch)
+    network.eval()
 
 
 def _under(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
