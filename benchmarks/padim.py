@@ -1,6 +1,7 @@
 """PaDiM from pictures in memory to maps: seconds, memory and model size of our recipes, beside anomalib's PaDiM.
 
-python benchmarks/padim.py [--n 60] [--m 40] [--rounds 3] [--recipes NAME ...] [--device cpu] [--out FILE]
+python benchmarks/padim.py [--n 60] [--m 40] [--rounds 3] [--recipes NAME ...] [--peers NAME ...]
+                           [--device cpu] [--out FILE]
 
 Weights are random, pictures are noise with a few smooth shapes: neither changes the time. The backbone is timed by
 itself, so that `fit` and `score` can be read without it. anomalib (an environment of its own, see README.md) gets the
@@ -175,6 +176,7 @@ def in_a_process(arguments: argparse.Namespace, name: str, what: str) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recipes", nargs="*", default=OURS)
+    parser.add_argument("--peers", nargs="*", default=PEERS, help="recipes to run beside anomalib")
     parser.add_argument("--n", type=int, default=60)
     parser.add_argument("--m", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=3)
@@ -189,7 +191,7 @@ def main() -> None:
         print(json.dumps(row | {"peak_mb": peak_memory_mb()}))
         return
     rows = [in_a_process(arguments, name, "ours") for name in arguments.recipes]
-    peers = [in_a_process(arguments, name, "beside") for name in PEERS]
+    peers = [in_a_process(arguments, name, "beside") for name in arguments.peers]
     machine = {"processor": platform.machine(), "threads": torch.get_num_threads(), "torch": torch.__version__}
     found = {"device": arguments.device, **machine, "rows": rows, "beside_anomalib": peers}
     print(json.dumps(found, indent=2))

@@ -104,6 +104,13 @@ def _add_run(verbs: argparse._SubParsersAction) -> None:
     recipes = verbs.add_parser("recipes", help="the named recipes and what each reproduces")
     recipes.set_defaults(call=_recipes)
 
+    compare = verbs.add_parser("compare", help="published tables beside measured records, row by row")
+    compare.add_argument("records", nargs="*", type=Path, help="folders with records (default: runs, data/records)")
+    compare.add_argument("--metric", default="image_auroc", help="image_auroc, pixel_auroc, aupro or image_f1")
+    compare.add_argument("--recipes", nargs="*", default=None, help="only these")
+    compare.add_argument("--format", default="markdown", help="markdown or csv")
+    compare.set_defaults(call=_compare)
+
 
 def _add_model(verbs: argparse._SubParsersAction) -> None:
     score = verbs.add_parser("score", help="score new images with a saved detector: maps, overlays, one line a picture")
@@ -215,6 +222,13 @@ def _recipes(_: argparse.Namespace) -> None:
     from .recipes import table
 
     print(table())
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from .compare import comparison, render
+
+    folders = arguments.records or [path for path in (Path("runs"), Path("data/records")) if path.is_dir()]
+    print(render(comparison(folders, arguments.metric, arguments.recipes), arguments.format))
 
 
 def _score(arguments: argparse.Namespace) -> None:

@@ -23,27 +23,39 @@ _TF = Frame(resize=(256, 256), crop=224, resample="bilinear-aliased")
 
 @dataclass(frozen=True)
 class Recipe:
-    """A named detector: its settings, what it reproduces, and the files it needs."""
+    """A named detector: its settings, the published row (source, name) it reproduces, and the files it needs."""
 
     name: str
     settings: Settings | efficientad.Settings
-    reproduces: str
+    source: str
+    row: str
     needs: str
 
+    @property
+    def reproduces(self) -> str:
+        """In words: the published row, or what it is instead."""
+        return f"{self.source}, {self.row}" if self.source else self.row
 
-def _padim(name: str, backbone: str, frame: Frame, selection: Selection, reproduces: str, **more: object) -> Recipe:
-    source = SPECS[backbone].weights
-    needs = "nothing" if source in ("", "noisenet18") else f"ImageNet weights of {source}"
-    return Recipe(name, Settings(backbone, frame, selection, **more), reproduces, needs)
+
+def _padim(name: str, backbone: str, frame: Frame, selection: Selection, published: str, **more: object) -> Recipe:
+    files = SPECS[backbone].weights
+    needs = "nothing" if files in ("", "noisenet18") else f"ImageNet weights of {files}"
+    return Recipe(name, Settings(backbone, frame, selection, **more), *_published(published), needs)
 
 
 def _efficient(tap: str, row: str) -> Recipe:
-    reproduces = f"padim-efficientnet-pytorch, {row}"
-    return _padim(f"padim-eff{tap}", f"efficientnet-{tap}", _CROP, Selection("all"), reproduces)
+    published = f"padim-efficientnet-pytorch, {row}"
+    return _padim(f"padim-eff{tap}", f"efficientnet-{tap}", _CROP, Selection("all"), published)
 
 
-def _efficientad(name: str, reproduces: str, needs: str, **more: object) -> Recipe:
-    return Recipe(name, efficientad.Settings(**more), reproduces, needs)
+def _efficientad(name: str, published: str, needs: str, **more: object) -> Recipe:
+    return Recipe(name, efficientad.Settings(**more), *_published(published), needs)
+
+
+def _published(text: str) -> tuple[str, str]:
+    """("source", "row"), or ("", what it is) where nothing of the kind was published."""
+    source, comma, row = text.partition(", ")
+    return (source, row) if comma else ("", text)
 
 
 _PAPER = "a teacher distilled from WideResNet-101 (`padim-nb distill`)"
@@ -65,7 +77,7 @@ _ROWS = (
     _efficient("b7-fst", "Effi-B7-Fst-Block"),
     _efficient("b7-md", "Effi-B7-Md-Block"),
     _efficient("b7-lst", "Effi-B7-Lst-Block"),
-    _efficient("b4-fst", "Effi-B4 (seconds)"),
+    _efficient("b4-fst", "Effi-B4"),
     _efficient("b4-md", "Effi-B4, middle blocks"),
     _efficient("b4-lst", "Effi-B4, last blocks"),
     _padim(
@@ -73,7 +85,7 @@ _ROWS = (
         "efficientnet-b5-paper",
         Frame(256, 224, "bicubic"),
         Selection("all"),
-        "the paper's EfficientNet-B5",
+        "nothing published a category: the paper's EfficientNet-B5",
         upsample="bicubic",
     ),
     *(
@@ -82,7 +94,7 @@ _ROWS = (
             f"efficientnet-b7-net{n}",
             _TF,
             Selection("random", 1000, 10),
-            f"padim-tensorflow, Net {n}, with its bugs mended",
+            f"padim-tensorflow, Net {n}",  # with its bugs mended
         )
         for n in (1, 2, 3)
     ),
@@ -100,12 +112,12 @@ _ROWS = (
             ("wr50", "wide_resnet50_2", 550, "Wide ResNet-50"),
         )
     ),
-    _efficientad("efficientad-s", "EfficientAD-S as in the paper", _PAPER),
-    _efficientad("efficientad-m", "EfficientAD-M as in the paper", _PAPER, size="medium"),
-    _efficientad("efficientad-s-anomalib", "efficientad-anomalib, S (border and quantiles)", _PAPER, border="raw-zero"),
+    _efficientad("efficientad-s", "efficientad-nelson1425, EfficientAD-S", _PAPER),
+    _efficientad("efficientad-m", "efficientad-nelson1425, EfficientAD-M", _PAPER, size="medium"),
+    _efficientad("efficientad-s-anomalib", "efficientad-anomalib, EfficientAD-S", _PAPER, border="raw-zero"),
     _efficientad(
         "efficientad-quick",
-        "nothing published: few steps, our own teacher",
+        "nothing published: few steps and our own teacher",
         "nothing",
         weights="shipped",
         training=Training(steps=QUICK_STEPS, rate=QUICK_RATE),

@@ -1,0 +1,189 @@
+"""Published figures beside measured ones: per category and for the mean, with the spread over seeds and a verdict."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .counts import CATEGORIES, published
+from .errors import DataError, OptionError, did_you_mean
+from .published import MEANS, row
+from .recipes import RECIPES
+
+METRICS = {  # as published -> as in a record
+    "image_auroc": "image_auroc",
+    "pixel_auroc": "pixel_auroc",
+    "aupro": "aupro",
+    "image_f1": "image_f1max",
+}
+NEAR = 0.01  # a difference up to which a figure counts as reproduced, or twice the spread over seeds if that is more
+FORMATS = ("markdown", "csv")
+
+
+@dataclass(frozen=True)
+class Record:
+    """What this table needs to know of one run."""
+
+    recipe: str
+    category: str
+    seed: int
+    data: str  # "mvtec", "twin" or "own"
+    metrics: dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table; `measured` is empty where nothing was measured."""
+
+    data: str
+    recipe: str
+    category: str
+    published: float | None
+    measured: tuple[float, ...]
+    verdict: str
+
+    @property
+    def mean(self) -> float | None:
+        return statistics.mean(self.measured) if self.measured else None
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation over seeds, where there are several."""
+        return statistics.stdev(self.measured) if len(self.measured) > 1 else None
+
+    @property
+    def difference(self) -> float | None:
+        return None if self.published is None or self.mean is None else self.mean - self.published
+
+
+def records(folders: Iterable[Path]) -> list[Record]:
+    """All runs' records below these folders, the newest of each recipe, category, seed and kind of data."""
+    found: dict[tuple, Record] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise DataError(f"no folder of records {folder}")
+        for path in sorted(folder.rglob("*.json"), key=lambda path: path.stat().st_mtime):
+            record = _read(path)
+            if record is not None:
+                found[(record.recipe, record.category, record.seed, record.data)] = record
+    return list(found.values())
+
+
+def comparison(
+    folders: Iterable[Path], metric: str = "image_auroc", recipes: Sequence[str] | None = None
+) -> list[Line]:
+    """A line for each category of each recipe that has a published row or a record; then its mean over all fifteen.
+
+    Records of the twin are lines of their own, without a published figure: they are no results on MVTec AD.
+    """
+    if metric not in METRICS:
+        raise OptionError(f"no metric {metric!r}{did_you_mean(metric, METRICS)}")
+    for name in recipes or ():
+        if name not in RECIPES:
+            raise OptionError(f"no recipe {name!r}{did_you_mean(name, RECIPES)}")
+    kept = records(folders)
+    lines = []
+    for name in recipes or RECIPES:
+        mine = [each for each in kept if each.recipe == name and each.metrics.get(METRICS[metric]) is not None]
+        other = row(RECIPES[name].source, metric, RECIPES[name].row)
+        if other or any(each.data == "mvtec" for each in mine):
+            lines += _block("mvtec", name, mine, METRICS[metric], other.values if other else {})
+        for data in ("twin", "own"):
+            if any(each.data == data for each in mine):
+                lines += _block(data, name, mine, METRICS[metric], {})
+    return lines
+
+
+def render(lines: Sequence[Line], form: str = "markdown") -> str:
+    """The table as text."""
+    if form not in FORMATS:
+        raise OptionError(f"no format {form!r}{did_you_mean(form, FORMATS)}")
+    heads = ("data", "recipe", "category", "published", "measured", "sd", "seeds", "difference", "verdict")
+    cells = [
+        (
+            each.data,
+            each.recipe,
+            each.category,
+            _figure(each.published),
+            _figure(each.mean),
+            _figure(each.spread),
+            str(len(each.measured)) if each.measured else "",
+            _figure(each.difference, "+.3f"),
+            each.verdict,
+        )
+        for each in lines
+    ]
+    if form == "csv":
+        out = io.StringIO()
+        csv.writer(out, lineterminator="\n").writerows([heads, *cells])
+        return out.getvalue().rstrip()
+    return "\n".join("| " + " | ".join(row) + " |" for row in (heads, ["---"] * len(heads), *cells))
+
+
+def missing(recipe: str) -> str:
+    """The command that measures a recipe on all of MVTec AD."""
+    return f"for c in $(ls data/mvtec_anomaly_detection); do padim-nb run $c --recipe {recipe}; done"
+
+
+def _block(data: str, name: str, mine: list[Record], key: str, values: dict[str, float]) -> list[Line]:
+    """The lines of one recipe on one kind of data, and their mean where all fifteen are there."""
+    seeds: dict[str, dict[int, float]] = {}
+    for each in mine:
+        if each.data == data:
+            seeds.setdefault(each.category, {})[each.seed] = float(each.metrics[key])
+    chosen = [c for c in CATEGORIES if c in values or c in seeds] + sorted(set(seeds) - set(CATEGORIES))
+    lines = [_line(data, name, c, values.get(c), tuple(seeds.get(c, {}).values())) for c in chosen]
+    common = set.intersection(*(set(each) for each in seeds.values())) if len(seeds) == len(CATEGORIES) else set()
+    means = tuple(statistics.mean(seeds[c][seed] for c in CATEGORIES) for seed in sorted(common))
+    if all(c in values for c in MEANS["mean_all"]) or means:
+        stated = [values[c] for c in CATEGORIES if c in values]
+        lines.append(_line(data, name, "mean of 15", statistics.mean(stated) if len(stated) == 15 else None, means))
+    return lines
+
+
+def _line(data: str, recipe: str, category: str, stated: float | None, measured: tuple[float, ...]) -> Line:
+    line = Line(data, recipe, category, stated, measured, "")
+    return Line(data, recipe, category, stated, measured, _verdict(line))
+
+
+def _verdict(line: Line) -> str:
+    if not line.measured:
+        return "not measured"
+    if line.published is None:
+        return "nothing published"
+    near = max(NEAR, 2 * (line.spread or 0.0))
+    return "reproduced" if abs(line.difference) <= near else "higher" if line.difference > 0 else "lower"
+
+
+def _read(path: Path) -> Record | None:
+    """A run's record; None for other JSON files (benchmarks, cards)."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not a readable record ({type(error).__name__}): remove it, or run again") from error
+    if not isinstance(kept, dict) or not {"recipe", "category", "metrics"} <= set(kept):
+        return None
+    try:
+        counts = (int(kept["n_train"]), int(kept["n_test"]))
+        metrics = {str(k): None if v is None else float(v) for k, v in kept["metrics"].items()}
+        name = str(kept["data"]["name"])
+        return Record(str(kept["recipe"]), str(kept["category"]), int(kept["seed"]), _data(name, kept, counts), metrics)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{path} is a record with {error!r} missing or wrong: remove it, or run again") from error
+
+
+def _data(name: str, kept: dict, counts: tuple[int, int]) -> str:
+    """What the images were: the twin says so; MVTec AD is known by its published counts; the rest is one's own."""
+    if name.startswith("twin"):
+        return "twin"
+    known = published().get(kept["category"])
+    return "mvtec" if known and counts == (known.images.train, known.images.test) else "own"
+
+
+def _figure(value: float | None, form: str = ".3f") -> str:
+    return "" if value is None else format(value, form)
