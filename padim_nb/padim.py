@@ -81,15 +81,26 @@ class PaDiM:
         return self.partial_fit(samples)
 
     def partial_fit(self, samples: Sequence[Sample]) -> PaDiM:
-        """Learn from more good samples: the same model as if all had been there at once."""
+        """Learn from more good samples: the same model as if all had been there at once.
+
+        A sample that cannot be read leaves the detector as it was before the call.
+        """
         if not samples:
             raise ModelError("there is nothing to fit: give at least 2 good images")
-        n = self.count + len(samples)
-        for levels in self._levels(samples, "fitting"):
-            if self.moments_ is None and self._stays_thin(levels, n):
-                self.few_ = [torch.cat(both) for both in zip(self.few_, levels, strict=True)] if self.few_ else levels
-            else:
-                self._sum_up(levels)
+        n, before = self.count + len(samples), (self.moments_, self.few_, self.size_)
+        self.moments_ = self.few_ = None
+        try:
+            for levels in self._levels(samples, "fitting"):
+                if self.moments_ is None and self._stays_thin(levels, n):
+                    self.few_ = (
+                        [torch.cat(both) for both in zip(self.few_, levels, strict=True)] if self.few_ else levels
+                    )
+                else:
+                    self._sum_up(levels)
+        except BaseException:
+            self.moments_, self.few_, self.size_ = before
+            raise
+        self._join(*before[:2])
         return self._factor()
 
     @property
@@ -119,8 +130,7 @@ class PaDiM:
             raise OptionError("only detectors of the same settings and weights can be merged")
         _fitted(self.moments_ or self.few_)
         _fitted(other.moments_ or other.few_)
-        self._sum_up()
-        self.moments_.merge(other.moments_ or Moments.of(other.few_))
+        self._join(other.moments_, other.few_)
         return self._factor()
 
     def score(self, samples: Sequence[Sample]) -> Maps:
@@ -204,6 +214,14 @@ class PaDiM:
     def _stays_thin(self, levels: Sequence[Tensor], n: int) -> bool:
         form = self.settings.form
         return form == "thin" or (form == "auto" and is_cheaper(levels, n))
+
+    def _join(self, moments: Moments | None, few: list[Tensor] | None) -> None:
+        """Take in what was learnt elsewhere, as features or as sums; neither is changed."""
+        if few and self.few_ and self._stays_thin(few, self.count + len(few[0])):
+            self.few_ = [torch.cat(both) for both in zip(few, self.few_, strict=True)]
+        elif few or moments:
+            self._sum_up()
+            self.moments_.merge(moments or Moments.of(few))
 
     def _sum_up(self, levels: Sequence[Tensor] = ()) -> None:
         """Go over from kept features to sums, and add a batch to them."""

@@ -261,3 +261,19 @@ def test_the_real_weights_load_and_see():
     assert (len(screw.train), len(screw.test)) == (320, 160)
     detector.fit(screw.train[:12])
     assert np.isfinite(detector.score(screw.test[:2])).all()
+
+
+@pytest.mark.parametrize("form", ["shared", "thin"])
+def test_a_bad_image_leaves_the_detector_as_it_was(form, parts):
+    widget = load_category("widget", parts)
+    detector = recipe("padim-r18-rd100", "random", device="cpu")
+    detector.settings = replace(detector.settings, form=form, batch=2)
+    detector.fit(widget.train[:6])
+    before = np.asarray(detector.score(widget.test))
+    widget.train[9].image.write_bytes(b"no picture")
+    with pytest.raises(DataError):
+        detector.partial_fit(widget.train[6:])
+    assert detector.count == 6
+    assert np.array_equal(detector.score(widget.test), before)
+    whole = recipe("padim-r18-rd100", "random", device="cpu").fit(widget.train[:9]).score(widget.test)
+    assert np.allclose(detector.partial_fit(widget.train[6:9]).score(widget.test), whole, rtol=1e-3)
