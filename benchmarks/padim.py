@@ -48,7 +48,7 @@ class Memory:
                 d.few_ = [torch.cat(both) for both in zip(d.few_, levels, strict=True)] if d.few_ else levels
             else:
                 d._sum_up(levels)
-        d._factor()
+        d.factor()
 
     def score(self, framed: np.ndarray) -> np.ndarray:
         found = [self.detector.score_pictures(framed[s : s + BATCH]) for s in range(0, len(framed), BATCH)]

@@ -115,6 +115,62 @@ def strip(named: Mapping[str, np.ndarray], outline: np.ndarray | None = None) ->
     return figure
 
 
+def mosaic(shown: Sequence[np.ndarray], names: Sequence[str] = (), columns: int = 8, side: float = 1.25) -> Figure:
+    """Small pictures (h, w, 3) in rows, pixels as they are."""
+    rows, head = -(-len(shown) // columns), 0.22 if names else 0.0
+    with style(sheet=True):
+        figure, grid = plt.subplots(rows, columns, figsize=(side * columns, (side + head) * rows), squeeze=False)
+        for axes in grid.flat:
+            axes.set_axis_off()
+        for number, (axes, picture) in enumerate(zip(grid.flat, shown, strict=False)):
+            axes.imshow(picture, interpolation="nearest")
+            if names:
+                axes.set_title(names[number], fontsize=8, pad=2)
+        figure.subplots_adjust(0.006, 0.006, 0.994, 1 - (head + 0.02) / ((side + head) * rows), 0.04, 0.04 + head)
+    return figure
+
+
+def heats(named: Mapping[str, np.ndarray], columns: int = 6) -> Figure:
+    """Maps (h, w), each on a scale of its own, under their names."""
+    rows = -(-len(named) // columns)
+    with style(sheet=True):
+        figure, grid = plt.subplots(rows, columns, figsize=(1.7 * columns, 1.95 * rows), squeeze=False)
+        for axes in grid.flat:
+            axes.set_axis_off()
+        for axes, (name, map_) in zip(grid.flat, named.items(), strict=False):
+            axes.imshow(map_, cmap=HEAT, interpolation="nearest")
+            axes.set_title(name, fontsize=8.5, pad=3)
+        figure.subplots_adjust(0.008, 0.012, 0.992, 1 - 0.25 / (1.95 * rows), 0.04, 0.16)
+    return figure
+
+
+def curve(named: Mapping[str, tuple[Sequence[float], Sequence[float]]], across: str, up: str) -> Figure:
+    """Lines (x, y) under their names."""
+    with style():
+        figure, axes = plt.subplots(figsize=(6.4, 2.8), layout="constrained")
+        for name, (x, y) in named.items():
+            axes.plot(x, y, label=name, lw=1.6)
+        axes.set_xlabel(across)
+        axes.set_ylabel(up)
+        if len(named) > 1:
+            axes.legend()
+    return figure
+
+
+def bars(named: Mapping[str, Sequence[float]], groups: Sequence[str], across: str) -> Figure:
+    """Horizontal bars in groups: a group a line of `groups`, a colour a name."""
+    with style():
+        figure, axes = plt.subplots(figsize=(6.4, 0.7 + 0.19 * len(groups) * len(named)), layout="constrained")
+        high = 0.8 / len(named)
+        for number, (name, values) in enumerate(named.items()):
+            axes.barh(np.arange(len(groups)) + number * high, values, high * 0.92, label=name)
+        axes.set_yticks(np.arange(len(groups)) + 0.4 - high / 2, groups)
+        axes.invert_yaxis()
+        axes.set_xlabel(across)
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
 def panels(samples: Sequence[Sample], maps: Maps, threshold: float | None = None) -> Figure:
     """A row a sample: photograph with the truth outlined, anomaly map on one shared scale, what the threshold finds."""
     frame = getattr(maps, "frame", None) or Frame(resize=maps.shape[1:])
@@ -126,7 +182,7 @@ def panels(samples: Sequence[Sample], maps: Maps, threshold: float | None = None
         for row, sample in enumerate(samples):
             photo(grid[row, 0], shown[row], f"{sample.defect.replace('_', ' ')} {sample.image.stem}", truth[row])
             heat = grid[row, 1].imshow(maps[row], cmap=HEAT, vmin=low, vmax=high)
-            grid[row, 1].set_title(f"distance, highest {float(maps[row].max()):.1f}", fontsize=8.5, pad=3)
+            grid[row, 1].set_title(f"distance, highest {float(maps[row].max()):.3g}", fontsize=8.5, pad=3)
             grid[row, 1].set_axis_off()
             found = np.asarray(maps[row] >= threshold) if threshold is not None else None
             photo(grid[row, 2], shown[row], "above the threshold" if threshold is not None else "", found)

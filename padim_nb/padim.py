@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -85,6 +86,10 @@ class PaDiM:
 
         A sample that cannot be read leaves the detector as it was before the call.
         """
+        return self.learn(samples).factor()
+
+    def learn(self, samples: Sequence[Sample]) -> PaDiM:
+        """The first half of `partial_fit`: sum up, without making Gaussians of the sums."""
         if not samples:
             raise ModelError("there is nothing to fit: give at least 2 good images")
         n, before = self.count + len(samples), (self.moments_, self.few_, self.size_)
@@ -101,7 +106,7 @@ class PaDiM:
             self.moments_, self.few_, self.size_ = before
             raise
         self._join(*before[:2])
-        return self._factor()
+        return self
 
     @property
     def seed(self) -> int:
@@ -126,12 +131,17 @@ class PaDiM:
 
     def merge(self, other: PaDiM) -> PaDiM:
         """Take in what another detector of the same settings has learnt from other images."""
+        _fitted(self.moments_ or self.few_)
+        return self.take_in(other).factor()
+
+    def take_in(self, other: PaDiM) -> PaDiM:
+        """The first half of `merge`."""
         if self.settings != other.settings or self.backbone.weights != other.backbone.weights:
             raise OptionError("only detectors of the same settings and weights can be merged")
-        _fitted(self.moments_ or self.few_)
         _fitted(other.moments_ or other.few_)
         self._join(other.moments_, other.few_)
-        return self._factor()
+        self.size_ = self.size_ or other.size_
+        return self
 
     def score(self, samples: Sequence[Sample]) -> Maps:
         """Anomaly maps (n, height, width) in the frame's pixels; the larger, the less like the good ones."""
@@ -205,7 +215,8 @@ class PaDiM:
         detector.size_ = tuple(header["size"])
         return detector
 
-    def _factor(self) -> PaDiM:
+    def factor(self) -> PaDiM:
+        """Make the Gaussians of what was summed up."""
         eps = self.settings.eps
         self.gaussians_ = ThinGaussians.fit(self.few_, eps) if self.few_ else PatchGaussians.fit(self.moments_, eps)
         self.threshold_ = None
@@ -219,6 +230,8 @@ class PaDiM:
         """Take in what was learnt elsewhere, as features or as sums; neither is changed."""
         if few and self.few_ and self._stays_thin(few, self.count + len(few[0])):
             self.few_ = [torch.cat(both) for both in zip(few, self.few_, strict=True)]
+        elif self.few_ is None and self.moments_ is None:
+            self.few_, self.moments_ = few, copy.deepcopy(moments)
         elif few or moments:
             self._sum_up()
             self.moments_.merge(moments or Moments.of(few))

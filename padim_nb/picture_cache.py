@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +17,7 @@ from .errors import DataError
 from .files import cache_root, whole_file
 
 LIMIT = 4 << 30  # bytes; the least recently used go first
+ABANDONED = 86_400.0  # seconds after which a scratch file is nobody's
 
 
 def cached(
@@ -67,9 +69,19 @@ def _open(place: Path, count: int) -> np.ndarray | None:
 
 
 def _forget_oldest(folder: Path) -> None:
-    files = sorted(folder.glob("*.npy"), key=lambda path: path.stat().st_mtime, reverse=True)
-    total = 0
-    for path in files:
-        total += path.stat().st_size
-        if total > LIMIT:
+    """Keep the folder below its limit; what another process is just writing (a hidden file) is left alone for a day."""
+    found = {path: stamp for path in folder.glob("*.npy") if (stamp := _stamp(path))}
+    total, now = 0, time.time()
+    for path, (changed, size) in sorted(found.items(), key=lambda item: item[1], reverse=True):
+        hidden = path.name.startswith(".")
+        total += 0 if hidden else size
+        if (now - changed > ABANDONED) if hidden else (total > LIMIT):
             path.unlink(missing_ok=True)
+
+
+def _stamp(path: Path) -> tuple[float, int] | None:
+    try:
+        found = path.stat()
+    except OSError:  # another process was quicker
+        return None
+    return found.st_mtime, found.st_size

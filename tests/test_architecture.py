@@ -12,7 +12,7 @@ PACKAGE = ROOT / "padim_nb"
 
 def floors() -> dict[str, int]:
     """Room -> floor, read from the table in ARCHITECTURE.md."""
-    rows = re.findall(r"^\| (\d) \| (.+?) \|", (ROOT / "ARCHITECTURE.md").read_text(), flags=re.M)
+    rows = re.findall(r"^\| (\d+) \| (.+?) \|", (ROOT / "ARCHITECTURE.md").read_text(), flags=re.M)
     return {
         room.rstrip("/").removesuffix(".py"): int(floor)
         for floor, rooms in rows

@@ -1,6 +1,8 @@
 """Pixels exactly as the published recipes had them, from any kind of file; batches, masks and the cache."""
 
 import hashlib
+import os
+import time
 
 import numpy as np
 import pytest
@@ -184,3 +186,15 @@ def test_any_image_fits_any_frame(height, width, mode, resample, tmp_path_factor
     assert picture.shape == (height, width, 3)
     assert Frame((17, 23), resample=resample).apply(picture).shape == (17, 23, 3)
     assert Frame(20, 16, resample).apply(picture).shape == (16, 16, 3)
+
+
+def test_the_cache_forgets_the_oldest_and_leaves_what_is_being_written(tmp_path, monkeypatch):
+    from padim_nb import picture_cache
+
+    monkeypatch.setattr(picture_cache, "LIMIT", 250)
+    now = time.time()
+    for name, age in (("old.npy", 30), ("middle.npy", 20), ("new.npy", 10), (".fresh.npy", 5), (".dead.npy", 200_000)):
+        (tmp_path / name).write_bytes(b"x" * 100)
+        os.utime(tmp_path / name, (now - age, now - age))
+    picture_cache._forget_oldest(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"new.npy", "middle.npy", ".fresh.npy"}

@@ -1,0 +1,159 @@
+"""What each command of `padim-nb` does: call one room, print what it says. Rooms are loaded only when asked for."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from .errors import PadimError
+
+LICENCE = """\
+MVTec AD (P. Bergmann et al.) is licensed by its authors under CC BY-NC-SA 4.0: no commercial use. It is not part of
+this project. Get it from the MVTec AD page of MVTec's web site (www.mvtec.com, company, research, datasets), then:
+padim-nb data extract ARCHIVE. More in data/README.md."""
+
+
+def data_status(_: argparse.Namespace) -> None:
+    from .check import status
+
+    print(status())
+    print(f"\n{LICENCE}")
+
+
+def data_render(arguments: argparse.Namespace) -> None:
+    from .counts import CATEGORIES
+    from .twin import ensure, part
+
+    if not 64 <= arguments.size <= 4096:
+        raise PadimError(f"--size must be between 64 and 4096 pixels, not {arguments.size}")
+    chosen = arguments.categories or CATEGORIES
+    for name in chosen:
+        part(name)  # refuse a wrong name before the first picture
+    for name in chosen:
+        print(ensure(name, arguments.kind, arguments.size, arguments.seed, arguments.workers), flush=True)
+
+
+def data_check(arguments: argparse.Namespace) -> int:
+    from .check import check
+
+    report = check(arguments.root)
+    print(report)
+    return 0 if report.ok else 1
+
+
+def data_extract(arguments: argparse.Namespace) -> None:
+    from .archive import extract
+
+    print(LICENCE)
+    print(extract(arguments.archive, arguments.into, arguments.sha256))
+
+
+def data_sheets(arguments: argparse.Namespace) -> None:
+    from .sheets import write_sheets
+
+    for path in write_sheets(arguments.folder):
+        print(path)
+
+
+_RUN = ("category", "seed", "data", "weights", "out", "device", "steps", "penalty")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from . import runs
+    from .mvtec import load_category
+
+    given = {name: getattr(arguments, name) for name in _RUN}
+    settings = runs.Settings(**given, **({"recipe": arguments.recipe} if arguments.recipe else {}))
+    category = load_category(settings.category, settings.data or None)  # here, so that rendering shows its progress
+    notebook, html = runs.execute(settings)
+    print(runs.summary(notebook.parent / "record.json"))
+    print(f"\ndata      {category.source}: {category.root}")
+    for name, path in (("notebook", notebook), ("page", html), ("record", notebook.parent / "record.json")):
+        print(f"{name:9} {os.path.relpath(path)}")
+
+
+def recipes(_: argparse.Namespace) -> None:
+    from .recipes import table
+
+    print(table())
+
+
+def sweep(arguments: argparse.Namespace) -> int:
+    from .counts import CATEGORIES
+    from .sweep import plan, seeds_in, sweep
+
+    a = arguments
+    categories = CATEGORIES if a.categories == ["all"] else a.categories
+    common = {name: getattr(a, name) for name in ("data", "weights", "penalty", "device", "steps")}
+    for name in ("data", "weights", "penalty"):
+        if common[name] and Path(common[name]).exists():
+            common[name] = str(Path(common[name]).absolute())
+    runs = plan(a.recipes, categories, seeds_in(a.seeds), a.out, **common)
+    outcomes = sweep(runs, a.out, a.workers, a.scheduler, tell=lambda line: print(line, flush=True))
+    failed = sum(each.state == "failed" for each in outcomes)
+    print(f"{len(outcomes) - failed} of {len(runs)} runs are done" + (f", {failed} failed" if failed else ""))
+    return 1 if failed else 0
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    from .compare import comparison, render
+
+    folders = arguments.records or [path for path in (Path("runs"), Path("data/records")) if path.is_dir()]
+    print(render(comparison(folders, arguments.metric, arguments.recipes), arguments.format))
+
+
+def score(arguments: argparse.Namespace) -> None:
+    from .scoring import score_files
+
+    for line in score_files(arguments.model, arguments.images, arguments.out, arguments.device):
+        print(line, flush=True)
+
+
+def export(arguments: argparse.Namespace) -> None:
+    from .detectors import load
+    from .export import export
+
+    print(export(load(arguments.model), arguments.target))
+
+
+def pretrain(arguments: argparse.Namespace) -> None:
+    from .devices import has_fast_bf16, pick_device
+    from .pretrain import Pretraining, pretrain
+
+    device = pick_device(arguments.device)
+    on_gpu = {"batch": 512, "renders": 4, "side": 256, "small": 128, "large": 128} if device != "cpu" else {}
+    settings = Pretraining(seed=arguments.seed, bf16=has_fast_bf16(device), **on_gpu)
+    print(pretrain(arguments.out, settings, arguments.minutes, arguments.steps, device))
+
+
+def distill(arguments: argparse.Namespace) -> None:
+    from .devices import has_fast_bf16, pick_device
+    from .distill import Distillation, distill
+    from .teachers import distilled
+
+    device = pick_device(arguments.device)
+    settings = Distillation(
+        size=arguments.size,
+        backbone=arguments.backbone,
+        weights=arguments.weights,
+        source=arguments.source,
+        pictures=arguments.pictures,
+        side=arguments.side,
+        seed=arguments.seed,
+        bf16=has_fast_bf16(device),
+    )
+    steps = arguments.steps or (0 if arguments.minutes else 60_000)
+    print(distill(arguments.out or distilled(arguments.size).parent, settings, arguments.minutes, steps, device))
+
+
+def weights_list(_: argparse.Namespace) -> None:
+    from .weights import table
+
+    print(table())
+
+
+def weights_get(arguments: argparse.Namespace) -> None:
+    from .weights import get
+
+    print(get(arguments.name))

@@ -1,0 +1,254 @@
+"""Many runs, recipes x categories x seeds, on Dask: in this machine's processes, or on a cluster's workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from .errors import OptionError, PadimError, did_you_mean
+from .files import whole_file, writing_to
+from .mvtec import load_category
+from .recipes import RECIPES
+from .runs import Settings, execute
+
+RETRIES = 3  # of a run whose worker died
+WAIT = 60.0  # seconds for a cluster to answer
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one run ended: "done", "was there" or "failed" with its error."""
+
+    settings: Settings
+    state: str
+    seconds: float = 0.0
+    metrics: dict[str, float | None] | None = None
+    error: str = ""
+
+    def __str__(self) -> str:
+        s = self.settings
+        told = self.error if self.state == "failed" else _told(self.metrics or {})
+        return f"{s.category:<12} {s.recipe:<20} seed {s.seed:<5} {self.state:<9} {self.seconds:6.1f} s  {told}"
+
+
+def plan(
+    recipes: Sequence[str], categories: Sequence[str], seeds: Sequence[int], out: Path, **common: object
+) -> list[Settings]:
+    """The runs of a sweep, each with a folder of its own below `out`; `common` are parameters that all share."""
+    for name in recipes:
+        if name not in RECIPES:
+            raise OptionError(f"no recipe {name!r}{did_you_mean(name, RECIPES)}")
+    if not (recipes and categories and seeds):
+        raise OptionError("a sweep needs at least one recipe, one category and one seed")
+    folder = out.absolute()
+    return [
+        Settings(category, name, seed, out=str(folder / category / f"{name}-seed{seed}"), **common)
+        for category in dict.fromkeys(categories)
+        for name in dict.fromkeys(recipes)
+        for seed in dict.fromkeys(seeds)
+    ]
+
+
+def seeds_in(text: str) -> list[int]:
+    """ "0-4" or "0,3,7" as numbers; "own" is each recipe's own seed."""
+    if text == "own":
+        return [-1]
+    found: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
+            raise OptionError(f"--seeds takes numbers such as 0-4 or 0,3,7, or 'own', not {text!r}")
+        found += range(int(first), int(last if dash else first) + 1)
+    return found
+
+
+def complete(settings: Settings) -> dict | None:
+    """The whole record of a run that was done before, or None."""
+    try:
+        record = json.loads((settings.folder / "record.json").read_text(encoding="utf-8"))
+        same = (record["recipe"], record["category"]) == (settings.recipe, settings.category)
+        same = same and settings.seed in (-1, record["seed"])
+        return record if same and record["metrics"] else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def sweep(
+    runs: Sequence[Settings],
+    out: Path,
+    workers: int = 0,
+    scheduler: str = "",
+    tell: Callable[[str], None] = print,
+) -> list[Outcome]:
+    """Do all runs that are not done yet; a failed one keeps its notebook and its error and the others go on.
+
+    Killed at any moment and called again, it does what is missing. Two sweeps into one folder are refused.
+    """
+    with _alone(out):
+        found = [(settings, complete(settings)) for settings in runs]
+        outcomes = [Outcome(s, "was there", 0.0, record["metrics"]) for s, record in found if record]
+        todo = [settings for settings, record in found if not record]
+        if outcomes:
+            tell(f"{len(outcomes)} of {len(runs)} runs were there")
+        if not todo:
+            return outcomes
+        if not scheduler:
+            todo, broken = _with_data(todo)
+            for each in broken:
+                tell(str(each))
+            outcomes += broken
+            if not todo:
+                return outcomes
+        with _client(workers, scheduler, tell) as client, tqdm(total=len(todo), unit="run", disable=None) as bar:
+            for outcome in _results(client, todo):
+                outcomes.append(outcome)
+                bar.update()
+                bar.clear()
+                tell(str(outcome))
+        return outcomes
+
+
+def run_one(settings: Settings, cores: int = 0) -> Outcome:
+    """One run, on a worker."""
+    if (record := complete(settings)) is not None:  # a worker died after it was done and before it could say so
+        return Outcome(settings, "done", 0.0, record["metrics"])
+    start = time.perf_counter()
+    with _environment(cores):
+        try:
+            execute(settings)
+        except (PadimError, RuntimeError, OSError) as error:
+            return _failed(settings, " ".join(str(error).split()), time.perf_counter() - start)
+    (settings.folder / "error.txt").unlink(missing_ok=True)
+    return Outcome(settings, "done", time.perf_counter() - start, complete(settings)["metrics"])
+
+
+def _failed(settings: Settings, text: str, seconds: float = 0.0) -> Outcome:
+    """A failure, kept beside the run's notebook if that can be written: the disk may be what is wrong."""
+    with suppress(PadimError, OSError), whole_file(settings.folder / "error.txt") as scratch:
+        scratch.write_text(text + "\n")
+    return Outcome(settings, "failed", seconds, None, text)
+
+
+def _results(client: object, todo: Sequence[Settings]) -> Iterator[Outcome]:
+    from distributed import as_completed
+
+    cores = max(1, (os.cpu_count() or 1) // max(1, len(client.scheduler_info()["workers"])))
+    futures = {client.submit(run_one, each, cores, pure=False, retries=RETRIES): each for each in todo}
+    for future in as_completed(futures):
+        error = future.exception()
+        if error is None:
+            yield future.result()
+        else:
+            text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            yield _failed(futures[future], text)
+        future.release()
+
+
+@contextmanager
+def _client(workers: int, scheduler: str, tell: Callable[[str], None]) -> Iterator[object]:
+    """A Dask client: of processes of this machine, one a GPU or one a core budget, or of a running cluster."""
+    import dask
+    from distributed import Client, LocalCluster
+
+    dask.config.set({"distributed.scheduler.allowed-failures": RETRIES, "distributed.logging.distributed": "critical"})
+    if scheduler:
+        try:
+            client = Client(scheduler, timeout=WAIT)
+        except (OSError, ValueError, TimeoutError) as error:
+            raise PadimError(
+                f"no Dask scheduler answers at {scheduler} ({error}): start one, or leave it out"
+            ) from error
+        with client:
+            tell(f"{len(client.scheduler_info()['workers'])} workers at {scheduler}; dashboard {client.dashboard_link}")
+            yield client
+        return
+    count = workers or _budget()
+    cluster = LocalCluster(
+        n_workers=count, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs="CRITICAL"
+    )
+    with cluster, Client(cluster) as client:
+        tell(f"{count} workers on this machine; dashboard {client.dashboard_link}")
+        yield client
+
+
+def _budget() -> int:
+    """Workers for this machine: one a GPU, or one for each two cores."""
+    import torch
+
+    return torch.cuda.device_count() or max(1, (os.cpu_count() or 2) // 2)
+
+
+@contextmanager
+def _environment(cores: int) -> Iterator[None]:
+    """What the run's own process is told: its share of the cores, and its GPU where there are several."""
+    from distributed import get_worker
+
+    told = {"OMP_NUM_THREADS": str(cores)} if cores else {}
+    try:
+        name = get_worker().name
+        gpus = _gpus()
+        if isinstance(name, int) and gpus > 1:
+            told["CUDA_VISIBLE_DEVICES"] = str(name % gpus)
+    except ValueError:
+        pass  # not on a worker
+    before = {key: os.environ.get(key) for key in told}
+    os.environ.update(told)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _with_data(todo: Sequence[Settings]) -> tuple[list[Settings], list[Outcome]]:
+    """The runs whose category is there (the twin is rendered here, once), and the failures of the others."""
+    wrong = {pair: _trouble(*pair) for pair in dict.fromkeys((each.category, each.data) for each in todo)}
+    bad = [(each, wrong[(each.category, each.data)]) for each in todo]
+    return [each for each, text in bad if not text], [_failed(each, text) for each, text in bad if text]
+
+
+def _trouble(category: str, data: str) -> str:
+    """What is wrong with a category, or nothing."""
+    try:
+        load_category(category, data or None)
+    except PadimError as error:
+        return " ".join(str(error).split())
+    return ""
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Only one sweep writes below a folder; the lock goes with the process, also when it is killed."""
+    with writing_to(out):
+        out.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(out / ".sweep.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise PadimError(f"another sweep is writing to {out}: wait for it, or choose another --out") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _told(metrics: dict[str, float | None]) -> str:
+    shown = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC", "aupro": "AUPRO"}
+    return "  ".join(f"{words} {metrics[key]:.3f}" for key, words in shown.items() if metrics.get(key) is not None)

@@ -1,0 +1,188 @@
+"""Sweeps: what is there is not done again, what fails is kept and told, a killed one goes on; a fit in shares."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from distributed import Client, LocalCluster
+from filelock import FileLock
+
+from padim_nb import load_category, recipe
+from padim_nb.cli import main
+from padim_nb.errors import DataError, ModelError, OptionError, PadimError
+from padim_nb.sharded import fit_sharded
+from padim_nb.sweep import complete, plan, run_one, seeds_in, sweep
+
+QUICK = "padim-gabor"
+
+
+def quick_plan(parts, out, seeds=(0, 1), categories=("widget",)):
+    return plan([QUICK], categories, list(seeds), out, data=str(parts), device="cpu")
+
+
+def figures(out):
+    """Metrics of all records below a folder."""
+    return {path.parent.name: json.loads(path.read_text())["metrics"] for path in sorted(out.rglob("record.json"))}
+
+
+def test_seeds_are_read_as_written():
+    assert seeds_in("0-2") == [0, 1, 2]
+    assert seeds_in("3, 7,9-10") == [3, 7, 9, 10]
+    assert seeds_in("own") == [-1]
+    for text in ("", "a", "3-1", "1-", "-1"):
+        with pytest.raises(OptionError, match="--seeds takes numbers"):
+            seeds_in(text)
+
+
+def test_a_plan_names_each_run_once(tmp_path):
+    runs = plan(["padim-gabor", "padim-gabor"], ["cable", "pill"], [0, 1, 1], tmp_path)
+    assert [(r.category, r.seed) for r in runs] == [("cable", 0), ("cable", 1), ("pill", 0), ("pill", 1)]
+    assert runs[0].folder == tmp_path / "cable" / "padim-gabor-seed0"
+    with pytest.raises(OptionError, match="did you mean 'padim-gabor'"):
+        plan(["padim-gabr"], ["cable"], [0], tmp_path)
+    with pytest.raises(OptionError, match="at least one"):
+        plan([], ["cable"], [0], tmp_path)
+
+
+def test_a_sweep_does_what_is_missing_and_goes_on_after_a_failure(parts, tmp_path):
+    out, told = tmp_path / "out", []
+    shutil.copytree(parts / "widget", parts / "broken")
+    bad = parts / "broken" / "test" / "spot" / "000.png"
+    bad.write_bytes(bad.read_bytes()[:300])  # its head is whole: found only when it is read
+    runs = quick_plan(parts, out, categories=("broken", "widget", "absent"), seeds=(0,))
+    outcomes = {each.settings.category: each for each in sweep(runs, out, 2, tell=told.append)}
+    assert {name: each.state for name, each in outcomes.items()} == {
+        "widget": "done", "broken": "failed", "absent": "failed",
+    }  # fmt: skip
+    assert "000.png" in outcomes["broken"].error
+    assert "no category 'absent'" in outcomes["absent"].error
+    assert (runs[0].folder / "error.txt").read_text().strip() == outcomes["broken"].error
+    assert (runs[0].folder / "run_category.ipynb").is_file()
+    before = (runs[1].folder / "record.json").stat().st_mtime_ns
+    shutil.copy(parts / "widget" / "test" / "spot" / "000.png", parts / "broken" / "test" / "spot" / "000.png")
+    again = {each.settings.category: each for each in sweep(runs, out, 1, tell=told.append)}
+    assert (again["widget"].state, again["broken"].state) == ("was there", "done")
+    assert not (runs[0].folder / "error.txt").exists()
+    assert (runs[1].folder / "record.json").stat().st_mtime_ns == before
+    assert any("1 of 3 runs were there" in line for line in told)
+
+
+def test_a_half_record_is_no_record(parts, tmp_path):
+    settings = quick_plan(parts, tmp_path, seeds=(0,))[0]
+    assert complete(settings) is None
+    settings.folder.mkdir(parents=True)
+    path = settings.folder / "record.json"
+    whole = {"recipe": QUICK, "category": "widget", "seed": 0, "metrics": {"image_auroc": 1.0}}
+    for text in ("", "{", json.dumps(whole | {"metrics": {}}), json.dumps(whole | {"seed": 3}), "[1]"):
+        path.write_text(text)
+        assert complete(settings) is None
+    path.write_text(json.dumps(whole))
+    assert complete(settings) == whole
+
+
+def test_two_sweeps_into_one_folder_are_refused(parts, tmp_path):
+    runs = quick_plan(parts, tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    lock = FileLock(tmp_path / "out" / ".sweep.lock")
+    with lock.acquire(), pytest.raises(PadimError, match="another sweep is writing"):
+        sweep(runs, tmp_path / "out", tell=lambda _: None)
+
+
+def test_no_scheduler_and_no_place_to_write_are_told_in_one_line(parts, tmp_path, unwritable, monkeypatch):
+    monkeypatch.setattr("padim_nb.sweep.WAIT", 1.0)
+    with pytest.raises(PadimError, match="no Dask scheduler answers at tcp:"):
+        sweep(quick_plan(parts, tmp_path / "out"), tmp_path / "out", scheduler="tcp://127.0.0.1:9", tell=str)
+    with pytest.raises(PadimError, match="cannot write"):
+        sweep(quick_plan(parts, unwritable / "out"), unwritable / "out", tell=str)
+
+
+def test_a_full_disk_fails_the_run_and_not_the_sweep(parts, tiny_disk):
+    outcome = run_one(quick_plan(parts, tiny_disk)[0])
+    assert outcome.state == "failed"
+    assert "disk is full" in outcome.error or "No space left" in outcome.error
+    assert complete(outcome.settings) is None
+
+
+def test_the_command_says_by_its_exit_code_that_a_run_failed(parts, tmp_path, capsys):
+    arguments = ["sweep", "--recipes", QUICK, "--categories", "absent", "--data", str(parts), "--out", str(tmp_path)]
+    assert main(arguments) == 1
+    assert "0 of 1 runs are done, 1 failed" in capsys.readouterr().out
+    assert main(["sweep", "--recipes", "padim-x", "--out", str(tmp_path)]) == 2
+    assert "no recipe 'padim-x'" in capsys.readouterr().err
+
+
+def children(pid):
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [int(each) for each in found.stdout.split()]
+
+
+def family(pid):
+    return [pid, *(member for child in children(pid) for member in family(child))]
+
+
+@pytest.mark.slow
+def test_kill_9_of_command_or_worker_and_rerun_ends_with_every_record(parts, tmp_path, kills):
+    rng, killed, start = np.random.default_rng(), 0, time.monotonic()
+    straight = tmp_path / "straight"
+    sweep(quick_plan(parts, straight), straight, 2, tell=str)
+    wanted, turn = figures(straight), 0
+    while killed < kills and time.monotonic() - start < 1500:
+        out = tmp_path / f"out{turn}"
+        command = [sys.executable, "-m", "padim_nb.cli", "sweep", "--recipes", QUICK, "--categories", "widget"]
+        command += ["--seeds", "0-1", "--data", str(parts), "--device", "cpu", "--out", str(out), "--workers", "1"]
+        done = {}
+        for _ in range(6):
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            try:
+                process.wait(rng.uniform(4, 25))
+                break
+            except subprocess.TimeoutExpired:
+                members = family(process.pid)
+                os.kill(members[int(rng.integers(len(members)))] if killed % 2 else process.pid, signal.SIGKILL)
+                killed += 1
+            try:
+                process.wait(90)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            now = {path: path.stat().st_mtime_ns for path in out.rglob("record.json")}
+            assert all(now[path] == stamp for path, stamp in done.items()), "a finished run was done again"
+            done = now
+        subprocess.run(command, check=True, capture_output=True)
+        assert figures(out) == wanted
+        turn += 1
+    assert killed >= kills
+
+
+@pytest.fixture(scope="module")
+def client():
+    quiet = {"dashboard_address": ":0", "silence_logs": "CRITICAL"}
+    with LocalCluster(2, threads_per_worker=1, **quiet) as cluster, Client(cluster) as client:
+        yield client
+
+
+@pytest.mark.parametrize("shards", [1, 2, 5])
+@pytest.mark.parametrize("name", ["padim-gabor", "padim-noisenet"])
+def test_a_fit_in_shares_is_the_single_fit(name, shards, parts, client):
+    widget = load_category("widget", parts)
+    weights = None if name == "padim-gabor" else "random"
+    single = recipe(name, weights, device="cpu").fit(widget.train).score(widget.test)
+    shared = fit_sharded(recipe(name, weights, device="cpu"), widget.train, client, shards, "cpu")
+    assert shared.count == len(widget.train)
+    assert np.abs(shared.score(widget.test) - single).max() < 1e-6 * single.max()
+
+
+def test_a_fit_in_shares_refuses_what_it_cannot_do(parts, client):
+    widget = load_category("widget", parts)
+    with pytest.raises(ModelError, match="nothing to fit"):
+        fit_sharded(recipe("padim-gabor"), [], client)
+    with pytest.raises(OptionError, match="only PaDiM"):
+        fit_sharded(object(), widget.train, client)
+    widget.train[5].image.unlink()
+    with pytest.raises(DataError):
+        fit_sharded(recipe("padim-gabor", device="cpu"), widget.train, client, 3, "cpu")
