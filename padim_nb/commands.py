@@ -122,7 +122,11 @@ def pretrain(arguments: argparse.Namespace) -> None:
     from .pretrain import Pretraining, pretrain
 
     device = pick_device(arguments.device)
-    on_gpu = {"batch": 512, "renders": 4, "side": 256, "small": 128, "large": 128} if device != "cpu" else {}
+    on_gpu = (
+        {"batch": 512, "dense_batch": 384, "renders": 4, "side": 256, "small": 128, "large": 160}
+        if device != "cpu"
+        else {}
+    )
     settings = Pretraining(seed=arguments.seed, bf16=has_fast_bf16(device), **on_gpu)
     print(pretrain(arguments.out, settings, arguments.minutes, arguments.steps, device))
 

@@ -82,10 +82,7 @@ class PaDiM:
         return self.partial_fit(samples)
 
     def partial_fit(self, samples: Sequence[Sample]) -> PaDiM:
-        """Learn from more good samples: the same model as if all had been there at once.
-
-        A sample that cannot be read leaves the detector as it was before the call.
-        """
+        """Learn from more good samples, as if all had been there at once; an unreadable one changes nothing."""
         return self.learn(samples).factor()
 
     def learn(self, samples: Sequence[Sample]) -> PaDiM:
@@ -153,6 +150,10 @@ class PaDiM:
         _fitted(self.gaussians_)
         return Maps.of(self._maps(self._features(framed), self.gaussians_).cpu().numpy(), self.settings.frame)
 
+    def features(self, samples: Sequence[Sample]) -> list[Tensor]:
+        """The chosen features of all samples at once, coarse to fine: [(n, c, h, w)]."""
+        return [torch.cat(parts) for parts in zip(*self._levels(samples, "reading"), strict=True)]
+
     def calibrate(self, samples: Sequence[Sample], false_alarm: float = 0.01, seed: int = 0) -> Threshold:
         """Set the threshold from the good samples the detector was fitted on, without a single defect.
 
@@ -165,7 +166,7 @@ class PaDiM:
             raise ModelError(f"calibration needs at least 3 good images, there are {len(samples)}")
         order = np.random.default_rng(seed).permutation(len(samples))
         groups = [[samples[i] for i in sorted(order[fold::folds])] for fold in range(folds)]
-        kept = [[level.cpu() for level in self._all_levels(group)] for group in groups]
+        kept = [[level.cpu() for level in self.features(group)] for group in groups]
         scores = np.concatenate([self._held_out(kept, fold) for fold in range(folds)])
         self.threshold_ = conformal(scores, false_alarm)
         return self.threshold_
@@ -274,9 +275,6 @@ class PaDiM:
         with torch.inference_mode():
             s = self.settings
             return smooth(gaussians.distances(levels), self.size_, s.sigma, s.border, s.upsample)
-
-    def _all_levels(self, samples: Sequence[Sample]) -> list[Tensor]:
-        return [torch.cat(parts) for parts in zip(*self._levels(samples, "calibrating"), strict=True)]
 
     def _held_out(self, kept: list[list[Tensor]], fold: int) -> np.ndarray:
         moments: Moments | None = None

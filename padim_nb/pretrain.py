@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import copy
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, normalize, smooth_l1_loss
+from torch.nn.functional import (
+    adaptive_avg_pool2d,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    normalize,
+    smooth_l1_loss,
+)
 
-from .backbones import SPECS, Backbone, taps_of
+from .backbones import SPECS, Backbone, backbone, taps_of
 from .bank import bank
 from .bank import version as bank_version
+from .blemishes import blemished
 from .cards import write_card
 from .training import Checkpoints, Loop, follow, generator, settle
 from .views import Views, mixed, views
@@ -24,7 +32,11 @@ FRESH = (192, 1, 224)  # programs, pictures of each and their side that the batc
 
 @dataclass(frozen=True)
 class Pretraining:
-    """All that decides a training but its length. `batch` programs a step, two views of each."""
+    """All that decides a training but its length. `batch` programs a step, two views of each.
+
+    In the second part (from the share `dense_from` on) views are larger and keep their colours, half of them carry a
+    blemish, and each tap has to say where.
+    """
 
     programs: int = 4096
     renders: int = 2
@@ -32,7 +44,10 @@ class Pretraining:
     batch: int = 160
     small: int = 64
     large: int = 96
-    large_share: float = 0.2  # of the training, at its end
+    dense_from: float = 0.4  # of the training
+    dense_batch: int = 96
+    dense_strength: float = 0.4  # of the changes to colour, light and sharpness
+    dense_weight: float = 2.0
     mixed_share: float = 0.25  # of the batch, once more, mixed, for the classes
     rate: float = 0.1
     decay: float = 1e-4
@@ -54,11 +69,21 @@ class Learner(nn.Module):
         self.network = spec.build()
         self.projection = nn.Sequential(nn.Linear(width, 512), nn.ReLU(), nn.Linear(512, 128))
         self.classes = nn.Linear(width, settings.programs)
+        self.places = nn.ModuleList(nn.Conv2d(channels, 1, 1) for channels in spec.channels)
         self.geometry = nn.Sequential(nn.Linear(2 * width, 256), nn.ReLU(), nn.Linear(256, BINS + 4))
 
     def forward(self, x: Tensor) -> Tensor:
         """Views (b, 3, h, w) -> the pooled taps side by side (b, 448), so each of the layers PaDiM reads learns."""
-        return torch.cat([tap.float().mean((2, 3)) for tap in taps_of("noisenet18", self.network, x)], 1)
+        return pooled_of(self.taps(x))
+
+    def taps(self, x: Tensor) -> list[Tensor]:
+        """What PaDiM reads: [(b, c, h', w')], fine to coarse."""
+        return taps_of("noisenet18", self.network, x)
+
+
+def pooled_of(taps: list[Tensor]) -> Tensor:
+    """The means of all channels of all taps, (b, 448)."""
+    return torch.cat([tap.float().mean((2, 3)) for tap in taps], 1)
 
 
 def contrast(z: Tensor, labels: Tensor, temperature: float) -> Tensor:
@@ -77,6 +102,33 @@ def relative(out: Tensor, a: Views, b: Views) -> Tensor:
     bins = (turn / (2 * torch.pi) * BINS).long().clamp(max=BINS - 1)
     truth = torch.cat([(b.zoom - a.zoom)[:, None], b.gain - a.gain], 1)
     return cross_entropy(out[:, :BINS], bins) + smooth_l1_loss(out[:, BINS:], truth)
+
+
+def where(learner: Learner, taps: list[Tensor], mask: Tensor) -> Tensor:
+    """How badly each tap, by itself and linearly, says where the blemishes are; rare as they are, they count thrice."""
+    total = mask.new_zeros(())
+    for tap, place in zip(taps, learner.places, strict=True):
+        truth = adaptive_avg_pool2d(mask, tap.shape[-2:])
+        total = total + binary_cross_entropy_with_logits(place(tap.float()), truth, pos_weight=mask.new_tensor(3.0))
+    return total / len(taps)
+
+
+def dense_losses(learner: Learner, pictures: Tensor, chosen: Tensor, s: Pretraining, g: torch.Generator) -> Tensor:
+    """The loss of one step of the second part: two views of each program, a blemish on the second."""
+    n, device = len(chosen), pictures.device
+    first, second = torch.randint(0, s.renders, (2, n), generator=g, device=device)
+    both = views(torch.cat([pictures[chosen, first], pictures[chosen, second]]), s.large, g, s.dense_strength)
+    spoilt, mask = blemished(both.pictures[n:], g)
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=s.bf16):
+        taps = learner.taps(torch.cat([both.pictures[:n], spoilt]))
+    pooled = pooled_of(taps)
+    z = normalize(learner.projection(pooled), dim=1)
+    same = torch.nonzero(first == second)[:, 0]
+    pairs = learner.geometry(torch.cat([pooled[:n], pooled[n:]], 1))[same]
+    found = where(learner, taps, torch.cat([torch.zeros_like(mask), mask]))
+    geometry = relative(pairs, both[:n][same], both[n:][same])
+    likeness = contrast(z, torch.cat([chosen, chosen]), s.temperature)
+    return s.dense_weight * found + 0.25 * likeness + s.geometry_weight * geometry
 
 
 def losses(learner: Learner, pictures: Tensor, chosen: Tensor, size: int, s: Pretraining, g: torch.Generator) -> Tensor:
@@ -102,17 +154,29 @@ def losses(learner: Learner, pictures: Tensor, chosen: Tensor, size: int, s: Pre
 
 
 def pretrain(
-    out: Path, settings: Pretraining, minutes: float = 0, steps: int = 0, device: str = "cpu", every: float = 2.0
+    out: Path,
+    settings: Pretraining,
+    minutes: float = 0,
+    steps: int = 0,
+    device: str = "cpu",
+    every: float = 2.0,
+    start: Path | None = None,
 ) -> Path:
     """Train for so many `minutes`, or exactly so many `steps`, and write noisenet18.safetensors and its card to `out`.
 
     Killed and called again, it goes on from the last checkpoint. With `steps` the result is the same bit for bit on
-    one machine; with `minutes` the learning rate follows the clock.
+    one machine; with `minutes` the learning rate follows the clock. `start` are earlier weights to begin from, with
+    their card beside them, which becomes part of the new card.
     """
     asked = asdict(settings) | {"minutes": minutes, "steps": steps, "bank": bank_version()}
+    if start is not None:
+        asked["began from"] = json.loads(start.with_suffix(".json").read_text())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        learner = Learner(settings).to(device, memory_format=torch.channels_last)
+        learner = Learner(settings)
+    if start is not None:
+        learner.network.load_state_dict(backbone("noisenet18", str(start)).network.state_dict())
+    learner.to(device, memory_format=torch.channels_last)
     mean = copy.deepcopy(learner.network)
     optimiser = torch.optim.SGD(
         learner.parameters(), settings.rate, momentum=0.9, nesterov=True, weight_decay=settings.decay
@@ -124,12 +188,15 @@ def pretrain(
     pictures = pictures.to(device)
     for step, done in loop:
         g = generator(settings.seed, step, device)
-        chosen = torch.randperm(settings.programs, generator=g, device=device)[: settings.batch]
-        size = settings.large if done >= 1 - settings.large_share else settings.small
-        loss = losses(learner, pictures, chosen, size, settings, g)
+        order, dense = torch.randperm(settings.programs, generator=g, device=device), done >= settings.dense_from
+        chosen = order[: settings.dense_batch if dense else settings.batch]
+        if dense:
+            loss = dense_losses(learner, pictures, chosen, settings, g)
+        else:
+            loss = losses(learner, pictures, chosen, settings.small, settings, g)
         _step(optimiser, loss, settings.rate * _shape(done, step))
         follow(mean, learner.network, min(settings.ema, (1 + step) / (10 + step)))
-        loop.header["views"] += 2 * len(chosen) + int(len(chosen) * settings.mixed_share)
+        loop.header["views"] += 2 * len(chosen) + (0 if dense else int(len(chosen) * settings.mixed_share))
         loop.look(loss)
     fresh = torch.from_numpy(np.array(bank(*FRESH, settings.seed + 1)[:, 0])).to(device)
     net = Backbone("noisenet18", mean, {}).to(device)

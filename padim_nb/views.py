@@ -24,8 +24,11 @@ class Views:
         return Views(self.pictures[chosen], self.angle[chosen], self.zoom[chosen], self.gain[chosen])
 
 
-def views(pictures: Tensor, size: int, g: torch.Generator) -> Views:
-    """One random view of each picture, uint8 (b, side, side, 3); `g` lives on the pictures' device."""
+def views(pictures: Tensor, size: int, g: torch.Generator, strength: float = 1.0) -> Views:
+    """One random view of each picture, uint8 (b, side, side, 3); `g` lives on the pictures' device.
+
+    `strength` scales what is done to colour, light and sharpness, and how often; crops and turns stay.
+    """
     b, device = len(pictures), pictures.device
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
@@ -37,17 +40,19 @@ def views(pictures: Tensor, size: int, g: torch.Generator) -> Views:
     zoom = 0.5 * uniform(-2.526, -0.223)  # log of the crop's side: its area is 0.08 to 0.8 of the picture, log-uniform
     angle = torch.where(chance(0.5) > 0, uniform(-torch.pi, torch.pi), uniform(-0.26, 0.26))
     x = _cropped(pictures, size, zoom, angle, uniform(-0.144, 0.144), chance(0.5), uniform(-1, 1, 2))
-    gain = uniform(-0.35, 0.35, 3) * 0.5
-    mixing = torch.eye(3, device=device) + 0.25 * chance(0.7)[:, None, None] * _normal(g, b, 3, 3, device=device)
+    gain = uniform(-0.35, 0.35, 3) * 0.5 * strength
+    mixing = torch.eye(3, device=device) + 0.25 * strength * chance(0.7)[:, None, None] * _normal(
+        g, b, 3, 3, device=device
+    )
     x = torch.einsum("bij,bjhw->bihw", mixing * gain.exp()[:, :, None], x)
-    x = (x - 0.5) * uniform(-0.4, 0.4).exp()[:, None, None, None] + 0.5 + uniform(-0.2, 0.2)[:, None, None, None]
+    x = (x - 0.5) * (strength * uniform(-0.4, 0.4)).exp()[:, None, None, None] + 0.5
+    x = x + strength * uniform(-0.2, 0.2)[:, None, None, None]
     grey = x.mean(1, keepdim=True)
     x = torch.where(chance(0.25)[:, None, None, None] > 0, grey, x)
-    x = _blurred(x, chance(0.3), uniform(0.4, 1.6))
-    x = x + uniform(0, 0.06)[:, None, None, None] * chance(0.5)[:, None, None, None] * _normal(
-        g, *x.shape, device=device
-    )
-    x = _erased(x, chance(0.25), uniform(0.1, 0.35, 2), uniform(0, 1, 2))
+    x = _blurred(x, chance(0.3 * strength), uniform(0.4, 1.6))
+    grain = uniform(0, 0.06) * chance(0.5 * strength)
+    x = x + grain[:, None, None, None] * _normal(g, *x.shape, device=device)
+    x = _erased(x, chance(0.25 * strength), uniform(0.1, 0.35, 2), uniform(0, 1, 2))
     return Views(normalised(x.clamp(0, 1)), angle, zoom, gain)
 
 

@@ -1,6 +1,8 @@
 """The bank and what is learnt from it: nothing of the twin in it, the same bits again, a resume in between or not."""
 
 import ast
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +14,10 @@ import padim_nb
 from padim_nb import bank as bank_room
 from padim_nb.backbones import backbone
 from padim_nb.bank import KINDS, bank, programs
+from padim_nb.blemishes import blemished
 from padim_nb.distill import Distillation, description, distill
 from padim_nb.errors import OptionError
-from padim_nb.pretrain import Pretraining, contrast, pretrain
+from padim_nb.pretrain import Learner, Pretraining, contrast, dense_losses, pretrain
 from padim_nb.views import mixed, views
 
 SMALL = Pretraining(programs=40, batch=12, side=48, small=32, large=48)
@@ -36,7 +39,7 @@ def test_neither_the_bank_nor_the_twin_imports_the_other(room, other):
 
 
 def test_nothing_that_learns_imports_the_twin():
-    for room in ("views.py", "training.py", "pretrain.py", "distill.py", "pdn.py"):
+    for room in ("views.py", "blemishes.py", "training.py", "pretrain.py", "distill.py", "pdn.py"):
         text = (Path(padim_nb.__file__).parent / room).read_text()
         assert "twin" not in text
         assert "mvtec" not in text
@@ -90,6 +93,36 @@ def test_mixing_keeps_the_shares_it_says():
     assert torch.allclose(found.mean((1, 2, 3)), wanted, atol=1e-4)
 
 
+def test_a_blemish_lies_inside_its_mask_and_nowhere_else():
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(60, 3, 48, 48, generator=g)
+    found, mask = blemished(x, g)
+    assert torch.equal(found[mask.expand_as(x) == 0], x[mask.expand_as(x) == 0])
+    covered = mask.mean((1, 2, 3))
+    assert ((covered == 0).float().mean() - 0.2).abs() < 0.15
+    assert covered.max() < 0.5
+    marked = [i for i in range(60) if covered[i] > 0]
+    changed = [i for i in marked if (found[i] - x[i]).abs().max() > 1e-3]
+    assert len(changed) == len(marked)
+
+
+def test_the_taps_learn_to_say_where_the_blemishes_are():
+    settings = replace(SMALL, programs=12, dense_batch=12, bf16=False)
+    pictures = torch.from_numpy(np.array(bank(12, 2, 48)))
+    torch.manual_seed(0)
+    learner = Learner(settings)
+    optimiser = torch.optim.Adam(learner.parameters(), 2e-3)
+    found = []
+    for step in range(25):
+        g = torch.Generator().manual_seed(step % 3)
+        loss = dense_losses(learner, pictures, torch.arange(12), settings, g)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        found.append(loss.item())
+    assert np.mean(found[-3:]) < 0.9 * np.mean(found[:3])
+
+
 def test_the_contrastive_loss_is_the_written_out_one():
     g = torch.Generator().manual_seed(0)
     z = torch.nn.functional.normalize(torch.randn(8, 5, generator=g).double(), dim=1)
@@ -125,6 +158,8 @@ def test_training_is_the_same_bit_for_bit_also_after_a_stop(tmp_path, monkeypatc
         pretrain(tmp_path / "b", SMALL, steps=5)
     with pytest.raises(OptionError, match="either minutes or steps"):
         pretrain(tmp_path / "c", SMALL)
+    on = pretrain(tmp_path / "d", SMALL, steps=1, start=tmp_path / "a" / "noisenet18.safetensors")
+    assert json.loads(on.with_suffix(".json").read_text())["began from"]["steps"] == 4
     net = backbone("noisenet18", str(tmp_path / "a" / "noisenet18.safetensors"))
     assert [tuple(tap.shape[1:]) for tap in net(torch.zeros(1, 3, 64, 64))] == [(64, 16, 16), (128, 8, 8), (256, 4, 4)]
 
@@ -133,8 +168,6 @@ def test_a_teacher_is_distilled_the_same_again_and_gets_better(tmp_path):
     longer = Distillation(**{**TEACHING.__dict__, "rate": 1e-3})
     a, b = (load_file(distill(tmp_path / name, longer, steps=60)) for name in "ab")
     assert all(torch.equal(a[key], b[key]) for key in a)
-    import json
-
     card = json.loads((tmp_path / "a" / "pdn-small.json").read_text())
     curve = [loss for _, loss in card["loss curve"]]
     assert curve[-1] < curve[0]
