@@ -147,7 +147,7 @@ def test_training_is_the_same_bit_for_bit_also_after_a_stop(tmp_path, monkeypatc
         stop.left -= 1
         return whole(*arguments)
 
-    stop.left = 2
+    stop.left = 1
     with monkeypatch.context() as patch:
         patch.setattr(room, "losses", stop)
         with pytest.raises(KeyboardInterrupt):
