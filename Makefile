@@ -17,7 +17,7 @@ STAMP := $(VENV)/.made-from-lock
 UV := $(shell command -v uv 2>/dev/null)
 NOTEBOOKS := $(shell cat notebooks/tested.txt)
 
-.PHONY: run env test lint pytest book sheets lab lock clean
+.PHONY: run env test lint pytest torture book sheets lab lock clean
 .DEFAULT_GOAL := run
 
 run: $(STAMP)
@@ -53,6 +53,9 @@ lint: $(STAMP)
 pytest: $(STAMP)
 	$(BIN)/python -m pytest tests $(NOTEBOOKS) --nbval --nbval-current-env \
 	  --nbval-sanitize-with tests/nbval-sanitize.cfg --nbval-cell-timeout 300
+
+torture: $(STAMP)
+	$(BIN)/python -m pytest tests -k kill_9 --kills 20
 
 book: $(STAMP)
 	$(BIN)/python book/build.py $(if $(filter 1,$(EXECUTE)),--execute)

@@ -14,7 +14,7 @@ from .images import Frame
 from .padim import PaDiM, Settings
 from .student import Training
 
-DEFAULT = "padim-gabor"
+DEFAULT = "padim-noisenet"
 QUICK_STEPS, QUICK_RATE = 400, 5e-4
 _CROP = Frame(resize=256, crop=224, resample="lanczos")
 _WHOLE = Frame(resize=(256, 256), resample="bilinear-aliased")
