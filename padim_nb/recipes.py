@@ -15,7 +15,7 @@ from .padim import PaDiM, Settings
 from .student import Training
 
 DEFAULT = "padim-noisenet"
-QUICK_STEPS, QUICK_RATE = 400, 5e-4
+QUICK_STEPS, QUICK_RATE = 150, 1e-3
 _CROP = Frame(resize=256, crop=224, resample="lanczos")
 _WHOLE = Frame(resize=(256, 256), resample="bilinear-aliased")
 _TF = Frame(resize=(256, 256), crop=224, resample="bilinear-aliased")
