@@ -140,7 +140,7 @@ def test_kill_9_of_command_or_worker_and_rerun_ends_with_every_record(parts, tmp
         for _ in range(6):
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             try:
-                process.wait(rng.uniform(4, 25))
+                process.wait(rng.uniform(3, 12))
                 break
             except subprocess.TimeoutExpired:
                 members = family(process.pid)
