@@ -1,4 +1,4 @@
-"""Builds the book: vendors the maths renderer, then Jupyter Book with warnings as errors and no outside address.
+"""Builds the book: maths renderer and live page, then Jupyter Book with warnings as errors and no outside address.
 
 python book/build.py [--execute]
 """
@@ -32,6 +32,8 @@ def main() -> int:
     for old in (HTML, HTML.parent / ".doctrees", HTML.parent / "jupyter_execute"):
         shutil.rmtree(old, ignore_errors=True)
     vendor_maths()
+    if code := subprocess.run([sys.executable, str(ROOT / "book" / "live.py")], cwd=ROOT, check=False).returncode:
+        return code
     config = configured("force" if arguments.execute else "off")
     tool = Path(sys.executable).parent / "jupyter-book"
     command = [str(tool), "build", str(ROOT), "--all", "-q", "-W", "--keep-going", "--config", str(config)]

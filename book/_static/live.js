@@ -1,0 +1,213 @@
+/* The live page: draw on a part, see what a PaDiM detector makes of it. Everything runs in this browser. */
+(() => {
+  "use strict";
+  const SIDE = 256;
+  const root = document.getElementById("live");
+  if (!root) return;
+  const base = root.dataset.base;
+  const at = (id) => document.getElementById(`live-${id}`);
+  const photo = at("photo").getContext("2d", { willReadFrequently: true });
+  const heat = at("heat").getContext("2d");
+  const state = { parts: [], part: null, picture: null, undo: [], eyes: null, judges: {}, busy: false, stale: false };
+  window.padimLive = { ready: false, runs: 0, map: null, score: null, milliseconds: null };
+
+  /* Inferno at nine places, blended between: the colours of every map in this book. */
+  const STOPS = [[0, 0, 4], [31, 12, 72], [85, 15, 109], [136, 34, 106], [186, 54, 85], [227, 89, 51], [249, 140, 10],
+    [249, 201, 50], [252, 255, 164]];
+  const inferno = (share) => {
+    const place = Math.min(Math.max(share, 0), 1) * (STOPS.length - 1);
+    const low = Math.min(Math.floor(place), STOPS.length - 2);
+    return STOPS[low].map((value, i) => value + (STOPS[low + 1][i] - value) * (place - low));
+  };
+  const LOOKUP = Array.from({ length: 256 }, (_, i) => inferno(i / 255));
+
+  async function start() {
+    if (location.protocol === "file:") throw new Error("open the book through a web server: python -m http.server");
+    state.parts = await (await fetch(`${base}/parts.json`)).json();
+    await script(`${base}/ort/ort.wasm.min.js`);
+    ort.env.wasm.wasmPaths = new URL(`${base}/ort/`, document.baseURI).href;
+    ort.env.wasm.numThreads = 1;
+    ort.env.wasm.proxy = true;
+    state.eyes = await ort.InferenceSession.create(`${base}/eyes.onnx`);
+    for (const part of state.parts) at("parts").append(button(part.name, () => choosePart(part)));
+    listen();
+    root.classList.add("live-on");
+    await choosePart(state.parts[0]);
+  }
+
+  function script(address) {
+    return new Promise((done, failed) => {
+      // require.js, where a page has it, would swallow the library: it announces itself as a module loader.
+      const loader = window.define;
+      window.define = undefined;
+      const tag = document.createElement("script");
+      tag.src = address;
+      tag.onload = () => { window.define = loader; done(); };
+      tag.onerror = () => failed(new Error("the runtime is not part of this build of the book"));
+      document.head.append(tag);
+    });
+  }
+
+  function button(name, action) {
+    const made = document.createElement("button");
+    made.type = "button";
+    made.textContent = name;
+    made.addEventListener("click", () => action().catch(complain));
+    return made;
+  }
+
+  async function choosePart(part) {
+    press("parts", part.name);
+    say(`loading the ${part.name} detector …`);
+    state.judges[part.name] ??= await ort.InferenceSession.create(`${base}/${part.name}.onnx`);
+    state.part = part;
+    const seen = {};
+    const names = part.pictures.map(({ defect }) => `${defect} ${(seen[defect] = (seen[defect] ?? 0) + 1)}`);
+    at("pictures").replaceChildren(...part.pictures.map((picture, i) => {
+      const once = seen[picture.defect] === 1;
+      return button(once ? picture.defect : names[i], () => choosePicture(i));
+    }));
+    await choosePicture(0);
+  }
+
+  async function choosePicture(number) {
+    [...at("pictures").children].forEach((each, i) => each.setAttribute("aria-pressed", i === number));
+    const image = new Image();
+    image.src = `${base}/${state.part.pictures[number].file}`;
+    await image.decode();
+    state.picture = image;
+    state.undo = [];
+    photo.drawImage(image, 0, 0);
+    await judge();
+  }
+
+  function press(group, name) {
+    for (const each of at(group).children) each.setAttribute("aria-pressed", each.textContent === name);
+  }
+
+  /* One run at a time; what was drawn meanwhile is judged once more afterwards. */
+  async function judge() {
+    if (state.busy) { state.stale = true; return; }
+    state.busy = true;
+    do {
+      state.stale = false;
+      const part = state.part;
+      const pixels = photo.getImageData(0, 0, SIDE, SIDE).data;
+      const rgb = new Uint8Array(SIDE * SIDE * 3);
+      for (let i = 0, j = 0; i < pixels.length; i += 4) {
+        rgb[j++] = pixels[i]; rgb[j++] = pixels[i + 1]; rgb[j++] = pixels[i + 2];
+      }
+      const began = performance.now();
+      const levels = await state.eyes.run({ pictures: new ort.Tensor("uint8", rgb, [1, SIDE, SIDE, 3]) });
+      const found = await state.judges[part.name].run(levels);
+      const milliseconds = performance.now() - began;
+      show(part, found.map.data, found.score.data[0], milliseconds);
+    } while (state.stale);
+    state.busy = false;
+  }
+
+  function show(part, map, score, milliseconds) {
+    const picture = heat.createImageData(SIDE, SIDE);
+    const scale = 255 / part.high;
+    for (let i = 0; i < map.length; i++) {
+      const [r, g, b] = LOOKUP[Math.min(255, Math.max(0, Math.round(map[i] * scale)))];
+      picture.data.set([r, g, b, 255], 4 * i);
+    }
+    heat.putImageData(picture, 0, 0);
+    const limit = part.threshold;
+    const stopped = score > limit;
+    at("verdict").textContent = stopped ? "stopped: something here is not as it should be" : "passes";
+    at("verdict").dataset.stopped = stopped;
+    at("bar").style.width = `${Math.min(100, 100 * score / part.high)}%`;
+    at("bar").dataset.stopped = stopped;
+    at("limit").style.left = `${100 * limit / part.high}%`;
+    say(`score ${score.toFixed(1)}, threshold ${limit.toFixed(1)}; this map took ${Math.round(milliseconds)} ms`);
+    Object.assign(window.padimLive, { ready: true, runs: window.padimLive.runs + 1, map, score, milliseconds });
+  }
+
+  function listen() {
+    const canvas = at("photo");
+    let last = null;
+    const place = (event) => {
+      const box = canvas.getBoundingClientRect();
+      return [(event.clientX - box.left) * SIDE / box.width, (event.clientY - box.top) * SIDE / box.height];
+    };
+    canvas.addEventListener("pointerdown", (event) => {
+      event.preventDefault();
+      canvas.setPointerCapture(event.pointerId);
+      state.undo.push(photo.getImageData(0, 0, SIDE, SIDE));
+      if (state.undo.length > 30) state.undo.shift();
+      last = place(event);
+      stroke(last, last);
+      judge().catch(complain);
+    });
+    canvas.addEventListener("pointermove", (event) => {
+      if (!last) return;
+      const next = place(event);
+      stroke(last, next);
+      last = next;
+      judge().catch(complain);
+    });
+    const lift = () => { if (last) { last = null; judge().catch(complain); } };
+    canvas.addEventListener("pointerup", lift);
+    canvas.addEventListener("pointercancel", lift);
+    at("undo").addEventListener("click", undo);
+    at("clear").addEventListener("click", () => {
+      state.undo.push(photo.getImageData(0, 0, SIDE, SIDE));
+      photo.drawImage(state.picture, 0, 0);
+      judge().catch(complain);
+    });
+    document.addEventListener("keydown", (event) => {
+      if ((event.ctrlKey || event.metaKey) && event.key === "z" && root.contains(document.activeElement)) undo();
+    });
+  }
+
+  function undo() {
+    const before = state.undo.pop();
+    if (!before) return;
+    photo.putImageData(before, 0, 0);
+    judge().catch(complain);
+  }
+
+  function stroke([x0, y0], [x1, y1]) {
+    const width = Number(at("size").value);
+    const tool = root.querySelector("input[name=live-tool]:checked").value;
+    if (tool === "smear") { smear(x0, y0, x1, y1, width); return; }
+    photo.strokeStyle = tool === "stain" ? at("colour").value : tool === "scratch" ? "#e8e8e4" : "#101010";
+    photo.globalAlpha = tool === "stain" ? 0.35 : 0.9;
+    photo.lineWidth = tool === "scratch" ? Math.max(1, width / 4) : width;
+    photo.lineCap = "round";
+    photo.beginPath();
+    photo.moveTo(x0, y0);
+    photo.lineTo(x1 + 0.01, y1);
+    photo.stroke();
+    photo.globalAlpha = 1;
+  }
+
+  /* Carries what is under the brush along with it, as a finger does on wet paint. */
+  function smear(x0, y0, x1, y1, width) {
+    const steps = Math.max(1, Math.ceil(Math.hypot(x1 - x0, y1 - y0) / 2));
+    const r = width;
+    for (let k = 1; k <= steps; k++) {
+      const x = x0 + (x1 - x0) * (k - 1) / steps, y = y0 + (y1 - y0) * (k - 1) / steps;
+      const dx = (x1 - x0) / steps, dy = (y1 - y0) / steps;
+      photo.save();
+      photo.globalAlpha = 0.8;
+      photo.beginPath();
+      photo.arc(x + dx, y + dy, r, 0, 2 * Math.PI);
+      photo.clip();
+      photo.drawImage(at("photo"), x - r, y - r, 2 * r, 2 * r, x - r + dx, y - r + dy, 2 * r, 2 * r);
+      photo.restore();
+    }
+  }
+
+  function say(text) { at("status").textContent = text; }
+
+  function complain(error) {
+    root.classList.remove("live-on");
+    at("why").textContent = `The live detector does not run here (${error.message}). The picture below shows what it does.`;
+    window.padimLive.error = String(error.message);
+  }
+
+  start().catch(complain);
+})();
