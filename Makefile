@@ -17,7 +17,7 @@ STAMP := $(VENV)/.made-from-lock
 UV := $(shell command -v uv 2>/dev/null)
 NOTEBOOKS := $(shell cat notebooks/tested.txt)
 
-.PHONY: run env test lint pytest torture book sheets lab lock clean
+.PHONY: run env test lint pytest torture book pdf sheets lab lock clean
 .DEFAULT_GOAL := run
 
 run: $(STAMP)
@@ -59,6 +59,9 @@ torture: $(STAMP)
 
 book: $(STAMP)
 	$(BIN)/python book/build.py $(if $(filter 1,$(EXECUTE)),--execute)
+
+pdf: $(STAMP)
+	$(BIN)/python book/print.py
 
 sheets: $(STAMP)
 	$(BIN)/padim-nb data sheets book/images/twin

@@ -6,6 +6,7 @@ python book/build.py [--execute]
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import subprocess
@@ -52,9 +53,20 @@ def vendor_maths() -> None:
 
 
 def configured(execute: str) -> Path:
-    """A copy of _config.yml with the way of execution filled in."""
+    """A copy of _config.yml with the way of execution filled in, and where the book is published, if it is."""
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
     config["execute"]["execute_notebooks"] = execute
+    config["sphinx"]["local_extensions"] = {"house": str(ROOT / "book" / "_ext")}
+    if repository := os.environ.get("BOOK_REPOSITORY"):
+        config["repository"] = {"url": repository, "branch": os.environ.get("BOOK_BRANCH", "main")}
+        config["launch_buttons"] = {
+            "binderhub_url": "https://mybinder.org",
+            "colab_url": "https://colab.research.google.com",
+            "notebook_interface": "jupyterlab",
+        }
+        config["html"]["use_repository_button"] = True
+    if address := os.environ.get("BOOK_URL"):
+        config["sphinx"]["config"]["ogp_site_url"] = address.rstrip("/") + "/"
     path = ROOT / "_build" / "config.yml"
     path.parent.mkdir(exist_ok=True)
     path.write_text(yaml.safe_dump(config))
