@@ -120,6 +120,12 @@ def _add_run(verbs: argparse._SubParsersAction) -> None:
     compare.add_argument("--format", default="markdown", help="markdown or csv")
     compare.set_defaults(call=commands.compare)
 
+    figures = verbs.add_parser("figures", help="finished runs as pictures: ROC, precision, five panels, animated demos")
+    figures.add_argument("runs", nargs="+", type=Path, help="folders with finished runs below them")
+    figures.add_argument("--out", type=Path, default=Path("runs/figures"))
+    figures.add_argument("--data", default="", help="where the images are, if not where they would be looked for")
+    figures.set_defaults(call=commands.figures)
+
 
 def _add_model(verbs: argparse._SubParsersAction) -> None:
     score = verbs.add_parser("score", help="score new images with a saved detector: maps, overlays, one line a picture")

@@ -96,6 +96,12 @@ def sweep(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def figures(arguments: argparse.Namespace) -> None:
+    from .showcase import finished, showcase
+
+    showcase(finished(arguments.runs, arguments.data), arguments.out, tell=lambda path: print(path, flush=True))
+
+
 def compare(arguments: argparse.Namespace) -> None:
     from .compare import comparison, render
 

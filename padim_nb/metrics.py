@@ -60,6 +60,11 @@ class Ranks:
         best = int(f1.argmax())
         return float(f1[best]), float(self._first()[1][best])
 
+    def curve(self) -> tuple[Array, Array]:
+        """(false, found): how many scores of either kind reach each anomalous score, from the highest score down."""
+        found, false, _ = self._at_each_threshold()
+        return false[::-1], found[::-1]
+
     def caught_before(self, limit: float) -> Array:
         """For each score, the share of false-alarm rates in [0, limit] at which it is found: (m,) in sorted order.
 
@@ -147,6 +152,20 @@ def average_precision(scores: Array, labels: Array) -> float:
 def best_f1(scores: Array, labels: Array) -> tuple[float, float]:
     """(largest F1, its threshold) of scores (n,) for labels (n,)."""
     return _ranks(scores, labels).best_f1()
+
+
+def roc_curve(scores: Array, labels: Array) -> tuple[Array, Array]:
+    """(rate of false alarms, rate found) from (0, 0) to (1, 1), a point for each distinct anomalous score."""
+    ranks = _ranks(scores, labels)
+    false, found = ranks.curve()
+    return np.r_[0.0, false / ranks.normal, 1.0], np.r_[0.0, found / ranks.scores.size, 1.0]
+
+
+def precision_recall(scores: Array, labels: Array) -> tuple[Array, Array]:
+    """(recall, precision), a point for each distinct anomalous score, recall rising."""
+    ranks = _ranks(scores, labels)
+    false, found = ranks.curve()
+    return found / ranks.scores.size, found / (found + false)
 
 
 def aupro(maps: Array, masks: Array, limit: float = 0.3) -> float:
