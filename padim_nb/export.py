@@ -54,6 +54,8 @@ def export(detector: Detector, path: str | Path) -> Path:
     learnt = detector.eye_ if isinstance(detector, EfficientAD) else detector.gaussians_
     if learnt is None:
         raise ModelError("this detector has not been fitted yet: call fit(samples) first")
+    if getattr(detector.settings, "slips", ()):
+        raise ModelError("this recipe repeats a published program's slips, for its row only: export the -fixed one")
     size = 0 if isinstance(detector, EfficientAD) else learnt.bytes
     if size > LARGEST:
         raise ModelError(f"an ONNX file holds 2 GB, this detector {size / 1e9:.1f} GB: use fewer dimensions")

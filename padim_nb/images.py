@@ -88,19 +88,30 @@ class Frame:
 
 
 class Maps(np.ndarray):
-    """Anomaly maps, float32 (n, height, width), that remember the `frame` of the pictures they belong to."""
+    """Anomaly maps, float32 (n, height, width), that remember the `frame` of the pictures they belong to.
+
+    `scores` (n,) are the images' scores where these are not the maps' largest values; a part of the maps has none.
+    """
 
     frame: Frame | None
+    scores: np.ndarray | None
 
     @classmethod
-    def of(cls, array: np.ndarray, frame: Frame | None) -> Maps:
+    def of(cls, array: np.ndarray, frame: Frame | None, scores: np.ndarray | None = None) -> Maps:
         """The array as maps of pictures in this frame."""
         maps = np.asarray(array, dtype=np.float32).view(cls)
-        maps.frame = frame
+        maps.frame, maps.scores = frame, scores
         return maps
 
+    @classmethod
+    def joined(cls, batches: Sequence[Maps]) -> Maps:
+        """Batches of maps as one."""
+        scores = [batch.scores for batch in batches]
+        kept = None if any(each is None for each in scores) else np.concatenate(scores)
+        return cls.of(np.concatenate(batches), batches[0].frame, kept)
+
     def __array_finalize__(self, source: object) -> None:
-        self.frame = getattr(source, "frame", None)
+        self.frame, self.scores = getattr(source, "frame", None), None
 
 
 def load_image(path: Path) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -17,9 +17,11 @@ from .devices import pick_device
 from .embedding import Embedding, Selection, joined
 from .errors import DataError, ModelError, OptionError, did_you_mean
 from .gaussian import Moments, PatchGaussians
+from .gaussianfile import from_tensors, to_tensors
 from .images import Frame, Maps, pictures
-from .modelfile import packed, read_model, unpacked, write_model
+from .modelfile import read_model, write_model
 from .mvtec import Sample
+from .slips import SLIPS, scrambled, smallest_distance, whole_batches, with_root_of_deviation
 from .smoothing import smooth
 from .thin import ThinGaussians, is_cheaper
 from .thresholds import Threshold, conformal, image_scores
@@ -43,8 +45,11 @@ class Settings:
     weights: str = ""
     seed: int = 0
     form: str = "auto"
+    slips: tuple[str, ...] = ()  # of published code, for its rows only
 
     def __post_init__(self) -> None:
+        if wrong := [slip for slip in self.slips if slip not in SLIPS]:
+            raise OptionError(f"no slip {wrong[0]!r}{did_you_mean(wrong[0], SLIPS)}")
         if self.form not in FORMS:
             raise OptionError(f"no form {self.form!r}{did_you_mean(self.form, FORMS)}")
 
@@ -69,6 +74,8 @@ class PaDiM:
 
     def __post_init__(self) -> None:
         self.embedding = self.settings.selection.of(self.backbone.channels)
+        if "input over root of deviation" in self.settings.slips:
+            with_root_of_deviation(self.backbone)
         self.backbone.to(self.device)
 
     @classmethod
@@ -79,7 +86,7 @@ class PaDiM:
     def fit(self, samples: Sequence[Sample]) -> PaDiM:
         """Learn from good samples, forgetting any earlier ones."""
         self.moments_ = self.few_ = self.gaussians_ = self.threshold_ = self.size_ = None
-        return self.partial_fit(samples)
+        return self.partial_fit(whole_batches(samples) if "last batch left out" in self.settings.slips else samples)
 
     def partial_fit(self, samples: Sequence[Sample]) -> PaDiM:
         """Learn from more good samples, as if all had been there at once; an unreadable one changes nothing."""
@@ -119,7 +126,8 @@ class PaDiM:
     def facts(self) -> dict[str, object]:
         """What a record tells of the fit besides its settings."""
         form = "thin" if isinstance(self.gaussians_, ThinGaussians) else self.settings.form
-        return {"dimensions": self.embedding.d, "form": form.replace("auto", "shared")}
+        told = {"dimensions": self.embedding.d, "form": form.replace("auto", "shared")}
+        return told | ({"slips": list(self.settings.slips)} if self.settings.slips else {})
 
     @property
     def count(self) -> int:
@@ -143,12 +151,12 @@ class PaDiM:
     def score(self, samples: Sequence[Sample]) -> Maps:
         """Anomaly maps (n, height, width) in the frame's pixels; the larger, the less like the good ones."""
         found = [self._maps(levels, self.gaussians_) for levels in self._levels(samples, "scoring", fitted=True)]
-        return Maps.of(torch.cat(found).cpu().numpy(), self.settings.frame)
+        return Maps.joined(found)
 
     def score_pictures(self, framed: np.ndarray) -> Maps:
         """Like `score` for framed pictures that are arrays already, uint8 (b, height, width, 3)."""
         _fitted(self.gaussians_)
-        return Maps.of(self._maps(self._features(framed), self.gaussians_).cpu().numpy(), self.settings.frame)
+        return self._maps(self._features(framed), self.gaussians_)
 
     def features(self, samples: Sequence[Sample]) -> list[Tensor]:
         """The chosen features of all samples at once, coarse to fine: [(n, c, h, w)]."""
@@ -173,17 +181,11 @@ class PaDiM:
 
     def save(self, path: str | Path) -> Path:
         """Write the fitted detector to one safetensors file, without the backbone's weights (named by hash)."""
-        g = _fitted(self.gaussians_)
-        if isinstance(g, ThinGaussians):
-            tensors = {"mean": g.mean, "factor": g.factor}
-        else:
-            tensors = {f"mean.{k}": mean for k, mean in enumerate(g.mean)}
-            tensors |= {f"inverse.{k}": packed(inverse) for k, inverse in enumerate(g.inverse)}
-            tensors |= {f"link.{k}.{j}": link for k, row in enumerate(g.link) for j, link in enumerate(row)}
+        tensors = to_tensors(_fitted(self.gaussians_))
         header = {
             "settings": asdict(self.settings),
             "weights": self.backbone.weights,
-            "grids": g.grids,
+            "grids": self.gaussians_.grids,
             "size": self.size_,
             "threshold": asdict(self.threshold_) if self.threshold_ else None,
         }
@@ -195,7 +197,8 @@ class PaDiM:
         header, tensors = read_model(Path(path), "padim")
         kept = header["settings"]
         frame = kept["frame"] | {k: tuple(v) for k, v in kept["frame"].items() if isinstance(v, list)}
-        settings = Settings(**kept | {"frame": Frame(**frame), "selection": Selection(**kept["selection"])})
+        parts = {"frame": Frame(**frame), "selection": Selection(**kept["selection"])}
+        settings = Settings(**kept | parts | {"slips": tuple(kept.get("slips", ()))})
         net = backbone(settings.backbone, weights or settings.weights, settings.seed)
         if net.weights["sha256"] != header["weights"]["sha256"]:
             raise ModelError(
@@ -203,15 +206,7 @@ class PaDiM:
             )
         detector = cls(settings, net, pick_device(device))
         grids = tuple(tuple(grid) for grid in header["grids"])
-        if "factor" in tensors:
-            mean, factor = _moved((tensors["mean"], tensors["factor"]), detector.device)
-            detector.gaussians_ = ThinGaussians(grids, mean, factor, settings.eps)
-        else:
-            every = range(len(grids))
-            mean = tuple(tensors[f"mean.{k}"] for k in every)
-            inverse = tuple(unpacked(tensors[f"inverse.{k}"], mean[k].shape[1]) for k in every)
-            link = tuple(tuple(tensors[f"link.{k}.{j}"] for j in range(k)) for k in every)
-            detector.gaussians_ = PatchGaussians(grids, *_moved((mean, inverse, link), detector.device))
+        detector.gaussians_ = from_tensors(tensors, grids, settings.eps, detector.device)
         detector.threshold_ = Threshold(**header["threshold"]) if header["threshold"] else None
         detector.size_ = tuple(header["size"])
         return detector
@@ -268,13 +263,19 @@ class PaDiM:
         with torch.inference_mode():
             batch = torch.from_numpy(np.ascontiguousarray(framed)).to(self.device)
             taps = self.backbone(self.backbone.normalise(batch).contiguous(memory_format=torch.channels_last))
+            if "coarse maps scrambled" in self.settings.slips:
+                return [scrambled(taps, self.embedding.chosen)]
             levels = self.embedding.levels(taps)
             return [joined(levels)] if self.settings.form == "dense" else levels
 
-    def _maps(self, levels: Sequence[Tensor], gaussians: PatchGaussians) -> Tensor:
+    def _maps(self, levels: Sequence[Tensor], gaussians: PatchGaussians | ThinGaussians) -> Maps:
         with torch.inference_mode():
-            s = self.settings
-            return smooth(gaussians.distances(levels), self.size_, s.sigma, s.border, s.upsample)
+            s, scores = self.settings, None
+            distances = gaussians.distances(levels)
+            if "smallest distance" in s.slips:
+                scores = smallest_distance(distances, s.sigma, s.border).cpu().numpy()
+            maps = smooth(distances, self.size_, s.sigma, s.border, s.upsample)
+            return Maps.of(maps.cpu().numpy(), s.frame, scores)
 
     def _held_out(self, kept: list[list[Tensor]], fold: int) -> np.ndarray:
         moments: Moments | None = None
@@ -285,14 +286,10 @@ class PaDiM:
         maps = self._maps(
             [level.to(self.device) for level in kept[fold]], PatchGaussians.fit(moments, self.settings.eps)
         )
-        return image_scores(maps.cpu().numpy())
+        return image_scores(maps)
 
 
 def _fitted(part: object) -> object:
     if part is None:
         raise ModelError("this detector has not been fitted yet: call fit(samples) first")
     return part
-
-
-def _moved(parts: Iterable, device: str) -> list:
-    return [part.to(device) if isinstance(part, Tensor) else tuple(_moved(part, device)) for part in parts]

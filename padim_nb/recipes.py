@@ -12,6 +12,7 @@ from .embedding import Selection
 from .errors import OptionError, did_you_mean
 from .images import Frame
 from .padim import PaDiM, Settings
+from .slips import SLIPS
 from .student import Training
 
 DEFAULT = "padim-noisenet"
@@ -19,6 +20,7 @@ QUICK_STEPS, QUICK_RATE = 150, 1e-3
 _CROP = Frame(resize=256, crop=224, resample="lanczos")
 _WHOLE = Frame(resize=(256, 256), resample="bilinear-aliased")
 _TF = Frame(resize=(256, 256), crop=224, resample="bilinear-aliased")
+_TF_FLOOR = replace(_TF, mask_resample="bilinear-floor")
 
 
 @dataclass(frozen=True)
@@ -90,13 +92,15 @@ _ROWS = (
     ),
     *(
         _padim(
-            f"padim-tf-net{n}-fixed",
+            f"padim-tf-net{n}{ending}",
             f"efficientnet-b7-net{n}",
-            _TF,
+            frame,
             Selection("random", 1000, 10),
-            f"padim-tensorflow, Net {n}",  # with its bugs mended
+            f"padim-tensorflow, Net {n}",
+            slips=slips,
         )
         for n in (1, 2, 3)
+        for ending, frame, slips in (("", _TF_FLOOR, SLIPS), ("-fixed", _TF, ()))
     ),
     *(
         _padim(

@@ -11,6 +11,7 @@ from .errors import DataError, OptionError
 from .images import Frame, Maps, masks
 from .metrics import Ranks, Regions, aupimo, overlap, rank_pixels
 from .mvtec import Sample
+from .thresholds import image_scores
 
 Array = np.ndarray
 IMAGE = ("image_auroc", "image_ap", "image_f1max")
@@ -60,7 +61,8 @@ class Report:
 
 
 def evaluate(maps: Array, samples: Sequence[Sample], scores: Array | None = None) -> Report:
-    """Judge anomaly maps (n, h, w) of n samples; image scores (n,) are each map's largest value unless given.
+    """Judge anomaly maps (n, h, w) of n samples; image scores (n,) are each map's own, its largest value as a rule,
+    unless given.
 
     The truth is brought into the maps' frame; without one the maps are taken to cover the whole image.
     """
@@ -125,7 +127,7 @@ def _checked(maps: Array, samples: Sequence[Sample], scores: Array | None) -> tu
         raise DataError(f"the map of {samples[int(np.flatnonzero(~sound)[0])].image} holds nan or infinite values")
     if not isinstance(maps, Maps):
         maps = Maps.of(maps, None) if maps.dtype != np.float64 else maps
-    scores = maps.max(axis=(1, 2)) if scores is None else scores
+    scores = image_scores(maps) if scores is None else scores
     scores = np.asarray(scores, dtype=np.float64)
     if scores.shape != (len(samples),) or not np.isfinite(scores).all():
         raise OptionError(f"scores must be {len(samples)} finite numbers, not {scores.shape}")

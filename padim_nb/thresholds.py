@@ -21,7 +21,10 @@ class Threshold:
 
 
 def image_scores(maps: np.ndarray) -> np.ndarray:
-    """One score an image, the largest value of its map: (n, height, width) -> (n,)."""
+    """One score an image, the largest value of its map unless the maps bring their own: (n, height, width) -> (n,)."""
+    own = getattr(maps, "scores", None)
+    if own is not None:
+        return np.asarray(own)
     return np.asarray(maps).reshape(len(maps), -1).max(axis=1)
 
 

@@ -199,9 +199,7 @@ SHAPES = {  # dimensions of a patch vector, side of the map, finest grid
     "padim-effb5-paper": (344, 224, 56),
     "padim-r18-anomalib": (100, 256, 64),
     "padim-wr50-anomalib": (550, 256, 64),
-    "padim-tf-net1-fixed": (1000, 224, 14),
-    "padim-tf-net2-fixed": (1000, 224, 28),
-    "padim-tf-net3-fixed": (1000, 224, 14),
+    **{f"padim-tf-net{n}{end}": (1000, 224, 28 if n == 2 else 14) for n in (1, 2, 3) for end in ("", "-fixed")},
     **{f"padim-effb7-{at}": (352, 224, 56) for at in ("fst", "md", "lst")},
     **{f"padim-effb4-{at}": (248, 224, 56) for at in ("fst", "md", "lst")},
 }
