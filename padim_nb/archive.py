@@ -78,7 +78,9 @@ def _unpack(archive: Path, scratch: Path) -> str:
                 with members.extractfile(member) as data, open(target, "wb") as out:  # no modes, owners or times
                     shutil.copyfileobj(data, out, 1 << 20)
         return source.finish()
-    except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError) as error:
+    except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the disk, not of the archive
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{archive} is not a whole tar archive ({reason}): get it again") from error
     finally:

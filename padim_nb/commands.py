@@ -27,6 +27,8 @@ def data_render(arguments: argparse.Namespace) -> None:
 
     if not 64 <= arguments.size <= 4096:
         raise PadimError(f"--size must be between 64 and 4096 pixels, not {arguments.size}")
+    if arguments.workers is not None and arguments.workers < 1:
+        raise PadimError(f"--workers must be 1 or more, not {arguments.workers}")
     chosen = arguments.categories or CATEGORIES
     for name in chosen:
         part(name)  # refuse a wrong name before the first picture

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .counts import CATEGORIES, published
-from .errors import DataError, OptionError, did_you_mean
+from .counts import CATEGORIES
+from .errors import OptionError, did_you_mean
 from .published import MEANS, row
 from .recipes import RECIPES
+from .records import Record, records
 
 METRICS = {  # as published -> as in a record
     "image_auroc": "image_auroc",
@@ -23,17 +23,6 @@ METRICS = {  # as published -> as in a record
 }
 NEAR = 0.01  # a difference up to which a figure counts as reproduced, or twice the spread over seeds if that is more
 FORMATS = ("markdown", "csv")
-
-
-@dataclass(frozen=True)
-class Record:
-    """What this table needs to know of one run."""
-
-    recipe: str
-    category: str
-    seed: int
-    data: str  # "mvtec", "twin" or "own"
-    metrics: dict[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -59,19 +48,6 @@ class Line:
     @property
     def difference(self) -> float | None:
         return None if self.published is None or self.mean is None else self.mean - self.published
-
-
-def records(folders: Iterable[Path]) -> list[Record]:
-    """All runs' records below these folders, the newest of each recipe, category, seed and kind of data."""
-    found: dict[tuple, Record] = {}
-    for folder in folders:
-        if not folder.is_dir():
-            raise DataError(f"no folder of records {folder}")
-        for path in sorted(folder.rglob("*.json"), key=lambda path: path.stat().st_mtime):
-            record = _read(path)
-            if record is not None:
-                found[(record.recipe, record.category, record.seed, record.data)] = record
-    return list(found.values())
 
 
 def comparison(
@@ -158,31 +134,6 @@ def _verdict(line: Line) -> str:
         return "nothing published"
     near = max(NEAR, 2 * (line.spread or 0.0))
     return "reproduced" if abs(line.difference) <= near else "higher" if line.difference > 0 else "lower"
-
-
-def _read(path: Path) -> Record | None:
-    """A run's record; None for other JSON files (benchmarks, cards)."""
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not a readable record ({type(error).__name__}): remove it, or run again") from error
-    if not isinstance(kept, dict) or not {"recipe", "category", "metrics"} <= set(kept):
-        return None
-    try:
-        counts = (int(kept["n_train"]), int(kept["n_test"]))
-        metrics = {str(k): None if v is None else float(v) for k, v in kept["metrics"].items()}
-        name = str(kept["data"]["name"])
-        return Record(str(kept["recipe"]), str(kept["category"]), int(kept["seed"]), _data(name, kept, counts), metrics)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{path} is a record with {error!r} missing or wrong: remove it, or run again") from error
-
-
-def _data(name: str, kept: dict, counts: tuple[int, int]) -> str:
-    """What the images were: the twin says so; MVTec AD is known by its published counts; the rest is one's own."""
-    if name.startswith("twin"):
-        return "twin"
-    known = published().get(kept["category"])
-    return "mvtec" if known and counts == (known.images.train, known.images.test) else "own"
 
 
 def _figure(value: float | None, form: str = ".3f") -> str:

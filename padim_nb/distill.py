@@ -16,6 +16,7 @@ from .backbones import Backbone, backbone, normalised
 from .bank import bank, version
 from .cards import write_card
 from .errors import OptionError
+from .files import writing_to
 from .penalty import BANK, penalties
 from .training import Checkpoints, Loop, generator
 
@@ -58,13 +59,15 @@ def distill(
     Killed and called again, it goes on from the last checkpoint. The paper takes 60,000 steps over ImageNet.
     """
     s = settings
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(s.seed)
+        teacher = pdn.teacher(s.size, padding=True).to(device, memory_format=torch.channels_last)
+    with writing_to(out):
+        out.mkdir(parents=True, exist_ok=True)
     net = backbone(s.backbone, s.weights).to(device)
     shown, named = _shown(s)
     shown = shown.to(device)
     facts = {"source": named, "taught by": net.weights, "minutes": minutes, "steps": steps}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(s.seed)
-        teacher = pdn.teacher(s.size, padding=True).to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(teacher.parameters(), lr=s.rate, weight_decay=s.decay, foreach=True)
     path = out / f"pdn-{s.size}.checkpoint.safetensors"
     state = Checkpoints(path, asdict(s) | facts, every, {"teacher": teacher}, optimiser)

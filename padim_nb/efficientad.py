@@ -18,7 +18,7 @@ from .backbones import normalised
 from .devices import has_fast_bf16, pick_device
 from .errors import DataError, ModelError, OptionError, did_you_mean
 from .images import Frame, Maps, pictures
-from .modelfile import read_model, write_model
+from .modelfile import making_sense_of, picture_size, read_model, write_model
 from .mvtec import Sample
 from .penalty import penalties
 from .student import Course, Pair, Training
@@ -187,7 +187,7 @@ class EfficientAD:
             )
         with torch.inference_mode():
             maps = eye(torch.from_numpy(np.ascontiguousarray(framed)).to(self.device))
-        return Maps.of(maps.cpu().numpy(), self.settings.frame)
+        return Maps.of(maps.cpu().numpy(), self.settings.frame).checked()
 
     def calibrate(self, samples: Sequence[Sample], false_alarm: float = 0.01) -> Threshold:
         """Set the threshold from those of the training samples that were held out: nothing learnt from them."""
@@ -212,21 +212,21 @@ class EfficientAD:
     def load(cls, path: str | Path, device: str = "auto") -> EfficientAD:
         """Read a detector back; it needs no other file."""
         header, tensors = read_model(Path(path), "efficientad")
-        kept = header["settings"]
-        frame = kept["frame"] | {k: tuple(v) for k, v in kept["frame"].items() if isinstance(v, list)}
-        parts = {
-            "frame": Frame(**frame),
-            "training": Training(**kept["training"]),
-            "quantiles": tuple(kept["quantiles"]),
-        }
-        detector = cls(Settings(**kept | parts), pick_device(device), header["weights"])
-        detector.size_ = tuple(header["size"])
-        teacher = pdn.teacher(detector.settings.size, detector.settings.padding)
-        eye = Eye(teacher, detector._fresh_pair(), detector.settings.border, detector.size_)
-        eye.load_state_dict(tensors)
-        detector.eye_ = eye.eval().requires_grad_(False).to(detector.device)
-        detector.levels_, detector.facts = header["levels"], header["facts"]
-        detector.threshold_ = Threshold(**header["threshold"]) if header["threshold"] else None
+        with making_sense_of(path):
+            kept = header["settings"]
+            parts = {
+                "frame": Frame.of(kept["frame"]),
+                "training": Training(**kept["training"]),
+                "quantiles": tuple(kept["quantiles"]),
+            }
+            detector = cls(Settings(**kept | parts), pick_device(device), header["weights"])
+            detector.size_ = picture_size(header["size"])
+            teacher = pdn.teacher(detector.settings.size, detector.settings.padding)
+            eye = Eye(teacher, detector._fresh_pair(), detector.settings.border, detector.size_)
+            eye.load_state_dict(tensors)
+            detector.eye_ = eye.eval().requires_grad_(False).to(detector.device)
+            detector.levels_, detector.facts = header["levels"], dict(header["facts"])
+            detector.threshold_ = Threshold.of(header["threshold"])
         return detector
 
     def _split(self, samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:

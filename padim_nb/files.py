@@ -22,6 +22,9 @@ _REASONS = {
     errno.EACCES: "no permission to write there: choose another folder",
     errno.EPERM: "no permission to write there: choose another folder",
     errno.ENOTDIR: "a file is in the way of a folder: choose another place",
+    errno.EEXIST: "a file is in the way of a folder: choose another place",
+    errno.EISDIR: "a folder is in the way of a file: choose another place",
+    errno.ENAMETOOLONG: "a name is too long for this file system: choose a shorter one",
 }
 
 

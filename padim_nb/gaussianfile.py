@@ -21,17 +21,34 @@ def to_tensors(g: PatchGaussians | ThinGaussians) -> dict[str, Tensor]:
 
 
 def from_tensors(
-    tensors: Mapping[str, Tensor], grids: tuple[tuple[int, int], ...], eps: float, device: str
+    tensors: Mapping[str, Tensor], grids: tuple[tuple[int, int], ...], d: int, eps: float, device: str
 ) -> PatchGaussians | ThinGaussians:
-    """What `to_tensors` was given, on `device`."""
+    """What `to_tensors` was given, on `device`; ValueError where shapes do not fit these grids and d dimensions."""
+    places = [height * width for height, width in grids]
     if "factor" in tensors:
-        mean, factor = _moved((tensors["mean"], tensors["factor"]), device)
-        return ThinGaussians(grids, mean, factor, eps)
+        mean, factor = tensors["mean"], tensors["factor"]
+        _expect("mean", mean, (places[-1], d))
+        _expect("factor", factor, (places[-1], factor.shape[1], d))
+        return ThinGaussians(grids, *_moved((mean, factor), device), eps)
     every = range(len(grids))
     mean = tuple(tensors[f"mean.{k}"] for k in every)
-    inverse = tuple(unpacked(tensors[f"inverse.{k}"], mean[k].shape[1]) for k in every)
+    channels = [each.shape[1] for each in mean]
+    if sum(channels) != d:
+        raise ValueError(f"{sum(channels)} channels where there should be {d}")
+    for k in every:
+        _expect(f"mean.{k}", mean[k], (places[k], channels[k]))
+        _expect(f"inverse.{k}", tensors[f"inverse.{k}"], (places[k], channels[k] * (channels[k] + 1) // 2))
     link = tuple(tuple(tensors[f"link.{k}.{j}"] for j in range(k)) for k in every)
+    for k, row in enumerate(link):
+        for j, one in enumerate(row):
+            _expect(f"link.{k}.{j}", one, (places[k], channels[k], channels[j]))
+    inverse = tuple(unpacked(tensors[f"inverse.{k}"], channels[k]) for k in every)
     return PatchGaussians(grids, *_moved((mean, inverse, link), device))
+
+
+def _expect(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+    if tuple(tensor.shape) != shape or not tensor.is_floating_point():
+        raise ValueError(f"{name} is {tensor.dtype} {tuple(tensor.shape)} where it should be float {shape}")
 
 
 def _moved(parts: Iterable, device: str) -> tuple:

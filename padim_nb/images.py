@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +13,13 @@ from typing import Protocol, TypeVar
 import numpy as np
 from PIL import Image, ImageOps
 
-from .errors import DataError, OptionError
+from .errors import DataError, ModelError, OptionError
 from .picture_cache import cached
 
 _PIL = {"lanczos": Image.LANCZOS, "bicubic": Image.BICUBIC, "bilinear": Image.BILINEAR}
 RESAMPLE = (*_PIL, "bilinear-aliased")
 MASK_RESAMPLE = ("nearest", "bilinear-floor")
+LARGEST_SIDE = 1 << 14
 T, R = TypeVar("T"), TypeVar("R")
 
 
@@ -50,6 +51,15 @@ class Frame:
             raise OptionError(
                 f"no such resampling: {self.resample!r}, {self.mask_resample!r} (known: {RESAMPLE}, {MASK_RESAMPLE})"
             )
+        for size in (self.resize, self.crop or 1):
+            sides = size if isinstance(size, tuple) else (size,)
+            if len(sides) > 2 or not all(isinstance(side, int) and 0 < side <= LARGEST_SIDE for side in sides):
+                raise OptionError(f"a frame is 1 to {LARGEST_SIDE} pixels a side, not {size!r}")
+
+    @classmethod
+    def of(cls, kept: Mapping[str, object]) -> Frame:
+        """The frame that a model file's header holds: its pairs have become lists."""
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in kept.items()})
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) of an image after resizing, before the crop."""
@@ -109,6 +119,12 @@ class Maps(np.ndarray):
         scores = [batch.scores for batch in batches]
         kept = None if any(each is None for each in scores) else np.concatenate(scores)
         return cls.of(np.concatenate(batches), batches[0].frame, kept)
+
+    def checked(self) -> Maps:
+        """The maps themselves, unless one of them is not a number."""
+        if not np.isfinite(self).all():
+            raise ModelError("the maps are not finite: the detector is damaged, fit it again and save it")
+        return self
 
     def __array_finalize__(self, source: object) -> None:
         self.frame, self.scores = getattr(source, "frame", None), None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from .files import whole_file
 
 FORMATS = {"padim": "padim-nb/padim/1", "efficientad": "padim-nb/efficientad/1", "training": "padim-nb/training/1"}
 KEY = "padim_nb"
+LARGEST_PICTURE = 2**28  # pixels: a header that claims more is damaged, and would claim the memory too
 
 
 def write_model(path: Path, kind: str, header: Mapping[str, object], tensors: Mapping[str, Tensor]) -> Path:
@@ -40,6 +42,26 @@ def read_model(path: Path, kind: str) -> tuple[dict, dict[str, Tensor]]:
         found = header.get("format") if isinstance(header, dict) else header
         raise ModelError(f"{path} is of format {found!r}, wanted is {FORMATS[kind]!r}: fit the detector again")
     return header, tensors
+
+
+@contextmanager
+def making_sense_of(path: Path) -> Iterator[None]:
+    """What a header of a right format says may still be nonsense: one clear line for whatever comes of it."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError, RuntimeError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:120]
+        raise ModelError(
+            f"{path} is not a whole model file of padim-nb ({reason}): fit the detector and save it again"
+        ) from error
+
+
+def picture_size(value: Sequence[int]) -> tuple[int, int]:
+    """(height, width) as a header holds it."""
+    height, width = value
+    if not 0 < height * width <= LARGEST_PICTURE or not isinstance(height * width, int):
+        raise ValueError(f"pictures of {height}x{width}")
+    return height, width
 
 
 def kind_of(path: Path) -> str:

@@ -19,7 +19,7 @@ from .errors import DataError, ModelError, OptionError, did_you_mean
 from .gaussian import Moments, PatchGaussians
 from .gaussianfile import from_tensors, to_tensors
 from .images import Frame, Maps, pictures
-from .modelfile import read_model, write_model
+from .modelfile import making_sense_of, picture_size, read_model, write_model
 from .mvtec import Sample
 from .slips import SLIPS, scrambled, smallest_distance, whole_batches, with_root_of_deviation
 from .smoothing import smooth
@@ -195,20 +195,19 @@ class PaDiM:
     def load(cls, path: str | Path, weights: str = "", device: str = "auto") -> PaDiM:
         """Read a detector back; `weights` names the backbone's file where it is not in its usual place."""
         header, tensors = read_model(Path(path), "padim")
-        kept = header["settings"]
-        frame = kept["frame"] | {k: tuple(v) for k, v in kept["frame"].items() if isinstance(v, list)}
-        parts = {"frame": Frame(**frame), "selection": Selection(**kept["selection"])}
-        settings = Settings(**kept | parts | {"slips": tuple(kept.get("slips", ()))})
-        net = backbone(settings.backbone, weights or settings.weights, settings.seed)
-        if net.weights["sha256"] != header["weights"]["sha256"]:
-            raise ModelError(
-                f"{path} was fitted with the weights {header['weights']['name']}, not {net.weights['name']}: give those"
-            )
-        detector = cls(settings, net, pick_device(device))
-        grids = tuple(tuple(grid) for grid in header["grids"])
-        detector.gaussians_ = from_tensors(tensors, grids, settings.eps, detector.device)
-        detector.threshold_ = Threshold(**header["threshold"]) if header["threshold"] else None
-        detector.size_ = tuple(header["size"])
+        with making_sense_of(path):
+            kept = header["settings"]
+            parts = {"frame": Frame.of(kept["frame"]), "selection": Selection(**kept["selection"])}
+            settings = Settings(**kept | parts | {"slips": tuple(kept.get("slips", ()))})
+            net = backbone(settings.backbone, weights or settings.weights, settings.seed)
+            if net.weights["sha256"] != header["weights"]["sha256"]:
+                named = header["weights"]["name"]
+                raise ModelError(f"{path} was fitted with the weights {named}, not {net.weights['name']}: give those")
+            detector = cls(settings, net, pick_device(device))
+            grids = tuple((int(height), int(width)) for height, width in header["grids"])
+            detector.gaussians_ = from_tensors(tensors, grids, detector.embedding.d, settings.eps, detector.device)
+            detector.threshold_ = Threshold.of(header["threshold"])
+            detector.size_ = picture_size(header["size"])
         return detector
 
     def factor(self) -> PaDiM:
@@ -275,7 +274,7 @@ class PaDiM:
             if "smallest distance" in s.slips:
                 scores = smallest_distance(distances, s.sigma, s.border).cpu().numpy()
             maps = smooth(distances, self.size_, s.sigma, s.border, s.upsample)
-            return Maps.of(maps.cpu().numpy(), s.frame, scores)
+            return Maps.of(maps.cpu().numpy(), s.frame, scores).checked()
 
     def _held_out(self, kept: list[list[Tensor]], fold: int) -> np.ndarray:
         moments: Moments | None = None

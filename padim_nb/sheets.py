@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 
 from . import figures
 from .counts import CATEGORIES
-from .files import whole_file
+from .files import whole_file, writing_to
 from .mvtec import load_category
 from .twin.store import version
 
@@ -18,7 +18,8 @@ STAMP = "renderer-version.txt"
 
 def write_sheets(folder: Path) -> Iterator[Path]:
     """Render one contact sheet a category and the gallery of all fifteen into `folder`; yields each path written."""
-    (folder / STAMP).unlink(missing_ok=True)
+    with writing_to(folder):
+        (folder / STAMP).unlink(missing_ok=True)
     categories = [load_category(name, "twin") for name in CATEGORIES]
     for category in categories:
         yield _save(figures.contact_sheet(category), folder / f"{category.name}.jpg")

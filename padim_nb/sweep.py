@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,10 +12,11 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from .errors import OptionError, PadimError, did_you_mean
+from .errors import DataError, OptionError, PadimError, did_you_mean
 from .files import whole_file, writing_to
 from .mvtec import load_category
 from .recipes import RECIPES
+from .records import Record, read_record
 from .runs import Settings, execute
 
 RETRIES = 3  # of a run whose worker died
@@ -70,15 +70,14 @@ def seeds_in(text: str) -> list[int]:
     return found
 
 
-def complete(settings: Settings) -> dict | None:
+def complete(settings: Settings) -> Record | None:
     """The whole record of a run that was done before, or None."""
     try:
-        record = json.loads((settings.folder / "record.json").read_text(encoding="utf-8"))
-        same = (record["recipe"], record["category"]) == (settings.recipe, settings.category)
-        same = same and settings.seed in (-1, record["seed"])
-        return record if same and record["metrics"] else None
-    except (OSError, ValueError, KeyError, TypeError):
+        record = read_record(settings.folder / "record.json")
+    except DataError:
         return None
+    same = record and (record.recipe, record.category) == (settings.recipe, settings.category)
+    return record if same and settings.seed in (-1, record.seed) and record.metrics else None
 
 
 def sweep(
@@ -94,7 +93,7 @@ def sweep(
     """
     with _alone(out):
         found = [(settings, complete(settings)) for settings in runs]
-        outcomes = [Outcome(s, "was there", 0.0, record["metrics"]) for s, record in found if record]
+        outcomes = [Outcome(s, "was there", 0.0, record.metrics) for s, record in found if record]
         todo = [settings for settings, record in found if not record]
         if outcomes:
             tell(f"{len(outcomes)} of {len(runs)} runs were there")
@@ -119,7 +118,7 @@ def sweep(
 def run_one(settings: Settings, cores: int = 0) -> Outcome:
     """One run, on a worker."""
     if (record := complete(settings)) is not None:  # a worker died after it was done and before it could say so
-        return Outcome(settings, "done", 0.0, record["metrics"])
+        return Outcome(settings, "done", 0.0, record.metrics)
     start = time.perf_counter()
     with _environment(cores):
         try:
@@ -127,7 +126,7 @@ def run_one(settings: Settings, cores: int = 0) -> Outcome:
         except (PadimError, RuntimeError, OSError) as error:
             return _failed(settings, " ".join(str(error).split()), time.perf_counter() - start)
     (settings.folder / "error.txt").unlink(missing_ok=True)
-    return Outcome(settings, "done", time.perf_counter() - start, complete(settings)["metrics"])
+    return Outcome(settings, "done", time.perf_counter() - start, complete(settings).metrics)
 
 
 def _failed(settings: Settings, text: str, seconds: float = 0.0) -> Outcome:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,16 @@ class Threshold:
     false_alarm: float
     images: int
     note: str = ""
+
+    @classmethod
+    def of(cls, kept: Mapping[str, object] | None) -> Threshold | None:
+        """What a model file holds of a threshold, checked; None where it holds none."""
+        if not kept:
+            return None
+        found = cls(**kept)
+        if not math.isfinite(found.value):
+            raise ValueError(f"a threshold of {found.value}")
+        return found
 
 
 def image_scores(maps: np.ndarray) -> np.ndarray:

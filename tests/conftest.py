@@ -37,10 +37,8 @@ def write_mask(path: Path, size=(40, 48), marked=True) -> Path:
     return path
 
 
-@pytest.fixture
-def parts(tmp_path) -> Path:
-    """A data root with one small category 'widget': smooth good ones, defects with a bright square and its mask."""
-    folder = tmp_path / "root" / "widget"
+def write_parts(folder: Path) -> Path:
+    """A category: smooth good ones, defects with a bright square or line and its mask; returns the root above."""
     rng = np.random.default_rng(0)
     base = np.linspace(60, 160, 64)[None, :, None] + np.zeros((64, 64, 3))
     for place, count in (("train/good", 12), ("test/good", 4), ("test/spot", 3), ("test/line", 2)):
@@ -60,6 +58,12 @@ def parts(tmp_path) -> Path:
                 truth.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(mask).save(truth)
     return folder.parent
+
+
+@pytest.fixture
+def parts(tmp_path) -> Path:
+    """A data root with one small category 'widget'."""
+    return write_parts(tmp_path / "root" / "widget")
 
 
 @pytest.fixture

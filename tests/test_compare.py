@@ -6,11 +6,12 @@ import statistics
 import pytest
 
 from padim_nb.cli import main
-from padim_nb.compare import METRICS, comparison, records, render
+from padim_nb.compare import METRICS, comparison, render
 from padim_nb.counts import CATEGORIES, published
 from padim_nb.errors import DataError, OptionError
 from padim_nb.published import Row, inconsistencies, row, rows
 from padim_nb.recipes import RECIPES
+from padim_nb.records import records
 
 
 def write_record(folder, recipe="padim-r18-rd100", category="screw", seed=0, value=0.75, data="folder", **changes):

@@ -79,11 +79,13 @@ def test_a_half_record_is_no_record(parts, tmp_path):
     settings.folder.mkdir(parents=True)
     path = settings.folder / "record.json"
     whole = {"recipe": QUICK, "category": "widget", "seed": 0, "metrics": {"image_auroc": 1.0}}
-    for text in ("", "{", json.dumps(whole | {"metrics": {}}), json.dumps(whole | {"seed": 3}), "[1]"):
+    whole |= {"data": {"name": "folder"}, "n_train": 12, "n_test": 9}
+    wrong = ({"metrics": {}}, {"seed": 3}, {"metrics": [1]}, {"metrics": {"image_auroc": "x"}}, {"n_test": None})
+    for text in ("", "{", "[1]", *(json.dumps(whole | each) for each in wrong)):
         path.write_text(text)
         assert complete(settings) is None
     path.write_text(json.dumps(whole))
-    assert complete(settings) == whole
+    assert complete(settings).metrics == whole["metrics"]
 
 
 def test_two_sweeps_into_one_folder_are_refused(parts, tmp_path):
