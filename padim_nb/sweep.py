@@ -91,6 +91,8 @@ def sweep(
 
     Killed at any moment and called again, it does what is missing. Two sweeps into one folder are refused.
     """
+    if workers < 0:
+        raise OptionError(f"--workers must be 1 or more (or 0 to choose), not {workers}")
     with _alone(out):
         found = [(settings, complete(settings)) for settings in runs]
         outcomes = [Outcome(s, "was there", 0.0, record.metrics) for s, record in found if record]

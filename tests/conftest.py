@@ -4,9 +4,8 @@ import os
 import subprocess
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from making import write_parts
 
 
 @pytest.fixture(autouse=True)
@@ -14,50 +13,6 @@ def own_cache(tmp_path_factory, monkeypatch):
     """No test sees or fills the user's cache, or a data root of this machine."""
     monkeypatch.setenv("PADIM_NB_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.delenv("PADIM_NB_DATA", raising=False)
-
-
-def write_image(path: Path, size=(40, 48), mode="RGB", seed=0) -> Path:
-    """A picture of noise, (height, width), in any of Pillow's modes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
-    if mode == "I;16":
-        Image.fromarray(noise[..., 0].astype(np.uint16) * 257).save(path)
-    else:
-        Image.fromarray(noise).convert(mode).save(path)
-    return path
-
-
-def write_mask(path: Path, size=(40, 48), marked=True) -> Path:
-    """A mask with one square marked, or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    mask = np.zeros(size, dtype=np.uint8)
-    if marked:
-        mask[10:20, 12:24] = 255
-    Image.fromarray(mask).save(path)
-    return path
-
-
-def write_parts(folder: Path) -> Path:
-    """A category: smooth good ones, defects with a bright square or line and its mask; returns the root above."""
-    rng = np.random.default_rng(0)
-    base = np.linspace(60, 160, 64)[None, :, None] + np.zeros((64, 64, 3))
-    for place, count in (("train/good", 12), ("test/good", 4), ("test/spot", 3), ("test/line", 2)):
-        for number in range(count):
-            picture = base + rng.normal(0, 6, base.shape)
-            mask = np.zeros((64, 64), dtype=np.uint8)
-            if place.endswith("spot"):
-                mask[20:32, 30:44] = 255
-            elif place.endswith("line"):
-                mask[40:43, 5:60] = 255
-            picture[mask > 0] = 250
-            target = folder / place / f"{number:03d}.png"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8)).save(target)
-            if mask.any():
-                truth = folder / "ground_truth" / place[5:] / f"{number:03d}_mask.png"
-                truth.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(mask).save(truth)
-    return folder.parent
 
 
 @pytest.fixture

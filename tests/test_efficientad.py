@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from conftest import write_image
+from making import write_image
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import interpolate, relu
 

@@ -7,9 +7,9 @@ import time
 import numpy as np
 import pytest
 import torch
-from conftest import write_image, write_mask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from making import write_image, write_mask
 from PIL import Image
 from torchvision.transforms import v2
 

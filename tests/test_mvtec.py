@@ -4,9 +4,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import write_image, write_mask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from making import write_image, write_mask
 
 from padim_nb import load_category
 from padim_nb.counts import plan

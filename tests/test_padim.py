@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import reference
 import torch
-from conftest import write_image
+from making import write_image
 
 from padim_nb import evaluate, load_category, recipe
 from padim_nb.devices import pick_device

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import onnxruntime
 import pytest
-from conftest import write_image, write_mask
+from making import write_image, write_mask
 
 from padim_nb import load_category, weights
 from padim_nb.archive import extract

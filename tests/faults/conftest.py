@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import write_image, write_parts
+from making import write_image, write_parts
 from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
@@ -15,7 +15,6 @@ from padim_nb.images import Frame
 from padim_nb.modelfile import KEY
 from padim_nb.mvtec import load_category
 from padim_nb.padim import PaDiM, Settings
-from padim_nb.runs import write_record  # noqa: F401  (what the record below must look like)
 
 RECORD = {
     "recipe": "padim-gabor",
@@ -75,7 +74,7 @@ def world(tmp_path_factory):
         "extra": lambda h: h | {"settings": h["settings"] | {"surprise": 1}},
         "backbone": lambda h: h | {"settings": h["settings"] | {"backbone": "gabbor"}},
         "frame": lambda h: h | {"settings": h["settings"] | {"frame": {"resize": [0, -4]}}},
-        "dimensions": lambda h: h | {"settings": h["settings"] | {"selection": {"method": "random", "d": 19, "seed": 0}}},
+        "dimensions": lambda h: h | {"settings": h["settings"] | {"selection": h["settings"]["selection"] | {"d": 19}}},
         "size": lambda h: h | {"size": [1 << 20, 1 << 20]},
         "weights": lambda h: h | {"weights": {"name": "other", "sha256": "0" * 64}},
         "threshold": lambda h: h | {"threshold": {"value": float("nan"), "false_alarm": 0.01, "images": 3}},
