@@ -27,8 +27,10 @@ class Selection:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise OptionError(f"no selection {self.method!r}{did_you_mean(self.method, METHODS)}")
-        if self.method != "all" and (self.d is None or self.d < 1):
+        if self.method != "all" and not (isinstance(self.d, int) and self.d >= 1):
             raise OptionError(f"selection '{self.method}' needs a number of dimensions d of at least 1, not {self.d}")
+        if not isinstance(self.seed, int):
+            raise OptionError(f"a selection is drawn from a seed that is a whole number, not {self.seed!r}")
 
     def of(self, channels: Sequence[int]) -> Embedding:
         """The embedding for taps with these numbers of channels."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from torch import Tensor
 
@@ -44,6 +44,15 @@ def from_tensors(
             _expect(f"link.{k}.{j}", one, (places[k], channels[k], channels[j]))
     inverse = tuple(unpacked(tensors[f"inverse.{k}"], channels[k]) for k in every)
     return PatchGaussians(grids, *_moved((mean, inverse, link), device))
+
+
+def expect_fit(g: PatchGaussians | ThinGaussians, levels: Sequence[Tensor]) -> None:
+    """ValueError unless the Gaussians are of features of these shapes."""
+    channels = [level.shape[1] for level in levels]
+    grids = tuple(tuple(level.shape[-2:]) for level in levels)
+    held = [g.mean.shape[1]] if isinstance(g, ThinGaussians) else [mean.shape[1] for mean in g.mean]
+    if g.grids != grids or held != ([sum(channels)] if isinstance(g, ThinGaussians) else channels):
+        raise ValueError(f"Gaussians of {held} channels on {g.grids} where features are {channels} on {grids}")
 
 
 def _expect(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:

@@ -49,7 +49,7 @@ def load_category(name: str, root: str | Path | None = None) -> Category:
     The data root is `root`, else PADIM_NB_DATA, else data/mvtec_anomaly_detection, else the twin is rendered. A root
     holds categories, or is itself one (it has train/good). "twin" and "twin:full" name the twin on purpose.
     """
-    _refuse_odd(name)
+    plain_name(name)
     place = data_root(root)
     if isinstance(place, str):
         from .twin import ensure
@@ -65,6 +65,14 @@ def load_category(name: str, root: str | Path | None = None) -> Category:
             raise DataError(f"{place} holds no category: expected {place / name / 'train' / 'good'}")
         raise CategoryNotFound(f"no category {name!r} in {place}{did_you_mean(name, names)}")
     return scan(place / name, name, "mvtec" if name in CATEGORIES else "folder")
+
+
+def plain_name(name: str) -> str:
+    """A category's name, refused unless it can only be a folder right below a root."""
+    plain = isinstance(name, str) and name.isprintable() and name.strip() == name and len(name.encode()) < 200
+    if not plain or name in ("", ".", "..") or any(c in name for c in "/\\:"):
+        raise CategoryNotFound(f"{name!r:.80} is no category name: give a folder's plain name, such as 'cable'")
+    return name
 
 
 def data_root(root: str | Path | None = None) -> Path | str:
@@ -109,10 +117,7 @@ def images_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     with os.scandir(folder) as entries:
-        found = [
-            e.path for e in entries if not e.name.startswith(".") and e.name.lower().endswith(ENDINGS) and e.is_file()
-        ]
-    return [Path(path) for path in sorted(found)]
+        return [Path(path) for path in sorted(each.path for each in entries if _is_image(each))]
 
 
 def mask_of(image: Path, truth: Path) -> Path | None:
@@ -133,6 +138,15 @@ def header(path: Path) -> tuple[int, int]:
         raise DataError(f"{path} is not a readable image ({_plain(error)}): replace or remove it") from error
 
 
+def _is_image(entry: os.DirEntry) -> bool:
+    if entry.name.startswith(".") or not entry.name.lower().endswith(ENDINGS):
+        return False
+    try:
+        return entry.is_file()
+    except OSError:  # a link that leads round in circles
+        return False
+
+
 def _test_samples(folder: Path) -> Iterator[Sample]:
     kinds = sorted(p for p in (folder / "test").glob("*") if p.is_dir() and not p.name.startswith("."))
     with_masks = (folder / "ground_truth").is_dir()
@@ -149,11 +163,6 @@ def _test_samples(folder: Path) -> Iterator[Sample]:
                 sizes = " and ".join("x".join(map(str, header(path))) for path in (mask, image))
                 raise DataError(f"{mask} and its image {image} differ in size ({sizes}): make the mask again")
             yield Sample(image, 1, kind.name, mask)
-
-
-def _refuse_odd(name: str) -> None:
-    if not isinstance(name, str) or not name or name in (".", "..") or any(c in name for c in "/\\\0\n\r\t:"):
-        raise CategoryNotFound(f"{name!r} is no category name: give a folder's plain name, such as 'cable'")
 
 
 def _plain(error: Exception) -> str:

@@ -17,7 +17,7 @@ from .devices import pick_device
 from .embedding import Embedding, Selection, joined
 from .errors import DataError, ModelError, OptionError, did_you_mean
 from .gaussian import Moments, PatchGaussians
-from .gaussianfile import from_tensors, to_tensors
+from .gaussianfile import expect_fit, from_tensors, to_tensors
 from .images import Frame, Maps, pictures
 from .modelfile import making_sense_of, picture_size, read_model, write_model
 from .mvtec import Sample
@@ -52,6 +52,8 @@ class Settings:
             raise OptionError(f"no slip {wrong[0]!r}{did_you_mean(wrong[0], SLIPS)}")
         if self.form not in FORMS:
             raise OptionError(f"no form {self.form!r}{did_you_mean(self.form, FORMS)}")
+        if not (0 < self.eps < float("inf") and 0 <= self.sigma < 1000 and self.batch >= 1):
+            raise OptionError(f"no such eps, sigma or batch: {self.eps}, {self.sigma}, {self.batch}")
 
 
 @dataclass
@@ -208,6 +210,7 @@ class PaDiM:
             detector.gaussians_ = from_tensors(tensors, grids, detector.embedding.d, settings.eps, detector.device)
             detector.threshold_ = Threshold.of(header["threshold"])
             detector.size_ = picture_size(header["size"])
+            expect_fit(detector.gaussians_, detector._features(np.zeros((1, *detector.size_, 3), dtype=np.uint8)))
         return detector
 
     def factor(self) -> PaDiM:

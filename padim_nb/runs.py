@@ -22,7 +22,7 @@ from .efficientad import EfficientAD
 from .errors import OptionError, PadimError, did_you_mean
 from .files import whole_file, writing_to
 from .images import Maps
-from .mvtec import Category
+from .mvtec import Category, plain_name
 from .recipes import DEFAULT, RECIPES, recipe
 from .report import Report
 
@@ -54,6 +54,7 @@ class Settings:
             wanted = int if each.type == "int" else str
             if type(found) is not wanted:
                 raise OptionError(f"parameter '{each.name}' must be of type {wanted.__name__}, not {found!r}")
+        plain_name(self.category)  # it becomes a folder's name
         if self.recipe not in RECIPES:
             raise OptionError(f"no recipe {self.recipe!r}{did_you_mean(self.recipe, RECIPES)}")
         if self.seed < -1:

@@ -5,37 +5,15 @@ import shutil
 
 import numpy as np
 import pytest
+from damage import RECORD, rewritten
 from making import write_image, write_parts
 from PIL import Image
-from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from padim_nb.embedding import Selection
 from padim_nb.images import Frame
-from padim_nb.modelfile import KEY
 from padim_nb.mvtec import load_category
 from padim_nb.padim import PaDiM, Settings
-
-RECORD = {
-    "recipe": "padim-gabor",
-    "category": "widget",
-    "seed": 0,
-    "data": {"name": "folder"},
-    "metrics": {"image_auroc": 1.0},
-    "n_train": 12,
-    "n_test": 9,
-}
-
-
-def rewritten(model, target, header=None, tensors=None):
-    """A copy of a model file with its header or its tensors changed by a function."""
-    with safe_open(model, framework="np") as file:
-        told = json.loads(file.metadata()[KEY])
-    kept = load_file(model)
-    told = header(told) if header else told
-    kept = tensors(kept) if tensors else kept
-    save_file(kept, target, {KEY: told if isinstance(told, str) else json.dumps(told)})
-    return target
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,138 @@
+"""What a careful person asks before running this: nothing is executed on reading, nothing calls home."""
+
+import ast
+import json
+import os
+import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from padim_nb.errors import PadimError, WeightsError
+from padim_nb.weights import read_state
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted(path for room in ("padim_nb", "book", "benchmarks") for path in (ROOT / room).rglob("*.py"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+EXECUTES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_source_reads_anything_that_could_execute(path):
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = {each.name for each in node.names} | {getattr(node, "module", "") or ""}
+            assert not {name.split(".")[0] for name in names} & EXECUTES
+        if not isinstance(node, ast.Call):
+            continue
+        called, given = ast.unparse(node.func), {each.arg: ast.unparse(each.value) for each in node.keywords}
+        assert called not in ("eval", "exec", "os.system", "os.popen", "yaml.load", "np.save") or (
+            given.get("allow_pickle") == "False"
+        ), called
+        assert called != "torch.load" or given.get("weights_only") == "True"
+        assert called != "torch.save", "weights are kept as safetensors"
+        assert given.get("allow_pickle") != "True"
+        assert given.get("shell") != "True"
+
+
+class Evil:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("how", ["pickle", "torch", "old torch", "in a dict"])
+def test_weights_that_would_execute_something_are_refused_and_do_not(how, tmp_path):
+    path, done = tmp_path / "w.pth", tmp_path / "done"
+    if how == "pickle":
+        path.write_bytes(pickle.dumps(Evil(done)))
+    else:
+        evil = {"conv1.weight": Evil(done)} if how == "in a dict" else Evil(done)
+        torch.save(evil, path, _use_new_zipfile_serialization=how != "old torch")
+    with pytest.raises(WeightsError):
+        read_state(path)
+    assert not done.exists()
+
+
+GUARD = """
+import socket
+told = socket.socket.connect
+def connect(self, address):
+    if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+        open({log!r}, "a").write(repr(address) + chr(10))
+        raise OSError("sockets are forbidden")
+    return told(self, address)
+socket.socket.connect = connect
+asked = socket.getaddrinfo
+def getaddrinfo(host, *rest, **more):
+    if host not in (None, "", "127.0.0.1", "::1", "localhost", b"127.0.0.1"):
+        open({log!r}, "a").write(repr(host) + chr(10))
+        raise OSError("names are not looked up")
+    return asked(host, *rest, **more)
+socket.getaddrinfo = getaddrinfo
+"""
+
+
+@pytest.fixture
+def offline(tmp_path):
+    """An environment in which every Python process may talk to its own machine only, and the list of attempts."""
+    log = tmp_path / "attempts"
+    (tmp_path / "guard").mkdir()
+    (tmp_path / "guard" / "sitecustomize.py").write_text(GUARD.format(log=str(log)))
+    return os.environ | {"PYTHONPATH": str(tmp_path / "guard")}, log
+
+
+def test_the_main_job_asks_nothing_of_any_network(offline, parts, tmp_path):
+    environment, log = offline
+    command = [
+        sys.executable,
+        "-m",
+        "padim_nb.cli",
+        "run",
+        "widget",
+        "--data",
+        str(parts),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "record.json").is_file()
+    assert not log.exists(), log.read_text()
+
+
+def test_weights_are_only_fetched_when_asked_for_and_the_guard_would_see_it(offline):
+    environment, log = offline
+    command = [sys.executable, "-m", "padim_nb.cli", "weights"]
+    subprocess.run([*command, "list"], env=environment, capture_output=True, check=True)
+    assert not log.exists()
+    done = subprocess.run([*command, "get", "resnet18"], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "could not download" in done.stderr
+    assert "pytorch.org" in log.read_text()
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_notebook_loads_anything_from_elsewhere_or_knows_its_author(path):
+    text = path.read_text()
+    assert len(text) < 2_500_000
+    notebook = json.loads(text)
+    assert set(notebook["metadata"]) <= {"kernelspec", "language_info", "papermill"}
+    loads = r"""<(?:script|img|iframe|link)[^>]+(?:src|href)=\\?["'](?:https?:)?//"""
+    assert not re.search(loads, text)
+    assert not re.search(r"/(?:home|Users|root|tmp|work)/\w", text.replace("/work/flow", "")), "a path of a machine"
+
+
+def test_every_promised_error_is_a_padim_error():
+    from padim_nb import errors
+
+    kinds = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Exception)]
+    assert all(issubclass(each, PadimError) for each in kinds)
+    assert len(kinds) >= 6
