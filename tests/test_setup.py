@@ -65,6 +65,7 @@ def test_lock_holds_every_requirement():
         "CONTRIBUTING.md",
         "LICENSE",
         "CITATION.cff",
+        "SECURITY.md",
         "_config.yml",
         "_toc.yml",
         "Makefile",

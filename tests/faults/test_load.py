@@ -1,0 +1,67 @@
+"""Many pictures and large ones: memory stays where it was. `make torture` takes ten times as many."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+CHILD = """
+import sys
+from pathlib import Path
+from padim_nb.embedding import Selection
+from padim_nb.images import Frame
+from padim_nb.mvtec import load_category
+from padim_nb.padim import PaDiM, Settings
+from padim_nb.runs import peak_memory_mb
+from padim_nb.scoring import score_files
+root, model, count = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+samples = load_category("part", root).train[:count]
+detector = PaDiM.from_settings(Settings("gabor", Frame((256, 256)), Selection("random", 20, 0), form="shared"), "cpu")
+detector.fit(samples).save(model)
+lines = sum(1 for _ in score_files(model, [sample.image for sample in samples], None, "cpu"))
+assert lines == count == len(samples)
+print(peak_memory_mb())
+"""
+
+
+def peak(root, model, count):
+    command = [sys.executable, "-c", CHILD, str(root), str(model), str(count)]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
+
+
+@pytest.fixture
+def many(tmp_path, kills):
+    """A category of 200 pictures (2,000 for `make torture`): one file under many names."""
+    folder = tmp_path / "root" / "part" / "train" / "good"
+    folder.mkdir(parents=True)
+    noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(folder / "00000.png")
+    for number in range(1, 100 * kills):
+        os.link(folder / "00000.png", folder / f"{number:05d}.png")
+    return tmp_path / "root"
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_pictures_load(many, tmp_path, kills):
+    few, all_of_them = (peak(many, tmp_path / "m.safetensors", count) for count in (40, 100 * kills))
+    kept_if_it_grew = (100 * kills - 40) * (64 * 64 * 20 * 4 + 256 * 256 * 7) / 1e6
+    assert all_of_them - few < 0.5 * kept_if_it_grew, (few, all_of_them, kept_if_it_grew)
+
+
+def test_a_picture_of_twelve_million_pixels_is_scored_like_any_other(world, tmp_path):
+    large = tmp_path / "large.png"
+    Image.fromarray(np.tile(np.arange(250, dtype=np.uint8), (3000, 16))).save(large)
+    code = "import sys; from padim_nb.cli import main; from padim_nb.runs import peak_memory_mb; "
+    code += "main(['score', *sys.argv[1:]]); print(peak_memory_mb())"
+    model = str(world / "model.safetensors")
+    peaks = []
+    for picture in (world / "ok.png", large):
+        done = subprocess.run(
+            [sys.executable, "-c", code, model, str(picture)], capture_output=True, text=True, check=True
+        )
+        assert str(picture) in done.stdout
+        peaks.append(float(done.stdout.split()[-1]))
+    assert peaks[1] - peaks[0] < 4 * 3000 * 4000 * 3 / 1e6  # a few copies of the picture, nothing per pixel
