@@ -15,7 +15,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-lock
 UV := $(shell command -v uv 2>/dev/null)
-NOTEBOOKS := $(shell cat notebooks/tested.txt)
+ONLY ?= tests $(shell cat notebooks/tested.txt)
 
 .PHONY: run env test lint pytest torture book pdf sheets lab lock clean
 .DEFAULT_GOAL := run
@@ -51,11 +51,11 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 
 pytest: $(STAMP)
-	$(BIN)/python -m pytest tests $(NOTEBOOKS) --nbval --nbval-current-env \
+	$(BIN)/python -m pytest $(ONLY) --nbval --nbval-current-env \
 	  --nbval-sanitize-with tests/nbval-sanitize.cfg --nbval-cell-timeout 300
 
 torture: $(STAMP)
-	$(BIN)/python -m pytest tests -k kill_9 --kills 20
+	$(BIN)/python -m pytest tests -k "kill_9 or steady" --kills 20
 
 book: $(STAMP)
 	$(BIN)/python book/build.py $(if $(filter 1,$(EXECUTE)),--execute)

@@ -143,6 +143,7 @@ def _add_model(verbs: argparse._SubParsersAction) -> None:
     export.set_defaults(call=commands.export)
 
     pretrain = verbs.add_parser("pretrain", help="train noisenet18, the backbone that never saw a photograph")
+    pretrain.add_argument("--start", type=Path, default=None, help="earlier weights to go on from, their card beside")
     _add_training(pretrain, Path("runs/noisenet18"))
     pretrain.set_defaults(call=commands.pretrain)
 
@@ -170,6 +171,7 @@ def _add_training(verb: argparse.ArgumentParser, out: Path | None) -> None:
     length.add_argument("--minutes", type=float, default=0, help="train for so long on whatever is there")
     length.add_argument("--steps", type=int, default=0, help="train for exactly so many steps")
     verb.add_argument("--out", type=Path, default=out, help="folder for weights, card and checkpoint")
+    verb.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings, such as rate=0.05")
     verb.add_argument("--seed", type=int, default=0)
     verb.add_argument("--device", default="auto")
 

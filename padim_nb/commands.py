@@ -128,6 +128,7 @@ def export(arguments: argparse.Namespace) -> None:
 def pretrain(arguments: argparse.Namespace) -> None:
     from .devices import has_fast_bf16, pick_device
     from .pretrain import Pretraining, pretrain
+    from .training import changed
 
     device = pick_device(arguments.device)
     on_gpu = (
@@ -136,13 +137,16 @@ def pretrain(arguments: argparse.Namespace) -> None:
         else {}
     )
     settings = Pretraining(seed=arguments.seed, bf16=has_fast_bf16(device), **on_gpu)
-    print(pretrain(arguments.out, settings, arguments.minutes, arguments.steps, device))
+    settings = changed(settings, arguments.set)
+    a = arguments
+    print(pretrain(a.out, settings, a.minutes, a.steps, device, start=a.start))
 
 
 def distill(arguments: argparse.Namespace) -> None:
     from .devices import has_fast_bf16, pick_device
     from .distill import Distillation, distill
     from .teachers import distilled
+    from .training import changed
 
     device = pick_device(arguments.device)
     settings = Distillation(
@@ -155,6 +159,7 @@ def distill(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         bf16=has_fast_bf16(device),
     )
+    settings = changed(settings, arguments.set)
     steps = arguments.steps or (0 if arguments.minutes else 60_000)
     print(distill(arguments.out or distilled(arguments.size).parent, settings, arguments.minutes, steps, device))
 

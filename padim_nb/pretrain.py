@@ -23,6 +23,7 @@ from .bank import bank
 from .bank import version as bank_version
 from .blemishes import blemished
 from .cards import write_card
+from .errors import WeightsError
 from .files import writing_to
 from .training import Checkpoints, Loop, follow, generator, settle
 from .views import Views, mixed, views
@@ -169,6 +170,10 @@ def pretrain(
     one machine; with `minutes` the learning rate follows the clock. `start` are earlier weights to begin from, with
     their card beside them, which becomes part of the new card.
     """
+    if start is not None and not (start.is_file() and start.with_suffix(".json").is_file()):
+        raise WeightsError(
+            f"no weights {start} with a card {start.with_suffix('.json').name} beside them to begin from"
+        )
     with writing_to(out):
         out.mkdir(parents=True, exist_ok=True)
     asked = asdict(settings) | {"minutes": minutes, "steps": steps, "bank": bank_version()}

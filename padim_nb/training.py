@@ -4,22 +4,43 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from .errors import ModelError, OptionError
+from .errors import ModelError, OptionError, did_you_mean
 from .modelfile import read_model, write_model
+
+S = TypeVar("S")
+_READ = {"int": int, "float": float, "str": str, "bool": {"true": True, "false": False}.__getitem__}
 
 
 def generator(seed: int, step: int, device: str | torch.device = "cpu") -> torch.Generator:
     """The random numbers of one training step: nothing of them needs to be kept for a resume."""
     return torch.Generator(device).manual_seed((seed * 1_000_003 + step) % (1 << 63))
+
+
+def changed(settings: S, pairs: Sequence[str]) -> S:
+    """Settings with some replaced, given as words: "rate=0.05"."""
+    known = {each.name: each.type for each in fields(settings)}
+    told = {}
+    for pair in pairs:
+        name, sign, text = pair.partition("=")
+        if not sign:
+            raise OptionError(f"a setting is given as NAME=VALUE, not {pair!r}")
+        if name not in known:
+            raise OptionError(f"no setting {name!r}{did_you_mean(name, known)}")
+        try:
+            told[name] = _READ[known[name]](text)
+        except (KeyError, ValueError):
+            raise OptionError(f"setting '{name}' is of type {known[name]}, not {text!r}") from None
+    return replace(settings, **told)
 
 
 @dataclass

@@ -1,6 +1,8 @@
 """What the book rests on: stored outputs, short cells, sheets of the renderer as it is, no path of any machine."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -76,3 +78,15 @@ def test_the_readme_example_is_the_code_that_runs():
     names: dict = {}
     exec(example, names)
     assert names["maps"].shape == (50, 256, 256)
+
+
+def test_a_handout_has_the_exercises_and_neither_solutions_nor_outputs(tmp_path):
+    done = subprocess.run([sys.executable, ROOT / "book" / "handout.py", tmp_path / "handout"], check=False)
+    assert done.returncode == 0
+    found = {path.name: nbformat.read(path, 4) for path in (tmp_path / "handout").glob("*.ipynb")}
+    assert set(found) == {Path(name).name for name in NOTEBOOKS}
+    for name, notebook in found.items():
+        text = "\n".join(cell.source for cell in notebook.cells)
+        assert "{dropdown}" not in text, name
+        assert not [cell for cell in notebook.cells if cell.get("outputs")]
+    assert sum("## Exercises" in cell.source for notebook in found.values() for cell in notebook.cells) >= 12
