@@ -15,6 +15,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-lock
 UV := $(shell command -v uv 2>/dev/null)
+WORKERS ?= 2
+THREADS ?= 1
 ONLY ?= tests $(shell cat notebooks/tested.txt)
 
 .PHONY: run env test lint pytest torture book pdf sheets lab lock clean
@@ -51,8 +53,8 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 
 pytest: $(STAMP)
-	$(BIN)/python -m pytest $(ONLY) --nbval --nbval-current-env \
-	  --nbval-sanitize-with tests/nbval-sanitize.cfg --nbval-cell-timeout 300
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest $(ONLY) --numprocesses $(WORKERS) --dist loadscope \
+	  --nbval --nbval-current-env --nbval-sanitize-with tests/nbval-sanitize.cfg --nbval-cell-timeout 600
 
 torture: $(STAMP)
 	$(BIN)/python -m pytest tests -k "kill_9 or steady" --kills 20

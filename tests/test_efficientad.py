@@ -215,7 +215,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(quick, par
     widget = load_category("widget", parts)
     states = []
     for seed in (42, 42, 7):
-        settings = replace(quick, training=replace(quick.training, seed=seed, steps=2))
+        settings = replace(quick, training=replace(quick.training, seed=seed, steps=1))
         states.append(EfficientAD.from_settings(settings, "cpu").fit(widget.train).eye_.state_dict())
     assert all(torch.equal(a, b) for a, b in zip(states[0].values(), states[1].values(), strict=True))
     assert not torch.equal(states[0]["pair.student.conv4.weight"], states[2]["pair.student.conv4.weight"])
@@ -283,20 +283,20 @@ from padim_nb.efficientad import EfficientAD, Settings
 from padim_nb.student import Training
 torch.set_num_threads(2)
 root, teacher, others, folder = sys.argv[1:]
-settings = Settings(weights=teacher, training=Training(steps=10, bf16=False), penalty=others)
+settings = Settings(weights=teacher, training=Training(steps=5, bf16=False), penalty=others)
 detector = EfficientAD.from_settings(settings, "cpu")
 detector.checkpoint, detector.minutes = Path(folder) / "checkpoint.safetensors", 0.0
 detector.fit(load_category("widget", root).train).save(Path(folder) / "model.safetensors")
 """
 
 
-def killed_and_rerun(command, folder, kills, rng):
+def killed_and_rerun(command, folder, kills, moments):
     """Start, kill -9 after a random while, and so on; then let it end. Returns how often it really was killed."""
     count = 0
     for _ in range(kills):
         process = subprocess.Popen(command)
         try:
-            process.wait(rng.uniform(2.5, 9.0))
+            process.wait(next(moments))
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()
@@ -313,13 +313,16 @@ def test_kill_9_and_rerun_ends_with_the_same_weights(quick, parts, tmp_path, kil
     arguments = [str(parts), quick.weights, quick.penalty]
     command = [sys.executable, "-c", KILLED, *arguments]
     (tmp_path / "straight").mkdir()
+    begun = time.monotonic()
     subprocess.run([*command, str(tmp_path / "straight")], check=True)
+    took = time.monotonic() - begun
+    moments = iter(lambda: rng.uniform(0.3, 0.95) * took, None)
     wanted = load_file(tmp_path / "straight" / "model.safetensors")
     start = time.monotonic()
     while total < kills and time.monotonic() - start < 1200:
         folder = tmp_path / f"killed{len(states)}"
         folder.mkdir()
-        total += killed_and_rerun([*command, str(folder)], folder, kills - total, rng)
+        total += killed_and_rerun([*command, str(folder)], folder, kills - total, moments)
         found = load_file(folder / "model.safetensors")
         assert all(torch.equal(wanted[key], found[key]) for key in wanted)
         assert sorted(path.name for path in folder.glob("*")) == ["checkpoint.safetensors", "model.safetensors"]
