@@ -277,11 +277,9 @@ def test_an_interrupted_training_goes_on_and_ends_with_the_same_weights(quick, p
 KILLED = """
 import sys
 from pathlib import Path
-import torch
 from padim_nb import load_category
 from padim_nb.efficientad import EfficientAD, Settings
 from padim_nb.student import Training
-torch.set_num_threads(2)
 root, teacher, others, folder = sys.argv[1:]
 settings = Settings(weights=teacher, training=Training(steps=5, bf16=False), penalty=others)
 detector = EfficientAD.from_settings(settings, "cpu")

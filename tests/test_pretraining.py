@@ -20,7 +20,7 @@ from padim_nb.errors import OptionError
 from padim_nb.pretrain import Learner, Pretraining, contrast, dense_losses, pretrain
 from padim_nb.views import mixed, views
 
-SMALL = Pretraining(programs=40, batch=12, side=48, small=32, large=48)
+SMALL = Pretraining(programs=40, batch=12, side=48, small=32, large=48, bf16=False)
 TEACHING = Distillation(backbone="resnet18", weights="random", pictures=8, side=32, batch=4)
 
 

@@ -13,9 +13,20 @@ from padim_nb.cli import main
 from padim_nb.showcase import finished, five_panels, precision_chart, roc_sheet
 
 
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    """A cache with the twin's bottle, rendered once for all."""
+    cache = tmp_path_factory.mktemp("rendered")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PADIM_NB_CACHE", str(cache))
+        load_category("bottle", "twin:lite")
+    return cache
+
+
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path, rendered, monkeypatch):
     """A run's folder as `padim-nb run` leaves it, with maps that are right half of the time."""
+    monkeypatch.setenv("PADIM_NB_CACHE", str(rendered))
     category = load_category("bottle", "twin:lite")
     g = np.random.default_rng(0)
     labels = np.array([s.label for s in category.test])
