@@ -17,7 +17,7 @@ STAMP := $(VENV)/.made-from-lock
 UV := $(shell command -v uv 2>/dev/null)
 WORKERS ?= 2
 THREADS ?= 1
-ONLY ?= tests $(shell cat notebooks/tested.txt)
+ONLY ?= $(shell cat notebooks/tested.txt) tests
 
 .PHONY: run env test lint pytest torture book pdf sheets lab lock clean
 .DEFAULT_GOAL := run
@@ -53,11 +53,11 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 
 pytest: $(STAMP)
-	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest $(ONLY) --numprocesses $(WORKERS) --dist loadscope \
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest $(ONLY) --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder \
 	  --nbval --nbval-current-env --nbval-sanitize-with tests/nbval-sanitize.cfg --nbval-cell-timeout 600
 
 torture: $(STAMP)
-	$(BIN)/python -m pytest tests -k "kill_9 or steady" --kills 20
+	$(BIN)/python -m pytest tests -k "kill_9 or steady or literal" --kills 20
 
 book: $(STAMP)
 	$(BIN)/python book/build.py $(if $(filter 1,$(EXECUTE)),--execute)
