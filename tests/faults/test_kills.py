@@ -35,7 +35,7 @@ def killed_after(command, seconds, environment=None):
 def until_killed(kills, low, high, start, check):
     """Kill what `start(seconds)` starts so often at random moments between, and check after each; it may also end."""
     rng, count = np.random.default_rng(), 0
-    for _ in range(3 * kills):
+    for _ in range(6 * kills):
         count += start(rng.uniform(low, high))
         check()
         if count >= kills:
@@ -132,7 +132,7 @@ def test_kill_9_of_a_download(tmp_path, kills):
         subprocess.run(command, check=True)
         took = time.monotonic() - begun
         whole_or_absent()
-        until_killed(kills, 0.3 * took, took, lambda seconds: killed_after(command, seconds), whole_or_absent)
+        until_killed(kills, 0.2 * took, 0.8 * took, lambda seconds: killed_after(command, seconds), whole_or_absent)
         subprocess.run(command, check=True)
         assert (tmp_path / name).read_bytes() == BODY
         server.shutdown()
