@@ -127,7 +127,7 @@ def test_no_notebook_loads_anything_from_elsewhere_or_knows_its_author(path):
     assert set(notebook["metadata"]) <= {"kernelspec", "language_info", "papermill"}
     loads = r"""<(?:script|img|iframe|link)[^>]+(?:src|href)=\\?["'](?:https?:)?//"""
     assert not re.search(loads, text)
-    assert not re.search(r"/(?:home|Users|root|tmp|work)/\w", text.replace("/work/flow", "")), "a path of a machine"
+    assert not re.search(r"/(?:home|Users|root|tmp|work)/\w", text), "a path of a machine"
 
 
 def test_every_promised_error_is_a_padim_error():
