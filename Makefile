@@ -57,7 +57,7 @@ pytest: $(STAMP)
 	  --nbval --nbval-current-env --nbval-sanitize-with tests/nbval-sanitize.cfg --nbval-cell-timeout 600
 
 torture: $(STAMP)
-	$(BIN)/python -m pytest tests -k "kill_9 or steady or literal" --kills 20
+	$(BIN)/python -m pytest tests -k "kill_9 or steady" --kills 20
 
 book: $(STAMP)
 	$(BIN)/python book/build.py $(if $(filter 1,$(EXECUTE)),--execute)

@@ -16,7 +16,7 @@ from .backbones import Backbone, backbone, normalised
 from .bank import bank, version
 from .cards import write_card
 from .errors import OptionError
-from .files import writing_to
+from .files import made
 from .penalty import BANK, penalties
 from .training import Checkpoints, Loop, generator
 
@@ -62,8 +62,7 @@ def distill(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(s.seed)
         teacher = pdn.teacher(s.size, padding=True).to(device, memory_format=torch.channels_last)
-    with writing_to(out):
-        out.mkdir(parents=True, exist_ok=True)
+    made(out)
     net = backbone(s.backbone, s.weights).to(device)
     shown, named = _shown(s)
     shown = shown.to(device)

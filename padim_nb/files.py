@@ -54,6 +54,13 @@ def writing_to(path: Path) -> Iterator[None]:
         raise CannotWrite(f"cannot write {path}: {_REASONS[number]}{hint}") from error
 
 
+def made(folder: Path) -> Path:
+    """The folder, made where it was not there; what is in the way is told in one line."""
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A scratch path beside `path`; when the block ends well it is synced and renamed to `path`, else removed.

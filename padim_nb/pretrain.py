@@ -24,7 +24,7 @@ from .bank import version as bank_version
 from .blemishes import blemished
 from .cards import write_card
 from .errors import WeightsError
-from .files import writing_to
+from .files import made
 from .training import Checkpoints, Loop, follow, generator, settle
 from .views import Views, mixed, views
 
@@ -174,8 +174,7 @@ def pretrain(
         raise WeightsError(
             f"no weights {start} with a card {start.with_suffix('.json').name} beside them to begin from"
         )
-    with writing_to(out):
-        out.mkdir(parents=True, exist_ok=True)
+    made(out)
     asked = asdict(settings) | {"minutes": minutes, "steps": steps, "bank": bank_version()}
     if start is not None:
         asked["began from"] = json.loads(start.with_suffix(".json").read_text())

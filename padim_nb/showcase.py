@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 
 from .errors import DataError, ModelError
 from .figures import DARK, DEFECTIVE, GOOD, HEAT, NEUTRAL, photo, style, telling
-from .files import whole_file, writing_to
+from .files import made, whole_file
 from .images import Frame, Maps, masks, pictures
 from .metrics import auroc, best_f1, precision_recall, roc_curve
 from .mvtec import Category, load_category
@@ -83,8 +83,7 @@ def finished(folders: Iterable[Path], data: str = "") -> list[Run]:
 
 def showcase(runs: Sequence[Run], out: Path, tell: Callable[[Path], None] = lambda path: None) -> None:
     """Write all pictures: one ROC sheet a recipe; a curve, four five-panel rows and a demo a run."""
-    with writing_to(out):
-        out.mkdir(parents=True, exist_ok=True)
+    made(out)
     for recipe in dict.fromkeys(run.record["recipe"] for run in runs):
         mine = [run for run in runs if run.record["recipe"] == recipe]
         tell(_save(roc_sheet(mine), out / f"roc-{recipe}.png"))

@@ -55,7 +55,7 @@ def _mounted(folder: Path, options: str):
 
 
 def pytest_addoption(parser):
-    parser.addoption("--kills", type=int, default=1, help="how often a kill test kills (make torture: 20)")
+    parser.addoption("--kills", type=int, default=2, help="how often a kill test kills (make torture: 20)")
 
 
 @pytest.fixture

@@ -29,7 +29,9 @@ print(peak_memory_mb())
 
 def peak(root, model, count):
     command = [sys.executable, "-c", CHILD, str(root), str(model), str(count)]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
+    one_arena = os.environ | {"MALLOC_ARENA_MAX": "1"}  # what threads leave unused between blocks is not what is kept
+    done = subprocess.run(command, env=one_arena, capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ def many(tmp_path, count):
 def test_memory_is_steady_however_many_the_pictures(many, tmp_path, count):
     few, all_of_them = (peak(many, tmp_path / "m.safetensors", number) for number in (100, count))
     kept_if_it_grew = (count - 100) * (64 * 64 * 20 * 4 + 256 * 256 * 7) / 1e6
-    assert all_of_them - few < 0.5 * kept_if_it_grew, (few, all_of_them, kept_if_it_grew)
+    assert all_of_them - few < 0.25 * kept_if_it_grew, (few, all_of_them, kept_if_it_grew)
 
 
 def test_a_picture_of_twelve_million_pixels_is_scored_like_any_other(world, tmp_path):
