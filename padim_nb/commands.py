@@ -105,10 +105,13 @@ def figures(arguments: argparse.Namespace) -> None:
 
 
 def compare(arguments: argparse.Namespace) -> None:
-    from .compare import comparison, render
+    from .compare import comparison, render, unmeasured
 
     folders = arguments.records or [path for path in (Path("runs"), Path("data/records")) if path.is_dir()]
-    print(render(comparison(folders, arguments.metric, arguments.recipes), arguments.format))
+    lines = comparison(folders, arguments.metric, arguments.recipes)
+    print(render(lines, arguments.format))
+    if arguments.format == "markdown":
+        print("", *unmeasured(lines), sep="\n")
 
 
 def score(arguments: argparse.Namespace) -> None:

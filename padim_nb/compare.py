@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .costs import measured_on, price
 from .counts import CATEGORIES
 from .errors import OptionError, did_you_mean
 from .published import MEANS, row
@@ -22,6 +23,7 @@ METRICS = {  # as published -> as in a record
     "image_f1": "image_f1max",
 }
 NEAR = 0.01  # a difference up to which a figure counts as reproduced, or twice the spread over seeds if that is more
+ROOT = "data/mvtec_anomaly_detection"
 FORMATS = ("markdown", "csv")
 
 
@@ -101,9 +103,14 @@ def render(lines: Sequence[Line], form: str = "markdown") -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in (heads, ["---"] * len(heads), *cells))
 
 
-def missing(recipe: str) -> str:
-    """The command that measures a recipe on all of MVTec AD."""
-    return f"for c in $(ls data/mvtec_anomaly_detection); do padim-nb run $c --recipe {recipe}; done"
+def unmeasured(lines: Iterable[Line]) -> list[str]:
+    """For each recipe with published figures and no record: the command that measures them, and what it takes."""
+    names = dict.fromkeys(line.recipe for line in lines if line.verdict == "not measured")
+    return [
+        f"{name}: `padim-nb sweep --recipes {name} --data {ROOT}` measures what is missing; "
+        f"about {price(name)} on {measured_on()}; needs {RECIPES[name].needs}"
+        for name in names
+    ]
 
 
 def _block(data: str, name: str, mine: list[Record], key: str, values: dict[str, float]) -> list[Line]:

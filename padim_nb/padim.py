@@ -24,7 +24,7 @@ from .mvtec import Sample
 from .slips import SLIPS, scrambled, smallest_distance, whole_batches, with_root_of_deviation
 from .smoothing import smooth
 from .thin import ThinGaussians, is_cheaper
-from .thresholds import Threshold, conformal, image_scores
+from .thresholds import Threshold, conformal, drawn, image_scores
 
 FOLDS = 5
 FORMS = ("auto", "shared", "thin", "dense")  # of the Gaussians: three exact ways to the same distances
@@ -169,12 +169,13 @@ class PaDiM:
 
         Each fold is scored by a model of the other folds, so no image is judged by itself; the threshold is the
         conformal quantile of these scores, which about `false_alarm` of new good parts exceed. Fewer than
-        1 / false_alarm - 1 images cannot tell so small a share: the threshold is then their largest score.
+        1 / false_alarm - 1 images cannot tell so small a share: the threshold is then their largest score. Of more
+        than `thresholds.ENOUGH` images so many are drawn, as the features of all folds are held in memory.
         """
         folds = min(FOLDS, len(samples))
         if folds < 3:
             raise ModelError(f"calibration needs at least 3 good images, there are {len(samples)}")
-        order = np.random.default_rng(seed).permutation(len(samples))
+        order = drawn(len(samples), false_alarm, np.random.default_rng(seed))
         groups = [[samples[i] for i in sorted(order[fold::folds])] for fold in range(folds)]
         kept = [[level.cpu() for level in self.features(group)] for group in groups]
         scores = np.concatenate([self._held_out(kept, fold) for fold in range(folds)])

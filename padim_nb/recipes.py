@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from . import efficientad
 from .backbones import SPECS
+from .costs import TEST, TRAIN, measured_on, price
 from .detectors import Detector
 from .efficientad import EfficientAD
 from .embedding import Selection
@@ -41,7 +42,7 @@ class Recipe:
 
 def _padim(name: str, backbone: str, frame: Frame, selection: Selection, published: str, **more: object) -> Recipe:
     files = SPECS[backbone].weights
-    needs = "nothing" if files in ("", "noisenet18") else f"ImageNet weights of {files}"
+    needs = "nothing" if files in ("", "noisenet18") or "weights" in more else f"ImageNet weights of {files}"
     return Recipe(name, Settings(backbone, frame, selection, **more), *_published(published), needs)
 
 
@@ -66,6 +67,14 @@ _ROWS = (
         "padim-noisenet", "noisenet18", Frame((256, 256)), Selection("random", 100, 1024), "nothing published: ours"
     ),
     _padim("padim-gabor", "gabor", Frame((256, 256)), Selection("all"), "nothing published: a baseline by formula"),
+    _padim(
+        "padim-random",
+        "resnet18",
+        Frame((256, 256)),
+        Selection("random", 100, 1024),
+        "nothing published: a network that has learnt nothing",
+        weights="random",
+    ),
     _padim(
         "padim-r18-rd100", "resnet18", _CROP, Selection("random", 100, 1024), "padim-efficientnet-pytorch, R18-Rd100"
     ),
@@ -166,7 +175,8 @@ def recipe(
 
 
 def table() -> str:
-    """All recipes: name, what each reproduces, what it needs."""
+    """All recipes: name, what each reproduces, what it needs, what it takes."""
     wide = max(map(len, RECIPES)) + 2
-    rows = [f"{name:<{wide}}{each.reproduces}; needs {each.needs}" for name, each in RECIPES.items()]
-    return "\n".join(rows)
+    rows = [f"{name:<{wide}}{each.reproduces}; needs {each.needs}; {price(name)}" for name, each in RECIPES.items()]
+    size = f"{TRAIN} training and {TEST} test pictures"
+    return "\n".join([*rows, "", f"Times and memory are of {measured_on()}, for {size}."])

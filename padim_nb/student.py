@@ -108,7 +108,7 @@ class Course:
         self.optimiser = torch.optim.Adam(
             self.pair.parameters(), lr=self.training.rate, weight_decay=self.training.decay, foreach=True
         )
-        self.targets = self._targets()
+        self._targets: dict[int, Tensor] = {}
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
 
     def run(self, checkpoint: Path | None, facts: dict, minutes: float = 2.0) -> float:
@@ -135,7 +135,7 @@ class Course:
         batch = normalised(torch.cat(batch))
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=t.bf16):
             with torch.no_grad():
-                target = self.targets[index : index + 1] if self.targets is not None else self.teacher(batch[:1])
+                target = self._target(index, batch[:1])
                 target_jittered = self.teacher(batch[-1:])
             terms = losses(
                 self.pair, target.float(), target_jittered.float(), batch, t.hard, generator(t.seed, step, device)
@@ -161,15 +161,14 @@ class Course:
         grey = torch.rand(1, generator=g).item() < self.training.grey
         return rgb_to_grayscale(picture, 3) if grey else picture
 
-    @torch.no_grad()
-    def _targets(self) -> Tensor | None:
-        """The teacher on every picture, once and for all: nothing about that branch is random."""
-        height, width = self.pictures.shape[1:3]
-        if len(self.pictures) * CHANNELS * height * width // 16 * 4 > TARGETS:
-            return None
-        with torch.autocast(self.pictures.device.type, dtype=torch.bfloat16, enabled=self.training.bf16):
-            kept = [self.teacher(normalised(_floats(some))).float() for some in self.pictures.split(4)]
-        return torch.cat(kept)
+    def _target(self, index: int, picture: Tensor) -> Tensor:
+        """The teacher on a picture as it is, kept when first asked for: nothing about that branch is random."""
+        if index in self._targets:
+            return self._targets[index]
+        target = self.teacher(picture)
+        if (len(self._targets) + 1) * target.nbytes <= TARGETS:
+            self._targets[index] = target
+        return target
 
 
 def jitter(picture: Tensor, g: torch.Generator) -> Tensor:

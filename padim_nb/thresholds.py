@@ -10,6 +10,8 @@ import numpy as np
 
 from .errors import OptionError
 
+ENOUGH = 1000  # good images from which a threshold is set, where the share of false alarms asks for no more
+
 
 @dataclass(frozen=True)
 class Threshold:
@@ -39,13 +41,18 @@ def image_scores(maps: np.ndarray) -> np.ndarray:
     return np.asarray(maps).reshape(len(maps), -1).max(axis=1)
 
 
+def drawn(count: int, false_alarm: float, rng: np.random.Generator) -> np.ndarray:
+    """Which of so many good images a threshold is set from, in random order: all, or as many as are enough."""
+    _expect_share(false_alarm)
+    return rng.permutation(count)[: max(ENOUGH, math.ceil(2 / false_alarm))]
+
+
 def conformal(scores: np.ndarray, false_alarm: float) -> Threshold:
     """The threshold that about `false_alarm` of new good parts exceed, from scores of good parts a model has not seen.
 
     Fewer than 1 / false_alarm - 1 images cannot tell so small a share: the threshold is then their largest score.
     """
-    if not 0 < false_alarm < 1:
-        raise OptionError(f"false_alarm is a share between 0 and 1, not {false_alarm}")
+    _expect_share(false_alarm)
     scores = np.sort(scores)
     rank = math.ceil((len(scores) + 1) * (1 - false_alarm))
     note = ""
@@ -53,3 +60,8 @@ def conformal(scores: np.ndarray, false_alarm: float) -> Threshold:
         rank = len(scores)
         note = f"{len(scores)} images cannot promise {false_alarm:.1%}: the largest of their scores was taken"
     return Threshold(float(scores[rank - 1]), false_alarm, len(scores), note)
+
+
+def _expect_share(false_alarm: float) -> None:
+    if not 0 < false_alarm < 1:
+        raise OptionError(f"false_alarm is a share between 0 and 1, not {false_alarm}")

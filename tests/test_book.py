@@ -73,7 +73,8 @@ def test_the_command_reference_names_every_verb(capsys):
             assert re.search(rf"`(padim-nb )?({' '.join(arguments)} )?{verb}\b", text), verb
 
 
-def test_the_readme_example_is_the_code_that_runs():
+def test_the_readme_example_is_the_code_that_runs(monkeypatch):
+    monkeypatch.delenv("PADIM_NB_CACHE")  # the twin as the notebooks have it, rendered once
     example = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)[1]
     names: dict = {}
     exec(example, names)
@@ -90,3 +91,20 @@ def test_a_handout_has_the_exercises_and_neither_solutions_nor_outputs(tmp_path)
         assert "{dropdown}" not in text, name
         assert not [cell for cell in notebook.cells if cell.get("outputs")]
     assert sum("## Exercises" in cell.source for notebook in found.values() for cell in notebook.cells) >= 12
+
+
+def test_a_notebook_with_one_figure_changed_fails_the_regression_test(tmp_path):
+    chapter = nbformat.read(ROOT / "notebooks" / "published_tables.ipynb", 4)
+    first = next(number for number, cell in enumerate(chapter.cells) if cell.cell_type == "code")
+    chapter.cells = chapter.cells[: first + 1]
+    nbformat.write(chapter, tmp_path / "whole.ipynb")
+    printed = chapter.cells[first].outputs[0]
+    assert re.search(r"\d", printed.text)
+    printed.text = re.sub(r"\d", lambda digit: str((int(digit[0]) + 1) % 10), printed.text, count=1)
+    nbformat.write(chapter, tmp_path / "broken.ipynb")
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "--nbval"]
+    command += ["--nbval-current-env", "--nbval-sanitize-with", str(ROOT / "tests" / "nbval-sanitize.cfg")]
+    done = subprocess.run([*command, tmp_path], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "1 failed, 1 passed" in done.stdout
+    assert "broken.ipynb::Cell 0" in done.stdout

@@ -1,12 +1,14 @@
 """Published tables: what does not add up is found; measured records stand beside them, the twin's never do."""
 
 import json
+import re
 import statistics
 
 import pytest
 
 from padim_nb.cli import main
-from padim_nb.compare import METRICS, comparison, render
+from padim_nb.compare import METRICS, comparison, render, unmeasured
+from padim_nb.costs import costs
 from padim_nb.counts import CATEGORIES, published
 from padim_nb.errors import DataError, OptionError
 from padim_nb.published import Row, inconsistencies, row, rows
@@ -68,6 +70,22 @@ def test_a_measured_figure_stands_beside_the_published_one_with_its_spread(tmp_p
     assert {line.verdict for line in others} == {"not measured"}
     assert others[-1].category == "mean of 15"
     assert others[-1].published == pytest.approx(0.9055, abs=1e-3)
+
+
+def test_what_is_not_measured_has_a_command_and_a_price(tmp_path, capsys):
+    write_record(tmp_path, "padim-r18-anomalib")
+    lines = comparison([tmp_path])
+    told = unmeasured(lines)
+    assert len(told) == len({line.recipe for line in lines if line.verdict == "not measured"}) > 10
+    assert any("padim-nb sweep --recipes padim-wr50-rd550 --data" in line for line in told)
+    for line in told:
+        assert re.search(r"about \d+ (seconds|minutes|hours|days) and \d+\.\d GB a category on \d+ cores of ", line)
+    assert main(["compare", str(tmp_path)]) == 0
+    assert told[0] in capsys.readouterr().out
+
+
+def test_every_recipe_has_a_price():
+    assert set(costs()) == set(RECIPES)
 
 
 @pytest.mark.parametrize(("value", "verdict"), [(0.70, "lower"), (0.80, "higher"), (0.754, "reproduced")])

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from making import write_image
+from making import write_image, write_parts
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import interpolate, relu
 
@@ -28,20 +28,37 @@ from padim_nb.teachers import load_teacher
 from padim_nb.thresholds import image_scores
 
 
-@pytest.fixture
-def teacher_file(tmp_path):
+def teacher_in(folder):
     torch.manual_seed(0)
-    path = tmp_path / "teacher.safetensors"
+    path = folder / "teacher.safetensors"
     save_file({key: value.contiguous() for key, value in pdn.teacher("small").state_dict().items()}, path)
     return path
 
 
-@pytest.fixture
-def quick(teacher_file, tmp_path):
+def quick_in(folder):
     """Settings of a training of three steps, with a folder of penalty pictures."""
     for number in range(2):
-        write_image(tmp_path / "others" / f"{number}.png", (300, 280), seed=number)
-    return Settings(weights=str(teacher_file), training=Training(steps=3), penalty=str(tmp_path / "others"))
+        write_image(folder / "others" / f"{number}.png", (300, 280), seed=number)
+    return Settings(weights=str(teacher_in(folder)), training=Training(steps=3), penalty=str(folder / "others"))
+
+
+@pytest.fixture
+def teacher_file(tmp_path):
+    return teacher_in(tmp_path)
+
+
+@pytest.fixture
+def quick(tmp_path):
+    return quick_in(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def settled(tmp_path_factory):
+    """(settings, samples, detector): one undisturbed training that several tests compare with."""
+    folder = tmp_path_factory.mktemp("settled")
+    write_parts(folder / "root" / "widget")
+    settings, samples = quick_in(folder), load_category("widget", folder / "root").train
+    return settings, samples, EfficientAD.from_settings(settings, "cpu").fit(samples)
 
 
 def fresh(size="small", seed=0, padding=False):
@@ -184,9 +201,8 @@ def test_the_border_rules_differ_only_at_the_border():
     assert (maps["replicate"][0] - maps["replicate"][20]).abs().max() < 1
 
 
-def test_fit_score_save_load_calibrate_and_export(quick, parts, tmp_path):
-    widget = load_category("widget", parts)
-    detector = EfficientAD.from_settings(quick, "cpu").fit(widget.train)
+def test_fit_score_save_load_calibrate_and_export(settled, parts, tmp_path):
+    widget, detector = load_category("widget", parts), settled[2]
     maps = detector.score(widget.test)
     assert maps.shape == (len(widget.test), 256, 256)
     assert np.isfinite(maps).all()
@@ -211,12 +227,12 @@ def test_fit_score_save_load_calibrate_and_export(quick, parts, tmp_path):
         PaDiM.load(tmp_path / "model.safetensors")
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_seed_others(quick, parts):
-    widget = load_category("widget", parts)
-    states = []
-    for seed in (42, 42, 7):
-        settings = replace(quick, training=replace(quick.training, seed=seed, steps=2))
-        states.append(EfficientAD.from_settings(settings, "cpu").fit(widget.train).eye_.state_dict())
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(settled):
+    settings, samples, detector = settled
+    states = [detector.eye_.state_dict()]
+    for changes in ({"seed": 42}, {"seed": 7, "steps": 1}):
+        other = replace(settings, training=replace(settings.training, **changes))
+        states.append(EfficientAD.from_settings(other, "cpu").fit(samples).eye_.state_dict())
     assert all(torch.equal(a, b) for a, b in zip(states[0].values(), states[1].values(), strict=True))
     assert not torch.equal(states[0]["pair.student.conv4.weight"], states[2]["pair.student.conv4.weight"])
 
@@ -258,9 +274,8 @@ def interrupted(settings, samples, checkpoint, at, monkeypatch):
             detector.fit(samples)
 
 
-def test_an_interrupted_training_goes_on_and_ends_with_the_same_weights(quick, parts, tmp_path, monkeypatch):
-    samples = load_category("widget", parts).train
-    straight = EfficientAD.from_settings(quick, "cpu").fit(samples)
+def test_an_interrupted_training_goes_on_and_ends_with_the_same_weights(settled, tmp_path, monkeypatch):
+    quick, samples, straight = settled
     checkpoint = tmp_path / "c.safetensors"
     interrupted(quick, samples, checkpoint, 2, monkeypatch)
     resumed = EfficientAD.from_settings(quick, "cpu")
@@ -335,6 +350,22 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(quick, parts, tmp_path, monk
     with pytest.raises(CannotWrite, match="the disk is full"):
         detector.fit(samples)
     assert not list(tiny_disk.glob("*.safetensors"))
+
+
+@pytest.mark.parametrize(("room", "passes"), [(2 << 30, 2), (8, 3)])
+def test_the_teacher_looks_at_each_picture_once_while_there_is_room(room, passes, monkeypatch):
+    asked = []
+    teacher = torch.nn.Conv2d(3, 2, 1)
+    teacher.register_forward_hook(lambda *_: asked.append(1))
+    monkeypatch.setattr("padim_nb.student.TARGETS", room)
+    pictures = torch.zeros(2, 1, 1, 3, dtype=torch.uint8)
+    course = Course(teacher, torch.nn.Linear(1, 1), pictures, None, Training())
+    with torch.no_grad():
+        shown = {index: torch.rand(1, 3, 1, 1) for index in (0, 1)}
+        found = [course._target(index, shown[index]) for index in (0, 1, 0, 1)]
+        assert len(asked) == passes
+        for index, target in zip((0, 1, 0, 1), found, strict=True):
+            assert torch.equal(target, teacher(shown[index]))
 
 
 def test_a_loss_that_is_not_a_number_stops_with_one_line(quick, parts, tmp_path, monkeypatch):

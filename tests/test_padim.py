@@ -149,6 +149,15 @@ def test_the_threshold_comes_from_good_images_alone_and_keeps_its_promise(parts)
         detector.calibrate(widget.train[:2])
 
 
+def test_a_threshold_of_many_images_is_set_from_enough_of_them(parts, monkeypatch):
+    widget = load_category("widget", parts)
+    detector = small().fit(widget.train)
+    monkeypatch.setattr("padim_nb.thresholds.ENOUGH", 6)
+    assert detector.calibrate(widget.train, 0.5).images == 6
+    assert detector.calibrate(widget.train, 0.25).images == 8
+    assert detector.calibrate(widget.train, 0.01).images == len(widget.train) == 12
+
+
 def test_non_square_and_other_sizes(parts):
     widget = load_category("widget", parts)
     maps = small(frame=Frame((96, 128))).fit(widget.train).score(widget.test)
@@ -194,6 +203,7 @@ def test_what_cannot_be_is_one_clear_line(parts):
 SHAPES = {  # dimensions of a patch vector, side of the map, finest grid
     "padim-gabor": (62, 256, 64),
     "padim-noisenet": (100, 256, 64),
+    "padim-random": (100, 256, 64),
     "padim-r18-rd100": (100, 224, 56),
     "padim-wr50-rd550": (550, 224, 56),
     "padim-effb5-paper": (344, 224, 56),

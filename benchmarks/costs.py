@@ -1,0 +1,120 @@
+"""What each recipe costs on this machine: minutes a category, peak memory, size of the model.
+
+python benchmarks/costs.py [--recipes padim-wr50-rd550 ...] [--out padim_nb/assets/costs.json]
+
+A typical category of MVTec AD, 242 training and 115 test pictures (its means), with random weights, which cost what
+learnt ones do. The network is timed on a few pictures; the Gaussians are fitted, scored and calibrated on all of them,
+fed with those few pictures' features again and again. EfficientAD's steps and maps are timed on a few and multiplied.
+Each recipe has a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from padim_nb import pdn
+from padim_nb.cards import machine, write_card
+from padim_nb.costs import TEST, TRAIN
+from padim_nb.efficientad import EfficientAD
+from padim_nb.mvtec import Sample, load_category
+from padim_nb.padim import PaDiM
+from padim_nb.recipes import RECIPES, recipe
+from padim_nb.runs import peak_memory_mb
+
+FEW = 8
+STEPS = 3
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def repeated(samples: Sequence[Sample], count: int) -> list[Sample]:
+    return [samples[number % len(samples)] for number in range(count)]
+
+
+def padim_minutes(detector: PaDiM, train: list[Sample], test: list[Sample]) -> float:
+    """The network on every picture (twice on those of training: once for the threshold), and the Gaussians."""
+    few = train[: detector.settings.batch]
+    detector.features(few[:FEW])  # the first call also warms up
+    a_picture = seconds(lambda: detector.features(few)) / len(few)
+    taps = []
+    inner = detector.backbone.forward
+
+    def replay(x):
+        if not taps or len(taps[0]) < len(x):
+            taps[:] = inner(x)
+        return [tap[: len(x)] for tap in taps]
+
+    detector.backbone.forward = replay
+    detector.features(few)
+    rest = seconds(lambda: (detector.fit(train), detector.calibrate(train), detector.score(test)))
+    return (a_picture * (2 * len(train) + len(test)) + rest) / 60
+
+
+def efficientad_minutes(name: str, weights: str, train: list[Sample], test: list[Sample]) -> tuple[float, EfficientAD]:
+    def fitted(steps: int) -> EfficientAD:
+        return recipe(name, weights, device="cpu", steps=steps).fit(train[: 4 * FEW])
+
+    fitted(1)
+    detector = fitted(STEPS + 1)
+    step = (seconds(lambda: fitted(STEPS + 1)) - seconds(lambda: fitted(1))) / STEPS
+    a_picture = seconds(lambda: detector.score(test[:FEW])) / FEW
+    count = 1.2 * len(train) + len(test)  # the teacher's statistics, the quantiles, the threshold, the maps
+    return (step * RECIPES[name].settings.training.steps + a_picture * count) / 60, detector
+
+
+def teacher(size: str, folder: Path) -> str:
+    """A file of a teacher's random weights."""
+    network = pdn.teacher(size)
+    return str(write_card(folder / f"{size}.safetensors", network.state_dict(), {}, "cpu"))
+
+
+def child(name: str) -> None:
+    parts = load_category("bottle")
+    train, test = repeated(parts.train, TRAIN), repeated(parts.test, TEST)
+    with tempfile.TemporaryDirectory() as place:
+        if name.startswith("efficientad"):
+            minutes, detector = efficientad_minutes(
+                name, teacher(RECIPES[name].settings.size, Path(place)), train, test
+            )
+        else:
+            needs_none = RECIPES[name].needs == "nothing"
+            detector = recipe(name, None if needs_none else "random", device="cpu")
+            minutes = padim_minutes(detector, train, test)
+        peak = peak_memory_mb()
+        size = detector.save(Path(place) / "model.safetensors").stat().st_size / 1e6
+    row = {"minutes a category": round(minutes, 1), "peak MB": round(peak or 0), "model MB": round(size)}
+    print(json.dumps(row))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--recipes", nargs="+", default=list(RECIPES))
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        return child(arguments.child)
+    rows = {}
+    for name in arguments.recipes:
+        done = subprocess.run([sys.executable, __file__, "--child", name], capture_output=True, text=True, check=True)
+        rows[name] = json.loads(done.stdout.splitlines()[-1])
+        print(f"{name:<24}", rows[name], flush=True)
+        if arguments.out:
+            told = {"benchmark": "costs", "machine": machine("cpu"), "train": TRAIN, "test": TEST, "rows": rows}
+            arguments.out.write_text(json.dumps(told, indent=1) + "\n")
+    return None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""What a recipe takes on a plain machine, measured by `benchmarks/costs.py`: the guess for what has no record yet."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from statistics import mean
+
+from .cards import ASSETS
+from .counts import published
+
+TRAIN = round(mean(each.images.train for each in published().values()))  # pictures of a typical category
+TEST = round(mean(each.images.test for each in published().values()))
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one category of typical size, on the machine that was measured."""
+
+    minutes: float
+    peak_mb: float
+    model_mb: float
+
+    def __str__(self) -> str:
+        return f"{_time(self.minutes)} and {self.peak_mb / 1000:.1f} GB a category"
+
+
+def costs() -> dict[str, Cost]:
+    """The cost of each recipe that was measured."""
+    return {
+        name: Cost(row["minutes a category"], row["peak MB"], row["model MB"]) for name, row in _kept()["rows"].items()
+    }
+
+
+def price(recipe: str) -> str:
+    """In words what a category takes."""
+    return str(costs().get(recipe, "time and memory not measured"))
+
+
+def measured_on() -> str:
+    """In words where the costs were measured."""
+    machine = _kept()["machine"]
+    return f"{machine['threads']} cores of {machine['device']}"
+
+
+def _kept() -> dict:
+    return json.loads((ASSETS / "costs.json").read_text())
+
+
+def _time(minutes: float) -> str:
+    for size, word in ((60 * 24, "days"), (60, "hours")):
+        if minutes >= 2 * size:
+            return f"{minutes / size:.0f} {word}"
+    return f"{minutes:.0f} minutes" if minutes >= 2 else f"{60 * minutes:.0f} seconds"
