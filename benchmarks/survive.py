@@ -2,10 +2,10 @@
 
 python benchmarks/survive.py UNDISTURBED --recipes padim-noisenet padim-gabor padim-random --seeds 0-2 --out RECORD
 
-UNDISTURBED is the folder of the same sweep that ran in peace. At random moments one process is killed with signal 9:
-the command (with the scheduler that lives in it), one of its workers or their children, or, every other time with a
-cluster of its own, the scheduler. A command that ended is given again, until nothing is missing. Then every record must
-have the undisturbed one's metrics, and no record that was whole may have been written a second time.
+UNDISTURBED is the folder of the same sweep, or of a part of it, that ran in peace. At random moments one process is
+killed with signal 9: the command (with the scheduler that lives in it), one of its workers or their children, or, every
+other time with a cluster of its own, the scheduler. A command that ended is given again, until nothing is missing. Then
+every record must be there with the metrics of the undisturbed one, and none that was whole may have been written again.
 """
 
 from __future__ import annotations
@@ -113,11 +113,13 @@ def main() -> None:
     parser.add_argument("--seeds", default="0-2")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--place", type=Path, help="where the runs go (default: a folder that is removed afterwards)")
     parser.add_argument("--out", type=Path)
     a = parser.parse_args()
     rng, kills, stamps, again, turns = random.Random(a.seed), Counter(), {}, 0, 0
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
+        place = a.place or Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
         runs = plan(a.recipes, a.categories, seeds_in(a.seeds), place / "runs")
         command = [sys.executable, "-m", "padim_nb.cli", "sweep", "--recipes", *a.recipes]
         command += ["--categories", *a.categories, "--seeds", a.seeds, "--out", str(place / "runs")]
@@ -130,14 +132,16 @@ def main() -> None:
             stamps = now
             print(f"turn {turns}: {len(now)} of {len(runs)} records after {time.monotonic() - start:.0f} s", flush=True)
         kept = [each.folder.relative_to(place / "runs") / "record.json" for each in runs]
-        differ = [str(name) for name in kept if metrics(place / "runs" / name) != metrics(a.undisturbed / name)]
+        both = [name for name in kept if (a.undisturbed / name).is_file()]
+        differ = [str(name) for name in both if metrics(place / "runs" / name) != metrics(a.undisturbed / name)]
     told = {
         "benchmark": "survive",
         "machine": machine("cpu"),
         "runs": len(runs),
         "killed": dict(kills),
         "records": len(kept),
-        "records that differ from the undisturbed sweep's": differ,
+        "compared with an undisturbed sweep": len(both),
+        "of these different": differ,
         "whole records written again": again,
     }
     print(json.dumps(told, indent=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -144,6 +145,8 @@ def _results(client: object, todo: Sequence[Settings]) -> Iterator[Outcome]:
     cores = max(1, (os.cpu_count() or 1) // max(1, len(client.scheduler_info()["workers"])))
     futures = {client.submit(run_one, each, cores, pure=False, retries=RETRIES): each for each in todo}
     for future in as_completed(futures):
+        if future.status in ("cancelled", "lost"):
+            raise PadimError("the scheduler went away: what is done is kept; start it again and give the command again")
         error = future.exception()
         if error is None:
             yield future.result()
@@ -160,6 +163,7 @@ def _client(workers: int, scheduler: str, tell: Callable[[str], None]) -> Iterat
     from distributed import Client, LocalCluster
 
     dask.config.set({"distributed.scheduler.allowed-failures": RETRIES, "distributed.logging.distributed": "critical"})
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # its tracebacks say less than our one line
     if scheduler:
         try:
             client = Client(scheduler, timeout=WAIT)

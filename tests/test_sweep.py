@@ -104,6 +104,15 @@ def test_no_scheduler_and_no_place_to_write_are_told_in_one_line(parts, tmp_path
         sweep(quick_plan(parts, unwritable / "out"), unwritable / "out", tell=str)
 
 
+def test_a_scheduler_that_goes_away_is_one_line(parts, tmp_path, monkeypatch):
+    from distributed import Future
+
+    monkeypatch.setattr(Future, "status", "cancelled")
+    runs = quick_plan(parts, tmp_path / "out", seeds=(0,))
+    with pytest.raises(PadimError, match="the scheduler went away: what is done is kept"):
+        sweep(runs, tmp_path / "out", 1, tell=str)
+
+
 def test_a_full_disk_fails_the_run_and_not_the_sweep(parts, tiny_disk):
     outcome = run_one(quick_plan(parts, tiny_disk)[0])
     assert outcome.state == "failed"
