@@ -24,6 +24,8 @@ PRINTED = """() => {
   for (const each of document.querySelectorAll("img")) each.loading = "eager";
 }"""
 
+BROKEN = "[...document.images].filter((each) => !each.naturalWidth).map((each) => each.src)"
+
 
 class Quiet(SimpleHTTPRequestHandler):
     """Serves files without a line for each."""
@@ -45,7 +47,9 @@ def main() -> int:
     command += ["--path-output", SINGLE, "-q", "--config", configured("off")]
     if code := subprocess.run(list(map(str, command)), cwd=ROOT, check=False).returncode:
         return code
-    page = next(SINGLE.rglob("intro.html"), None) or next(SINGLE.rglob("index.html"))
+    written = next(SINGLE.rglob("intro.html"))
+    page = written.parents[1] / "printed.html"  # where its pictures are: the builder writes their addresses from there
+    page.write_text(written.read_text())
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(SINGLE)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     _print(browser, f"http://127.0.0.1:{server.server_port}/{page.relative_to(SINGLE).as_posix()}")
@@ -63,6 +67,8 @@ def _print(browser: str, address: str) -> None:
         page.goto(address, wait_until="load", timeout=120_000)
         page.evaluate(PRINTED)
         page.wait_for_function("[...document.images].every((each) => each.complete)", timeout=120_000)
+        if broken := page.evaluate(BROKEN):
+            raise SystemExit(f"{len(broken)} pictures are missing, such as {broken[0]}")
         page.wait_for_timeout(3000)  # for the formulas
         page.pdf(path=str(PDF), format="A4", margin={"top": "16mm", "bottom": "16mm", "left": "14mm", "right": "14mm"})
         opened.close()
