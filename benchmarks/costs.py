@@ -1,11 +1,11 @@
 """What each recipe costs on this machine: minutes a category, peak memory, size of the model.
 
-python benchmarks/costs.py [--recipes padim-wr50-rd550 ...] [--out padim_nb/assets/costs.json]
+python benchmarks/costs.py [--recipes padim-wr50-rd550 ...] [--out RECORD]
 
 A typical category of MVTec AD, 242 training and 115 test pictures (its means), with random weights, which cost what
 learnt ones do. The network is timed on a few pictures; the Gaussians are fitted, scored and calibrated on all of them,
 fed with those few pictures' features again and again. EfficientAD's steps and maps are timed on a few and multiplied.
-Each recipe has a process of its own.
+Each recipe has a process of its own. Rows of other recipes that RECORD holds already are kept.
 """
 
 from __future__ import annotations
@@ -105,13 +105,15 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.child:
         return child(arguments.child)
-    rows = {}
+    rows = json.loads(arguments.out.read_text())["rows"] if arguments.out and arguments.out.exists() else {}
+    on = machine("cpu")
     for name in arguments.recipes:
         done = subprocess.run([sys.executable, __file__, "--child", name], capture_output=True, text=True, check=True)
-        rows[name] = json.loads(done.stdout.splitlines()[-1])
+        rows[name] = json.loads(done.stdout.splitlines()[-1]) | {"on": f"{on['threads']} cores of {on['device']}"}
         print(f"{name:<24}", rows[name], flush=True)
         if arguments.out:
-            told = {"benchmark": "costs", "machine": machine("cpu"), "train": TRAIN, "test": TEST, "rows": rows}
+            kept = {each: rows[each] for each in RECIPES if each in rows}
+            told = {"benchmark": "costs", "train": TRAIN, "test": TEST, "rows": kept}
             arguments.out.write_text(json.dumps(told, indent=1) + "\n")
     return None
 

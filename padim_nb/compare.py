@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .costs import measured_on, price
+from .costs import price
 from .counts import CATEGORIES
 from .errors import OptionError, did_you_mean
 from .published import MEANS, row
@@ -108,7 +108,7 @@ def unmeasured(lines: Iterable[Line]) -> list[str]:
     names = dict.fromkeys(line.recipe for line in lines if line.verdict == "not measured")
     return [
         f"{name}: `padim-nb sweep --recipes {name} --data {ROOT}` measures what is missing; "
-        f"about {price(name)} on {measured_on()}; needs {RECIPES[name].needs}"
+        f"{price(name)}; needs {RECIPES[name].needs}"
         for name in names
     ]
 

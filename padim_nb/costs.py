@@ -15,11 +15,12 @@ TEST = round(mean(each.images.test for each in published().values()))
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one category of typical size, on the machine that was measured."""
+    """Of one run on a category of typical size, and where that was measured."""
 
     minutes: float
     peak_mb: float
     model_mb: float
+    where: str
 
     def __str__(self) -> str:
         return f"{_time(self.minutes)} and {self.peak_mb / 1000:.1f} GB a category"
@@ -27,24 +28,17 @@ class Cost:
 
 def costs() -> dict[str, Cost]:
     """The cost of each recipe that was measured."""
+    rows = json.loads((ASSETS / "costs.json").read_text())["rows"]
     return {
-        name: Cost(row["minutes a category"], row["peak MB"], row["model MB"]) for name, row in _kept()["rows"].items()
+        name: Cost(*(row[key] for key in ("minutes a category", "peak MB", "model MB", "on")))
+        for name, row in rows.items()
     }
 
 
 def price(recipe: str) -> str:
     """In words what a category takes."""
-    return str(costs().get(recipe, "time and memory not measured"))
-
-
-def measured_on() -> str:
-    """In words where the costs were measured."""
-    machine = _kept()["machine"]
-    return f"{machine['threads']} cores of {machine['device']}"
-
-
-def _kept() -> dict:
-    return json.loads((ASSETS / "costs.json").read_text())
+    known = costs().get(recipe)
+    return f"about {known} on {known.where}" if known else "time and memory not measured"
 
 
 def _time(minutes: float) -> str:

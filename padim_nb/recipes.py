@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from . import efficientad
 from .backbones import SPECS
-from .costs import TEST, TRAIN, measured_on, price
+from .costs import TEST, TRAIN, costs
 from .detectors import Detector
 from .efficientad import EfficientAD
 from .embedding import Selection
@@ -177,6 +177,10 @@ def recipe(
 def table() -> str:
     """All recipes: name, what each reproduces, what it needs, what it takes."""
     wide = max(map(len, RECIPES)) + 2
-    rows = [f"{name:<{wide}}{each.reproduces}; needs {each.needs}; {price(name)}" for name, each in RECIPES.items()]
-    size = f"{TRAIN} training and {TEST} test pictures"
-    return "\n".join([*rows, "", f"Times and memory are of {measured_on()}, for {size}."])
+    known = costs()
+    rows = [
+        f"{name:<{wide}}{each.reproduces}; needs {each.needs}; {known.get(name, 'not measured')}"
+        for name, each in RECIPES.items()
+    ]
+    where = " or ".join(sorted({cost.where for cost in known.values()}))
+    return "\n".join([*rows, "", f"Times and memory: {TRAIN} training and {TEST} test pictures on {where}."])

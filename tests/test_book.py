@@ -32,7 +32,7 @@ def test_every_notebook_is_tested_and_in_the_book():
 def test_notebooks_are_executed_short_and_clean(name):
     notebook = nbformat.read(ROOT / name, 4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert sum(bool(cell.outputs) for cell in code) >= len(code) * 2 // 3, "outputs are not stored"
+    assert sum(bool(cell.outputs) for cell in code) >= max(1, len(code) * 2 // 3), "outputs are not stored"
     for cell in code:
         assert cell.source.count("\n") < 15, f"a cell is too long:\n{cell.source}"
         assert all(len(line) <= 88 for line in cell.source.splitlines()), f"a line is too long:\n{cell.source}"
