@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,7 +196,9 @@ def _environment(cores: int) -> Iterator[None]:
     """What the run's own process is told: its share of the cores, and its GPU where there are several."""
     from distributed import get_worker
 
-    told = {"OMP_NUM_THREADS": str(cores)} if cores else {}
+    told: dict[str, str | None] = {"MALLOC_TRIM_THRESHOLD_": None}  # Dask sets it for its workers; it slows torch down
+    if cores:
+        told |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(cores))
     try:
         name = get_worker().name
         gpus = _gpus()
@@ -205,15 +207,20 @@ def _environment(cores: int) -> Iterator[None]:
     except ValueError:
         pass  # not on a worker
     before = {key: os.environ.get(key) for key in told}
-    os.environ.update(told)
+    _set(told)
     try:
         yield
     finally:
-        for key, value in before.items():
-            if value is None:
-                os.environ.pop(key, None)
-            else:
-                os.environ[key] = value
+        _set(before)
+
+
+def _set(variables: Mapping[str, str | None]) -> None:
+    """Environment variables; None takes one away."""
+    for key, value in variables.items():
+        if value is None:
+            os.environ.pop(key, None)
+        else:
+            os.environ[key] = value
 
 
 def _gpus() -> int:

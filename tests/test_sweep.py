@@ -113,6 +113,18 @@ def test_a_scheduler_that_goes_away_is_one_line(parts, tmp_path, monkeypatch):
         sweep(runs, tmp_path / "out", 1, tell=str)
 
 
+def test_a_run_has_its_share_of_the_cores_and_nothing_that_dask_set_for_itself(parts, tmp_path, monkeypatch):
+    seen = {}
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
+    monkeypatch.setenv("MKL_NUM_THREADS", "1")
+    monkeypatch.setattr("padim_nb.sweep.execute", lambda settings: seen.update(os.environ))
+    with pytest.raises(AttributeError):  # no run, no record
+        run_one(quick_plan(parts, tmp_path)[0], cores=3)
+    assert "MALLOC_TRIM_THRESHOLD_" not in seen
+    assert seen["OMP_NUM_THREADS"] == seen["MKL_NUM_THREADS"] == "3"
+    assert (os.environ["MALLOC_TRIM_THRESHOLD_"], os.environ["MKL_NUM_THREADS"]) == ("65536", "1")
+
+
 def test_a_full_disk_fails_the_run_and_not_the_sweep(parts, tiny_disk):
     outcome = run_one(quick_plan(parts, tiny_disk)[0])
     assert outcome.state == "failed"
