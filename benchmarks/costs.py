@@ -28,6 +28,10 @@ from padim_nb.padim import PaDiM
 from padim_nb.recipes import RECIPES, recipe
 from padim_nb.runs import peak_memory_mb
 
+ALIKE = {  # recipes that differ in nothing that costs time or memory are measured once
+    **{f"padim-tf-net{n}-fixed": f"padim-tf-net{n}" for n in (1, 2, 3)},
+    "efficientad-s-anomalib": "efficientad-s",
+}
 FEW = 8
 STEPS = 3
 
@@ -107,10 +111,11 @@ def main() -> None:
         return child(arguments.child)
     rows = json.loads(arguments.out.read_text())["rows"] if arguments.out and arguments.out.exists() else {}
     on = machine("cpu")
-    for name in arguments.recipes:
+    for name in dict.fromkeys(ALIKE.get(each, each) for each in arguments.recipes):
         done = subprocess.run([sys.executable, __file__, "--child", name], capture_output=True, text=True, check=True)
         rows[name] = json.loads(done.stdout.splitlines()[-1]) | {"on": f"{on['threads']} cores of {on['device']}"}
         print(f"{name:<24}", rows[name], flush=True)
+        rows |= {alike: rows[name] for alike, other in ALIKE.items() if other == name}
         if arguments.out:
             kept = {each: rows[each] for each in RECIPES if each in rows}
             told = {"benchmark": "costs", "train": TRAIN, "test": TEST, "rows": kept}
