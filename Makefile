@@ -32,12 +32,12 @@ $(STAMP): pyproject.toml requirements.lock
 ifneq ($(UV),)
 	@test -x $(BIN)/python || uv venv --quiet --python $(PYTHON) $(VENV)
 	@echo "installing the environment with uv (about 6 GB on disk: torch brings its GPU libraries) ..."
-	uv pip sync --quiet --python $(BIN)/python requirements.lock
+	uv pip sync --quiet --compile-bytecode --python $(BIN)/python requirements.lock
 	uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 else
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing the environment with pip (about 6 GB on disk, some minutes; uv is much faster) ..."
-	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 endif
 	@touch $@

@@ -153,7 +153,7 @@ def family(pid):
 def test_kill_9_of_command_or_worker_and_rerun_ends_with_every_record(parts, tmp_path, kills):
     rng, killed, start = np.random.default_rng(), 0, time.monotonic()
     straight = tmp_path / "straight"
-    sweep(quick_plan(parts, straight), straight, 2, tell=str)
+    sweep(quick_plan(parts, straight), straight, 1, tell=str)  # as many threads as below: the last digits depend on it
     wanted, turn = figures(straight), 0
     while killed < kills and time.monotonic() - start < 1500:
         out = tmp_path / f"out{turn}"
