@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import mean
+from types import MappingProxyType
 
 from .cards import ASSETS
 from .counts import published
@@ -19,20 +22,18 @@ class Cost:
 
     minutes: float
     peak_mb: float
-    model_mb: float
     where: str
 
     def __str__(self) -> str:
         return f"{_time(self.minutes)} and {self.peak_mb / 1000:.1f} GB a category"
 
 
-def costs() -> dict[str, Cost]:
+@lru_cache(maxsize=1)
+def costs() -> Mapping[str, Cost]:
     """The cost of each recipe that was measured."""
     rows = json.loads((ASSETS / "costs.json").read_text())["rows"]
-    return {
-        name: Cost(*(row[key] for key in ("minutes a category", "peak MB", "model MB", "on")))
-        for name, row in rows.items()
-    }
+    found = {name: Cost(row["minutes a category"], row["peak MB"], row["on"]) for name, row in rows.items()}
+    return MappingProxyType(found)
 
 
 def price(recipe: str) -> str:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -105,9 +106,19 @@ def test_no_scheduler_and_no_place_to_write_are_told_in_one_line(parts, tmp_path
 
 
 def test_a_scheduler_that_goes_away_is_one_line(parts, tmp_path, monkeypatch):
-    from distributed import Future
+    class Gone:
+        """A client, and its future, whose scheduler went away."""
 
-    monkeypatch.setattr(Future, "status", "cancelled")
+        status = "cancelled"
+
+        def scheduler_info(self):
+            return {"workers": {}}
+
+        def submit(self, *_, **__):
+            return self
+
+    monkeypatch.setattr("padim_nb.sweep._client", lambda *_: nullcontext(Gone()))
+    monkeypatch.setattr("distributed.as_completed", iter)
     runs = quick_plan(parts, tmp_path / "out", seeds=(0,))
     with pytest.raises(PadimError, match="the scheduler went away: what is done is kept"):
         sweep(runs, tmp_path / "out", 1, tell=str)
