@@ -79,15 +79,13 @@ def test_what_is_not_measured_has_a_command_and_a_price(tmp_path, capsys):
     assert len(told) == len({line.recipe for line in lines if line.verdict == "not measured"}) > 10
     assert any("padim-nb sweep --recipes padim-wr50-rd550 --data" in line for line in told)
     for line in told:
-        known = re.search(r"about \d+ (seconds|minutes|hours|days) and \d+\.\d GB a category on \d+ cores of ", line)
-        assert known or "time and memory not measured" in line
+        assert re.search(r"about \d+ (seconds|minutes|hours|days) and \d+\.\d GB a category on \d+ cores of ", line)
     assert main(["compare", str(tmp_path)]) == 0
     assert told[0] in capsys.readouterr().out
 
 
-def test_prices_are_of_recipes_and_one_that_is_not_known_says_so():
-    assert set(costs()) <= set(RECIPES)
-    assert {"padim-noisenet", "padim-wr50-rd550", "efficientad-s"} <= set(costs())
+def test_every_recipe_has_a_price_and_one_that_is_not_known_says_so():
+    assert set(costs()) == set(RECIPES)
     assert price("padim-r34-rd100") == "time and memory not measured"
 
 
