@@ -23,7 +23,8 @@ import torch
 
 from padim_nb import pdn
 from padim_nb.efficientad import Eye, standardised
-from padim_nb.student import Course, Pair, Training
+from padim_nb.settings import Training
+from padim_nb.student import Course, Pair
 
 PICTURES = 24
 

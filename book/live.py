@@ -25,12 +25,12 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image, ImageDraw
 
 from padim_nb import figures, load_category
-from padim_nb.embedding import Selection
 from padim_nb.export import export
 from padim_nb.images import pictures
 from padim_nb.mvtec import Category, Sample
 from padim_nb.padim import PaDiM
 from padim_nb.recipes import RECIPES
+from padim_nb.settings import Selection
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "_build" / "vendor" / "live"

@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.resources import files
 from statistics import mean
 from types import MappingProxyType
 
-from .cards import ASSETS
 from .counts import published
 
 TRAIN = round(mean(each.images.train for each in published().values()))  # pictures of a typical category
@@ -31,7 +31,7 @@ class Cost:
 @lru_cache(maxsize=1)
 def costs() -> Mapping[str, Cost]:
     """The cost of each recipe that was measured."""
-    rows = json.loads((ASSETS / "costs.json").read_text())["rows"]
+    rows = json.loads((files("padim_nb") / "assets" / "costs.json").read_text())["rows"]
     found = {name: Cost(row["minutes a category"], row["peak MB"], row["on"]) for name, row in rows.items()}
     return MappingProxyType(found)
 

@@ -16,47 +16,17 @@ from torch.nn.functional import interpolate, pad
 from . import pdn
 from .backbones import normalised
 from .devices import has_fast_bf16, pick_device
-from .errors import DataError, ModelError, OptionError, did_you_mean
+from .errors import DataError, ModelError
 from .images import Frame, Maps, pictures
 from .modelfile import making_sense_of, picture_size, read_model, write_model
 from .mvtec import Sample
 from .penalty import penalties
-from .student import Course, Pair, Training
+from .settings import EfficientADSettings, Training
+from .student import Course, Pair
 from .teachers import load_teacher
 from .thresholds import Threshold, conformal, image_scores
 
-BORDERS = ("replicate", "zero", "raw-zero")
 SPREAD = 1e-6  # the least distance between the two quantiles
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything that decides an EfficientAD detector but the data.
-
-    `border` fills the 4 rows and columns of patches that a map lacks on each side: "replicate" repeats the outermost
-    ones, "zero" puts zeros into the finished map (the first public implementation), "raw-zero" into the two maps
-    before they are normalised (anomalib). `penalty` is "bank", "none" or a folder. `precision` "auto" is bfloat16
-    where that is quick, for training only.
-    """
-
-    size: str = "small"
-    weights: str = ""
-    frame: Frame = Frame((256, 256))
-    training: Training = Training()
-    penalty: str = "bank"
-    penalties: int = 1024
-    held_out: float = 0.1
-    quantiles: tuple[float, float] = (0.9, 0.995)
-    border: str = "replicate"
-    padding: bool = False
-    precision: str = "float32"
-
-    def __post_init__(self) -> None:
-        for value, known in ((self.border, BORDERS), (self.precision, ("float32", "bfloat16", "auto"))):
-            if value not in known:
-                raise OptionError(f"no such setting {value!r}{did_you_mean(value, known)}")
-        if not 0 < self.held_out < 1:
-            raise OptionError(f"held_out is a share between 0 and 1, not {self.held_out}")
 
 
 class Eye(nn.Module):
@@ -117,7 +87,7 @@ class EfficientAD:
     With a `checkpoint` path the training is kept there every few `minutes` and goes on from there after a stop.
     """
 
-    settings: Settings
+    settings: EfficientADSettings
     device: str = "cpu"
     weights: dict[str, str] = field(default_factory=dict)
     checkpoint: Path | None = None
@@ -129,7 +99,7 @@ class EfficientAD:
     facts: dict[str, object] = field(default_factory=dict)
 
     @classmethod
-    def from_settings(cls, settings: Settings, device: str = "auto") -> EfficientAD:
+    def from_settings(cls, settings: EfficientADSettings, device: str = "auto") -> EfficientAD:
         """A detector that has seen nothing yet; its teacher's weights must be here."""
         _, weights = load_teacher(settings.size, settings.weights)
         return cls(settings, pick_device(device), weights)
@@ -219,7 +189,7 @@ class EfficientAD:
                 "training": Training(**kept["training"]),
                 "quantiles": tuple(kept["quantiles"]),
             }
-            detector = cls(Settings(**kept | parts), pick_device(device), header["weights"])
+            detector = cls(EfficientADSettings(**kept | parts), pick_device(device), header["weights"])
             detector.size_ = picture_size(header["size"])
             teacher = pdn.teacher(detector.settings.size, detector.settings.padding)
             eye = Eye(teacher, detector._fresh_pair(), detector.settings.border, detector.size_)

@@ -11,36 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from .errors import OptionError, did_you_mean
-
-METHODS = ("random", "all", "orthogonal")
-
-
-@dataclass(frozen=True)
-class Selection:
-    """How d dimensions are taken from all channels: 'random' ones, 'all', or a semi-'orthogonal' projection."""
-
-    method: str = "random"
-    d: int | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise OptionError(f"no selection {self.method!r}{did_you_mean(self.method, METHODS)}")
-        if self.method != "all" and not (isinstance(self.d, int) and self.d >= 1):
-            raise OptionError(f"selection '{self.method}' needs a number of dimensions d of at least 1, not {self.d}")
-        if not isinstance(self.seed, int):
-            raise OptionError(f"a selection is drawn from a seed that is a whole number, not {self.seed!r}")
-
-    def of(self, channels: Sequence[int]) -> Embedding:
-        """The embedding for taps with these numbers of channels."""
-        total = sum(channels)
-        if self.d is not None and self.d > total:
-            raise OptionError(f"cannot choose d = {self.d} of {total} channels: take a smaller d or more taps")
-        if self.method == "orthogonal":
-            return Embedding(tuple(channels), None, semi_orthogonal(total, self.d, self.seed))
-        chosen = list(range(total)) if self.method == "all" else random_dimensions(total, self.d, self.seed)
-        return Embedding(tuple(channels), _by_tap(chosen, channels), None)
+from .errors import OptionError
 
 
 def random_dimensions(total: int, d: int, seed: int) -> list[int]:
@@ -107,3 +78,14 @@ def _by_tap(chosen: Sequence[int], channels: Sequence[int]) -> tuple[tuple[int, 
         tuple(index - start for index in chosen if start <= index < start + count)
         for start, count in zip(first, channels, strict=True)
     )
+
+
+def embed(channels: Sequence[int], method: str, d: int | None = None, seed: int = 0) -> Embedding:
+    """The embedding for taps with these numbers of channels: 'random' d of them, 'all', or an 'orthogonal' mixture."""
+    total = sum(channels)
+    if d is not None and d > total:
+        raise OptionError(f"cannot choose d = {d} of {total} channels: take a smaller d or more taps")
+    if method == "orthogonal":
+        return Embedding(tuple(channels), None, semi_orthogonal(total, d, seed))
+    chosen = list(range(total)) if method == "all" else random_dimensions(total, d, seed)
+    return Embedding(tuple(channels), _by_tap(chosen, channels), None)

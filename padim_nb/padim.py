@@ -14,46 +14,20 @@ from tqdm import tqdm
 
 from .backbones import Backbone, backbone
 from .devices import pick_device
-from .embedding import Embedding, Selection, joined
-from .errors import DataError, ModelError, OptionError, did_you_mean
+from .embedding import Embedding, joined
+from .errors import DataError, ModelError, OptionError
 from .gaussian import Moments, PatchGaussians
 from .gaussianfile import expect_fit, from_tensors, to_tensors
 from .images import Frame, Maps, pictures
 from .modelfile import making_sense_of, picture_size, read_model, write_model
 from .mvtec import Sample
-from .slips import SLIPS, scrambled, smallest_distance, whole_batches, with_root_of_deviation
+from .settings import PaDiMSettings, Selection
+from .slips import scrambled, smallest_distance, whole_batches, with_root_of_deviation
 from .smoothing import smooth
 from .thin import ThinGaussians, is_cheaper
 from .thresholds import Threshold, conformal, drawn, image_scores
 
 FOLDS = 5
-FORMS = ("auto", "shared", "thin", "dense")  # of the Gaussians: three exact ways to the same distances
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything that decides a PaDiM detector but the data: a recipe is one of these with a name."""
-
-    backbone: str
-    frame: Frame
-    selection: Selection
-    eps: float = 0.01
-    sigma: float = 4.0
-    border: str = "reflect"
-    upsample: str = "bilinear"
-    batch: int = 32
-    weights: str = ""
-    seed: int = 0
-    form: str = "auto"
-    slips: tuple[str, ...] = ()  # of published code, for its rows only
-
-    def __post_init__(self) -> None:
-        if wrong := [slip for slip in self.slips if slip not in SLIPS]:
-            raise OptionError(f"no slip {wrong[0]!r}{did_you_mean(wrong[0], SLIPS)}")
-        if self.form not in FORMS:
-            raise OptionError(f"no form {self.form!r}{did_you_mean(self.form, FORMS)}")
-        if not (0 < self.eps < float("inf") and 0 <= self.sigma < 1000 and self.batch >= 1):
-            raise OptionError(f"no such eps, sigma or batch: {self.eps}, {self.sigma}, {self.batch}")
 
 
 @dataclass
@@ -64,7 +38,7 @@ class PaDiM:
     that the thin form is cheaper; `gaussians_` are made of either.
     """
 
-    settings: Settings
+    settings: PaDiMSettings
     backbone: Backbone
     device: str = "cpu"
     moments_: Moments | None = None
@@ -81,7 +55,7 @@ class PaDiM:
         self.backbone.to(self.device)
 
     @classmethod
-    def from_settings(cls, settings: Settings, device: str = "auto") -> PaDiM:
+    def from_settings(cls, settings: PaDiMSettings, device: str = "auto") -> PaDiM:
         """A detector that has seen nothing yet."""
         return cls(settings, backbone(settings.backbone, settings.weights, settings.seed), pick_device(device))
 
@@ -201,7 +175,7 @@ class PaDiM:
         with making_sense_of(path):
             kept = header["settings"]
             parts = {"frame": Frame.of(kept["frame"]), "selection": Selection(**kept["selection"])}
-            settings = Settings(**kept | parts | {"slips": tuple(kept.get("slips", ()))})
+            settings = PaDiMSettings(**kept | parts | {"slips": tuple(kept.get("slips", ()))})
             net = backbone(settings.backbone, weights or settings.weights, settings.seed)
             if net.weights["sha256"] != header["weights"]["sha256"]:
                 named = header["weights"]["name"]

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from . import efficientad
-from .backbones import SPECS
 from .costs import TEST, TRAIN, costs
-from .detectors import Detector
-from .efficientad import EfficientAD
-from .embedding import Selection
 from .errors import OptionError, did_you_mean
 from .images import Frame
-from .padim import PaDiM, Settings
-from .slips import SLIPS
-from .student import Training
+from .settings import SLIPS, EfficientADSettings, PaDiMSettings, Selection, Training
+
+if TYPE_CHECKING:
+    from .detectors import Detector
 
 DEFAULT = "padim-noisenet"
 QUICK_STEPS, QUICK_RATE = 150, 1e-3
@@ -29,7 +26,7 @@ class Recipe:
     """A named detector: its settings, the published row (source, name) it reproduces, and the files it needs."""
 
     name: str
-    settings: Settings | efficientad.Settings
+    settings: PaDiMSettings | EfficientADSettings
     source: str
     row: str
     needs: str
@@ -41,9 +38,9 @@ class Recipe:
 
 
 def _padim(name: str, backbone: str, frame: Frame, selection: Selection, published: str, **more: object) -> Recipe:
-    files = SPECS[backbone].weights
-    needs = "nothing" if files in ("", "noisenet18") or "weights" in more else f"ImageNet weights of {files}"
-    return Recipe(name, Settings(backbone, frame, selection, **more), *_published(published), needs)
+    network = backbone.rpartition("-")[0] or backbone  # of an EfficientNet without the name of its taps
+    needs = "nothing" if network in ("gabor", "noisenet18") or "weights" in more else f"ImageNet weights of {network}"
+    return Recipe(name, PaDiMSettings(backbone, frame, selection, **more), *_published(published), needs)
 
 
 def _efficient(tap: str, row: str) -> Recipe:
@@ -52,7 +49,7 @@ def _efficient(tap: str, row: str) -> Recipe:
 
 
 def _efficientad(name: str, published: str, needs: str, **more: object) -> Recipe:
-    return Recipe(name, efficientad.Settings(**more), *_published(published), needs)
+    return Recipe(name, EfficientADSettings(**more), *_published(published), needs)
 
 
 def _published(text: str) -> tuple[str, str]:
@@ -159,18 +156,22 @@ def recipe(
     settings = RECIPES[name].settings
     if weights:
         settings = replace(settings, weights=weights)
-    if isinstance(settings, efficientad.Settings):
+    if isinstance(settings, EfficientADSettings):
         course = replace(
             settings.training,
             steps=steps or settings.training.steps,
             seed=settings.training.seed if seed is None else seed,
         )
         settings = replace(settings, training=course, penalty=penalty or settings.penalty)
+        from .efficientad import EfficientAD
+
         return EfficientAD.from_settings(settings, device)
     if steps or penalty:
         raise OptionError(f"recipe '{name}' is PaDiM: it knows no steps and no penalty pictures")
     if seed is not None:
         settings = replace(settings, seed=seed, selection=replace(settings.selection, seed=seed))
+    from .padim import PaDiM
+
     return PaDiM.from_settings(settings, device)
 
 

@@ -13,18 +13,22 @@ from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors.numpy import save_file
 
-from .detectors import Detector
-from .efficientad import EfficientAD
 from .errors import OptionError, PadimError, did_you_mean
 from .files import whole_file, writing_to
-from .images import Maps
-from .mvtec import Category, plain_name
+from .mvtec import plain_name
 from .recipes import DEFAULT, RECIPES, recipe
-from .report import Report
+from .settings import EfficientADSettings
+
+if TYPE_CHECKING:
+    from .detectors import Detector
+    from .images import Maps
+    from .mvtec import Category
+    from .report import Report
 
 _VERSIONS = ("padim-nb", "torch", "torchvision", "numpy", "scipy", "pillow", "scikit-learn", "safetensors")
 
@@ -100,7 +104,7 @@ def detector_of(settings: Settings) -> Detector:
     seed = settings.seed if settings.seed >= 0 else None
     s = settings
     detector = recipe(s.recipe, s.weights or None, seed, s.device, s.steps, s.penalty)
-    if isinstance(detector, EfficientAD):
+    if isinstance(detector.settings, EfficientADSettings):
         detector.checkpoint = s.checkpoint
     return detector
 

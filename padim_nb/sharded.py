@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from .errors import ModelError, OptionError
 from .mvtec import Sample
-from .padim import PaDiM, Settings
+from .padim import PaDiM
+from .settings import PaDiMSettings
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -40,7 +41,7 @@ def fit_sharded(
     return detector.take_in(whole).factor()
 
 
-def learnt(samples: list[Sample], settings: Settings, device: str) -> PaDiM:
+def learnt(samples: list[Sample], settings: PaDiMSettings, device: str) -> PaDiM:
     """A share's sums, on a worker."""
     return PaDiM.from_settings(settings, device).learn(samples)
 

@@ -12,13 +12,6 @@ from .smoothing import smooth
 
 T = TypeVar("T")
 
-# In the order of the data's way: all four are in the published tables, with the masks of `Frame(mask_resample=...)`.
-SLIPS = (
-    "last batch left out",  # of the training pictures, in batches of 32
-    "input over root of deviation",  # (x - mean) / sqrt(std), TensorFlow 2.4's EfficientNet
-    "coarse maps scrambled",  # a reshape where a transposition is meant
-    "smallest distance",  # as an image's score, on the taps' grid, blurred by four cells
-)
 BATCH = 32
 
 

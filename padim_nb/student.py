@@ -13,26 +13,13 @@ from torchvision.transforms.functional import adjust_brightness, adjust_contrast
 
 from .backbones import normalised
 from .pdn import CHANNELS, Autoencoder, PatchDescription
+from .settings import Training
 from .training import Checkpoints, Loop, generator
 
 JITTERS = (adjust_brightness, adjust_contrast, adjust_saturation)
 ADVICE = "the images or the teacher's weights may be broken, or the rate too high"
 TARGETS = 2 << 30  # bytes of the teacher's descriptions that are kept rather than computed at each step
 LOOK = 50  # steps between two looks at the losses: each look waits for the device
-
-
-@dataclass(frozen=True)
-class Training:
-    """What decides a run of steps besides the pictures."""
-
-    steps: int = 70_000
-    rate: float = 1e-4
-    decay: float = 1e-5
-    drop_at: float = 0.95  # of the steps: the rate falls to a tenth
-    hard: float = 0.999
-    grey: float = 0.3  # of the penalty pictures
-    seed: int = 42
-    bf16: bool = False
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -22,6 +23,7 @@ from .runs import Settings, execute
 
 RETRIES = 3  # of a run whose worker died
 WAIT = 60.0  # seconds for a cluster to answer
+DRIVERS = ("nvidiactl", "dxg", "kfd")  # of NVIDIA, of Windows' Linux, of AMD: below /dev
 
 
 @dataclass(frozen=True)
@@ -186,9 +188,7 @@ def _client(workers: int, scheduler: str, tell: Callable[[str], None]) -> Iterat
 
 def _budget() -> int:
     """Workers for this machine: one a GPU, or one for each two cores."""
-    import torch
-
-    return torch.cuda.device_count() or max(1, (os.cpu_count() or 2) // 2)
+    return _gpus() or max(1, (os.cpu_count() or 2) // 2)
 
 
 @contextmanager
@@ -224,6 +224,9 @@ def _set(variables: Mapping[str, str | None]) -> None:
 
 
 def _gpus() -> int:
+    """GPUs of this machine. torch takes seconds to load: it is only asked where there can be one."""
+    if sys.platform == "linux" and not any(Path("/dev", name).exists() for name in DRIVERS):
+        return 0
     import torch
 
     return torch.cuda.device_count()

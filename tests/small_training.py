@@ -5,8 +5,7 @@ from making import write_image
 from safetensors.torch import save_file
 
 from padim_nb import pdn
-from padim_nb.efficientad import Settings
-from padim_nb.student import Training
+from padim_nb.settings import EfficientADSettings, Training
 
 # The layers of PDN-S with an eighth of their channels: what stops, resumes and is written does not depend on them.
 NARROW = ((16, 4, 3, True), (32, 4, 3, True), (32, 3, 1, False), (None, 4, 0, False))
@@ -23,4 +22,5 @@ def quick_in(folder):
     """Settings of a training of three steps, with a folder of penalty pictures."""
     for number in range(2):
         write_image(folder / "others" / f"{number}.png", (300, 280), seed=number)
-    return Settings(weights=str(teacher_in(folder)), training=Training(steps=3), penalty=str(folder / "others"))
+    weights, others = str(teacher_in(folder)), str(folder / "others")
+    return EfficientADSettings(weights=weights, training=Training(steps=3), penalty=others)

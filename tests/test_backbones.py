@@ -7,6 +7,7 @@ from torchvision.models import resnet18
 
 from padim_nb.backbones import SPECS, backbone
 from padim_nb.efficientnet import TAPS, TappedEfficientNet
+from padim_nb.recipes import RECIPES
 
 GRIDS = {  # at 224 pixels
     "gabor": (56, 28, 14),
@@ -89,3 +90,12 @@ def test_normalisation():
     wanted = (1 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])
     assert torch.allclose(backbone("resnet18", "random").normalise(white)[0, :, 0, 0], wanted)
     assert torch.equal(backbone("gabor").normalise(white), torch.ones(1, 3, 2, 2))
+
+
+def test_recipes_name_the_weights_their_backbones_load():
+    for name, each in RECIPES.items():
+        if not name.startswith("padim"):
+            continue
+        wanted = SPECS[each.settings.backbone].weights
+        nothing = wanted in ("", "noisenet18") or each.settings.weights == "random"
+        assert each.needs == ("nothing" if nothing else f"ImageNet weights of {wanted}")

@@ -58,9 +58,20 @@ def test_lists_print(capsys, tmp_path, monkeypatch):
         assert words in out
 
 
-def test_looking_at_data_does_not_wait_for_torch():
-    code = "import sys; from padim_nb.cli import main; main(['data', 'status']); print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "data status",
+        "recipes",
+        "compare {0}",
+        "run absent --out {0}",
+        "sweep --recipes padim-gabor --categories absent --out {0}",
+    ],
+)
+def test_what_computes_nothing_does_not_wait_for_torch(arguments, tmp_path):
+    told = arguments.format(tmp_path).split()
+    code = "import sys; from padim_nb.cli import main; main(sys.argv[1:]); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, *told], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("False")
 
 

@@ -17,7 +17,8 @@ from padim_nb.backbones import normalised
 from padim_nb.efficientad import EfficientAD, Eye, standardised
 from padim_nb.errors import DataError, ModelError, OptionError, WeightsError
 from padim_nb.penalty import penalties
-from padim_nb.student import Course, Pair, Training, hardest, jitter, losses
+from padim_nb.settings import Training
+from padim_nb.student import Course, Pair, hardest, jitter, losses
 from padim_nb.teachers import load_teacher
 
 

@@ -20,7 +20,8 @@ from padim_nb.efficientad import EfficientAD
 from padim_nb.errors import CannotWrite, ModelError, OptionError
 from padim_nb.export import export
 from padim_nb.padim import PaDiM
-from padim_nb.student import Course, Training
+from padim_nb.settings import Training
+from padim_nb.student import Course
 from padim_nb.thresholds import image_scores
 
 
@@ -137,11 +138,11 @@ KILLED = f"""
 import sys
 from pathlib import Path
 from padim_nb import load_category, pdn
-from padim_nb.efficientad import EfficientAD, Settings
-from padim_nb.student import Training
+from padim_nb.efficientad import EfficientAD
+from padim_nb.settings import EfficientADSettings, Training
 pdn._LAYERS["small"] = {NARROW!r}
 root, teacher, others, folder = sys.argv[1:]
-settings = Settings(weights=teacher, training=Training(steps=12, bf16=False), penalty=others)
+settings = EfficientADSettings(weights=teacher, training=Training(steps=12, bf16=False), penalty=others)
 detector = EfficientAD.from_settings(settings, "cpu")
 detector.checkpoint, detector.minutes = Path(folder) / "checkpoint.safetensors", 0.0
 detector.fit(load_category("widget", root).train).save(Path(folder) / "model.safetensors")

@@ -7,8 +7,9 @@ import pytest
 import reference
 import torch
 
-from padim_nb.embedding import Selection, random_dimensions, semi_orthogonal
+from padim_nb.embedding import random_dimensions, semi_orthogonal
 from padim_nb.errors import OptionError
+from padim_nb.settings import Selection
 from padim_nb.smoothing import smooth
 
 # total, d, seed: first indices, SHA-1 of the comma-joined list (where noted), channels kept of each tap

@@ -13,21 +13,21 @@ from making import write_image
 
 from padim_nb import evaluate, load_category, recipe
 from padim_nb.devices import pick_device
-from padim_nb.embedding import Selection
 from padim_nb.errors import DataError, ModelError, OptionError, WeightsError
 from padim_nb.gaussian import PatchGaussians
 from padim_nb.images import Frame, pictures
-from padim_nb.padim import PaDiM, Settings
+from padim_nb.padim import PaDiM
 from padim_nb.recipes import RECIPES
+from padim_nb.settings import PaDiMSettings, Selection
 from padim_nb.thin import ThinGaussians
 from padim_nb.thresholds import image_scores
 
-SMALL = Settings("gabor", Frame((64, 64)), Selection("random", 20, 0))
+SMALL = PaDiMSettings("gabor", Frame((64, 64)), Selection("random", 20, 0))
 REAL = Path(__file__).parents[2] / "shared" / "real"
 
 
 def small(**changes) -> PaDiM:
-    return PaDiM.from_settings(Settings(**{**vars(SMALL), **changes}), "cpu")
+    return PaDiM.from_settings(PaDiMSettings(**{**vars(SMALL), **changes}), "cpu")
 
 
 def test_maps_equal_the_float64_reference_end_to_end(parts):

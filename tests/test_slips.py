@@ -9,13 +9,13 @@ from scipy.ndimage import gaussian_filter
 
 from padim_nb import evaluate, load_category
 from padim_nb.detectors import load
-from padim_nb.embedding import Selection
 from padim_nb.errors import ModelError, OptionError
 from padim_nb.export import export
 from padim_nb.images import Frame, Maps
-from padim_nb.padim import PaDiM, Settings
+from padim_nb.padim import PaDiM
 from padim_nb.recipes import RECIPES
-from padim_nb.slips import SLIPS, scrambled, smallest_distance, whole_batches
+from padim_nb.settings import SLIPS, PaDiMSettings, Selection
+from padim_nb.slips import scrambled, smallest_distance, whole_batches
 from padim_nb.thresholds import image_scores
 
 
@@ -63,7 +63,7 @@ def test_the_last_smaller_batch_is_left_out(n, kept):
 @pytest.fixture(scope="module")
 def detector():
     frame = Frame((64, 64), mask_resample="bilinear-floor")
-    settings = Settings("noisenet18", frame, Selection("random", 12, 0), slips=SLIPS)
+    settings = PaDiMSettings("noisenet18", frame, Selection("random", 12, 0), slips=SLIPS)
     return PaDiM.from_settings(settings, "cpu").fit(load_category("bottle", "twin:lite").train)
 
 
@@ -96,7 +96,7 @@ def test_such_a_detector_is_not_exported(detector, tmp_path):
 
 def test_an_unknown_slip_is_refused():
     with pytest.raises(OptionError, match="smallest distance"):
-        Settings("noisenet18", Frame(), Selection("all"), slips=("smallest distnce",))
+        PaDiMSettings("noisenet18", Frame(), Selection("all"), slips=("smallest distnce",))
 
 
 def test_each_net_is_there_as_published_and_mended():

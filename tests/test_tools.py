@@ -15,14 +15,14 @@ from making import write_image, write_mask
 from padim_nb import load_category, weights
 from padim_nb.archive import extract
 from padim_nb.check import check, status
-from padim_nb.embedding import Selection
 from padim_nb.errors import CannotWrite, DataError, ModelError, OptionError, WeightsError
 from padim_nb.export import export
 from padim_nb.images import Frame, pictures
-from padim_nb.padim import PaDiM, Settings
+from padim_nb.padim import PaDiM
 from padim_nb.scoring import score_files
+from padim_nb.settings import PaDiMSettings, Selection
 
-SMALL = Settings("gabor", Frame((64, 64)), Selection("random", 20, 0))
+SMALL = PaDiMSettings("gabor", Frame((64, 64)), Selection("random", 20, 0))
 
 
 def test_a_whole_folder_is_whole(parts):
@@ -205,7 +205,7 @@ def test_scoring_names_what_is_missing(detector, tmp_path):
 def test_one_onnx_graph_says_what_torch_says(parts, tmp_path, name, form):
     widget = load_category("widget", parts)
     weights = "random" if name == "resnet18" else ""
-    settings = Settings(name, Frame((64, 96)), Selection("random", 20, 0), weights=weights, form=form)
+    settings = PaDiMSettings(name, Frame((64, 96)), Selection("random", 20, 0), weights=weights, form=form)
     fitted = PaDiM.from_settings(settings, "cpu").fit(widget.train)
     path = export(fitted, tmp_path / "model.onnx")
     framed = np.concatenate(list(pictures(widget.test, settings.frame)))

@@ -10,10 +10,10 @@ from making import write_image, write_parts
 from PIL import Image
 from safetensors.numpy import save_file
 
-from padim_nb.embedding import Selection
 from padim_nb.images import Frame
 from padim_nb.mvtec import load_category
-from padim_nb.padim import PaDiM, Settings
+from padim_nb.padim import PaDiM
+from padim_nb.settings import PaDiMSettings, Selection
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +35,7 @@ def world(tmp_path_factory):
     (folder / "text.png").write_text("hello")
     Image.new("1", (40000, 40000)).save(folder / "vast.png")  # a bomb: few bytes, 1.6 billion pixels
 
-    detector = PaDiM.from_settings(Settings("gabor", Frame((64, 64)), Selection("random", 20, 0)), "cpu")
+    detector = PaDiM.from_settings(PaDiMSettings("gabor", Frame((64, 64)), Selection("random", 20, 0)), "cpu")
     detector.fit(load_category("widget", root).train)
     model = detector.save(folder / "model.safetensors")
     whole = model.read_bytes()

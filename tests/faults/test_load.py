@@ -11,15 +11,17 @@ from PIL import Image
 CHILD = """
 import sys
 from pathlib import Path
-from padim_nb.embedding import Selection
+from padim_nb.settings import Selection
 from padim_nb.images import Frame
 from padim_nb.mvtec import load_category
-from padim_nb.padim import PaDiM, Settings
+from padim_nb.padim import PaDiM
+from padim_nb.settings import PaDiMSettings
 from padim_nb.runs import peak_memory_mb
 from padim_nb.scoring import score_files
 root, model, count = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 samples = load_category("part", root).train[:count]
-detector = PaDiM.from_settings(Settings("gabor", Frame((256, 256)), Selection("random", 20, 0), form="shared"), "cpu")
+settings = PaDiMSettings("gabor", Frame((256, 256)), Selection("random", 20, 0), form="shared")
+detector = PaDiM.from_settings(settings, "cpu")
 detector.fit(samples).save(model)
 lines = sum(1 for _ in score_files(model, [sample.image for sample in samples], None, "cpu"))
 assert lines == count == len(samples)

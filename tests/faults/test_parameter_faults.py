@@ -1,5 +1,7 @@
 """Parameters and arguments in Python and in papermill: the exact exception and the words."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from making import write_image
@@ -9,22 +11,21 @@ from padim_nb.backbones import backbone
 from padim_nb.bank import bank
 from padim_nb.detectors import load
 from padim_nb.efficientad import EfficientAD
-from padim_nb.efficientad import Settings as EfficientADSettings
-from padim_nb.embedding import Selection
 from padim_nb.errors import CannotWrite, CategoryNotFound, DataError, ModelError, OptionError, WeightsError
 from padim_nb.images import Frame, load_image
 from padim_nb.mvtec import load_category
-from padim_nb.padim import PaDiM, Settings
+from padim_nb.padim import PaDiM
 from padim_nb.pretrain import Pretraining, pretrain
 from padim_nb.recipes import recipe
 from padim_nb.report import evaluate
 from padim_nb.runs import settings_from
 from padim_nb.scoring import score_files
+from padim_nb.settings import EfficientADSettings, PaDiMSettings, Selection
 from padim_nb.thresholds import conformal
 from padim_nb.twin import ensure
 from padim_nb.weights import imagenet_file, read_state
 
-SMALL = Settings("gabor", Frame((64, 64)), Selection("random", 20, 0))
+SMALL = PaDiMSettings("gabor", Frame((64, 64)), Selection("random", 20, 0))
 
 PARAMETERS = [  # of run_category.ipynb, as papermill hands them over
     ({"categry": "cable"}, "no parameter 'categry'"),
@@ -66,8 +67,8 @@ CALLS = {
     "no recipe": (lambda w, t: recipe("padim-r18"), OptionError, "did you mean 'padim-r18-rd100'"),
     "steps for PaDiM": (lambda w, t: recipe("padim-gabor", steps=3), OptionError, "knows no steps"),
     "penalty for PaDiM": (lambda w, t: recipe("padim-gabor", penalty="bank"), OptionError, "no penalty"),
-    "no slip": (lambda w, t: Settings("gabor", Frame(), Selection("all"), slips=("x",)), OptionError, "no slip 'x'"),
-    "no form": (lambda w, t: Settings("gabor", Frame(), Selection("all"), form="thinn"), OptionError, "mean 'thin'"),
+    "no slip": (lambda w, t: replace(SMALL, slips=("x",)), OptionError, "no slip 'x'"),
+    "no form": (lambda w, t: replace(SMALL, form="thinn"), OptionError, "mean 'thin'"),
     "no selection": (lambda w, t: Selection("randm", 3), OptionError, "did you mean 'random'"),
     "no dimensions": (lambda w, t: Selection("random"), OptionError, "needs a number of dimensions"),
     "zero dimensions": (lambda w, t: Selection("random", 0), OptionError, "at least 1"),
@@ -76,7 +77,7 @@ CALLS = {
     "a frame of nothing": (lambda w, t: Frame(0), OptionError, "a frame is 1 to"),
     "a frame of words": (lambda w, t: Frame(("a", "b")), OptionError, "a frame is 1 to"),
     "a crop too large": (lambda w, t: Frame(32, 64).apply(load_image(w / "ok.png")), OptionError, "cannot cut 64x64"),
-    "no border": (lambda w, t: EfficientADSettings(border="mirror"), OptionError, "no such setting 'mirror'"),
+    "no border": (lambda w, t: EfficientADSettings(border="mirror"), OptionError, "no border 'mirror'"),
     "all held out": (lambda w, t: EfficientADSettings(held_out=1.0), OptionError, "held_out is a share"),
     "a false alarm of 1": (lambda w, t: conformal(np.arange(9.0), 1.0), OptionError, "share between 0 and 1"),
     "no training images": (lambda w, t: PaDiM.from_settings(SMALL, "cpu").fit([]), ModelError, "nothing to fit"),
@@ -87,7 +88,7 @@ CALLS = {
     ),
     "mixed sizes": (
         lambda w, t: PaDiM.from_settings(
-            Settings("gabor", Frame(64), Selection("random", 20, 0)), "cpu"
+            PaDiMSettings("gabor", Frame(64), Selection("random", 20, 0)), "cpu"
         ).fit(load_category("widget", w / "mixed").train),
         DataError,
         "zzz.png is 64x90 in this frame",
