@@ -9,7 +9,8 @@ from .modelfile import kind_of
 from .padim import PaDiM
 
 Detector = PaDiM | EfficientAD
-"""`fit`, `score`, `score_pictures`, `calibrate`, `save`; `seed`, `weights`, `facts`, `threshold_`, `settings.frame`."""
+"""Methods `fit`, `score`, `score_pictures`, `calibrate`, `held_out_scores`, `save`; facts `seed`, `weights`, `facts`,
+`threshold_`, `settings.frame`."""
 
 
 def load(path: str | Path, weights: str = "", device: str = "auto") -> Detector:

@@ -161,9 +161,13 @@ class EfficientAD:
 
     def calibrate(self, samples: Sequence[Sample], false_alarm: float = 0.01) -> Threshold:
         """Set the threshold from those of the training samples that were held out: nothing learnt from them."""
-        _, held = self._split(samples)
-        self.threshold_ = conformal(image_scores(np.asarray(self.score(held))), false_alarm)
+        self.threshold_ = conformal(self.held_out_scores(samples), false_alarm)
         return self.threshold_
+
+    def held_out_scores(self, samples: Sequence[Sample]) -> np.ndarray:
+        """The scores that `calibrate` looks at: of those training samples that were held out."""
+        _, held = self._split(samples)
+        return image_scores(np.asarray(self.score(held)))
 
     def save(self, path: str | Path) -> Path:
         """Write the fitted detector, teacher, statistics and quantiles inside, to one safetensors file."""

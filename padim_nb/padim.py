@@ -146,15 +146,18 @@ class PaDiM:
         1 / false_alarm - 1 images cannot tell so small a share: the threshold is then their largest score. Of more
         than `thresholds.ENOUGH` images so many are drawn, as the features of all folds are held in memory.
         """
+        self.threshold_ = conformal(self.held_out_scores(samples, false_alarm, seed), false_alarm)
+        return self.threshold_
+
+    def held_out_scores(self, samples: Sequence[Sample], false_alarm: float = 0.01, seed: int = 0) -> np.ndarray:
+        """The scores that `calibrate` looks at: each good sample's from a model that was fitted without its fold."""
         folds = min(FOLDS, len(samples))
         if folds < 3:
             raise ModelError(f"calibration needs at least 3 good images, there are {len(samples)}")
         order = drawn(len(samples), false_alarm, np.random.default_rng(seed))
         groups = [[samples[i] for i in sorted(order[fold::folds])] for fold in range(folds)]
         kept = [[level.cpu() for level in self.features(group)] for group in groups]
-        scores = np.concatenate([self._held_out(kept, fold) for fold in range(folds)])
-        self.threshold_ = conformal(scores, false_alarm)
-        return self.threshold_
+        return np.concatenate([self._held_out(kept, fold) for fold in range(folds)])
 
     def save(self, path: str | Path) -> Path:
         """Write the fitted detector to one safetensors file, without the backbone's weights (named by hash)."""

@@ -113,7 +113,7 @@ def test_one_step_has_the_loss_terms_and_gradients_of_the_literal_algorithm(size
     exact = Pair(pdn.student(size), pdn.autoencoder()).double()
     exact.load_state_dict({key: value.double() for key, value in pair.state_dict().items()})
     shown = [each[None] for each in batch.double()]
-    wanted = literal_terms(teacher.double(), exact.student, exact.autoencoder, *shown)
+    wanted = literal_terms(teacher.double().requires_grad_(False), exact.student, exact.autoencoder, *shown)
     sum(wanted).backward()
     for ours, theirs in zip((terms.hard, terms.penalty, terms.autoencoder, terms.student), wanted, strict=True):
         assert abs(ours.item() - theirs.item()) < 1e-5 * max(1.0, abs(theirs.item()))

@@ -20,7 +20,7 @@ from padim_nb.padim import PaDiM
 from padim_nb.recipes import RECIPES
 from padim_nb.settings import PaDiMSettings, Selection
 from padim_nb.thin import ThinGaussians
-from padim_nb.thresholds import image_scores
+from padim_nb.thresholds import conformal, image_scores
 
 SMALL = PaDiMSettings("gabor", Frame((64, 64)), Selection("random", 20, 0))
 REAL = Path(__file__).parents[2] / "shared" / "real"
@@ -138,6 +138,7 @@ def test_the_threshold_comes_from_good_images_alone_and_keeps_its_promise(parts)
     assert "cannot promise 1.0%" in few.note
     many = detector.calibrate(widget.train, 0.25)
     assert not many.note
+    assert conformal(detector.held_out_scores(widget.train), 0.25) == many
     assert many.value <= few.value
     scores = image_scores(detector.score(widget.test))
     assert (scores[4:] > few.value).all()
