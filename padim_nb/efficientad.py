@@ -109,8 +109,11 @@ class EfficientAD:
         """What its random draws start from."""
         return self.settings.training.seed
 
-    def fit(self, samples: Sequence[Sample]) -> EfficientAD:
-        """Learn from good samples; a tenth of them is only looked at afterwards, for the quantiles."""
+    def fit(self, samples: Sequence[Sample], false_alarm: float | None = None) -> EfficientAD:
+        """Learn from good samples; a tenth of them is only looked at afterwards, for the quantiles.
+
+        With a share of false alarms, `calibrate` for it too.
+        """
         s = self.settings
         learnt, held = self._split(samples)
         shown, judged = self._shown(learnt), self._shown(held)
@@ -139,6 +142,8 @@ class EfficientAD:
             "held out": len(held),
             **({"note": note} if note else {}),
         }
+        if false_alarm is not None:
+            self.calibrate(samples, false_alarm)
         return self
 
     def score(self, samples: Sequence[Sample]) -> Maps:

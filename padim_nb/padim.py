@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -25,9 +25,7 @@ from .settings import PaDiMSettings, Selection
 from .slips import scrambled, smallest_distance, whole_batches, with_root_of_deviation
 from .smoothing import smooth
 from .thin import ThinGaussians, is_cheaper
-from .thresholds import Threshold, conformal, drawn, image_scores
-
-FOLDS = 5
+from .thresholds import Threshold, conformal, enough, folds, image_scores
 
 
 @dataclass
@@ -59,10 +57,23 @@ class PaDiM:
         """A detector that has seen nothing yet."""
         return cls(settings, backbone(settings.backbone, settings.weights, settings.seed), pick_device(device))
 
-    def fit(self, samples: Sequence[Sample]) -> PaDiM:
-        """Learn from good samples, forgetting any earlier ones."""
+    def fit(self, samples: Sequence[Sample], false_alarm: float | None = None) -> PaDiM:
+        """Learn from good samples, forgetting any earlier ones.
+
+        With a share of false alarms, `calibrate` for it too: in the same pass of the network over the pictures.
+        """
         self.moments_ = self.few_ = self.gaussians_ = self.threshold_ = self.size_ = None
-        return self.partial_fit(whole_batches(samples) if "last batch left out" in self.settings.slips else samples)
+        if "last batch left out" in self.settings.slips:
+            samples = whole_batches(samples)
+        if false_alarm is None:
+            return self.partial_fit(samples)
+        if len(samples) > enough(false_alarm):
+            self.partial_fit(samples).calibrate(samples, false_alarm)
+            return self
+        groups, batches = folds(len(samples)), []
+        self._learn(_kept(self._levels(samples, "fitting"), batches), len(samples)).factor()
+        self.threshold_ = conformal(self._in_turn(_whole(batches), groups), false_alarm)
+        return self
 
     def partial_fit(self, samples: Sequence[Sample]) -> PaDiM:
         """Learn from more good samples, as if all had been there at once; an unreadable one changes nothing."""
@@ -70,23 +81,7 @@ class PaDiM:
 
     def learn(self, samples: Sequence[Sample]) -> PaDiM:
         """The first half of `partial_fit`: sum up, without making Gaussians of the sums."""
-        if not samples:
-            raise ModelError("there is nothing to fit: give at least 2 good images")
-        n, before = self.count + len(samples), (self.moments_, self.few_, self.size_)
-        self.moments_ = self.few_ = None
-        try:
-            for levels in self._levels(samples, "fitting"):
-                if self.moments_ is None and self._stays_thin(levels, n):
-                    self.few_ = (
-                        [torch.cat(both) for both in zip(self.few_, levels, strict=True)] if self.few_ else levels
-                    )
-                else:
-                    self._sum_up(levels)
-        except BaseException:
-            self.moments_, self.few_, self.size_ = before
-            raise
-        self._join(*before[:2])
-        return self
+        return self._learn(self._levels(samples, "fitting"), len(samples))
 
     @property
     def seed(self) -> int:
@@ -136,7 +131,7 @@ class PaDiM:
 
     def features(self, samples: Sequence[Sample]) -> list[Tensor]:
         """The chosen features of all samples at once, coarse to fine: [(n, c, h, w)]."""
-        return [torch.cat(parts) for parts in zip(*self._levels(samples, "reading"), strict=True)]
+        return _whole(list(self._levels(samples, "reading")))
 
     def calibrate(self, samples: Sequence[Sample], false_alarm: float = 0.01, seed: int = 0) -> Threshold:
         """Set the threshold from the good samples the detector was fitted on, without a single defect.
@@ -151,13 +146,9 @@ class PaDiM:
 
     def held_out_scores(self, samples: Sequence[Sample], false_alarm: float = 0.01, seed: int = 0) -> np.ndarray:
         """The scores that `calibrate` looks at: each good sample's from a model that was fitted without its fold."""
-        folds = min(FOLDS, len(samples))
-        if folds < 3:
-            raise ModelError(f"calibration needs at least 3 good images, there are {len(samples)}")
-        order = drawn(len(samples), false_alarm, np.random.default_rng(seed))
-        groups = [[samples[i] for i in sorted(order[fold::folds])] for fold in range(folds)]
-        kept = [[level.cpu() for level in self.features(group)] for group in groups]
-        return np.concatenate([self._held_out(kept, fold) for fold in range(folds)])
+        drawn = np.random.default_rng(seed).permutation(len(samples))[: enough(false_alarm)]
+        groups = folds(len(drawn), seed)
+        return self._in_turn(self.features([samples[i] for i in sorted(drawn)]), groups)
 
     def save(self, path: str | Path) -> Path:
         """Write the fitted detector to one safetensors file, without the backbone's weights (named by hash)."""
@@ -196,6 +187,25 @@ class PaDiM:
         eps = self.settings.eps
         self.gaussians_ = ThinGaussians.fit(self.few_, eps) if self.few_ else PatchGaussians.fit(self.moments_, eps)
         self.threshold_ = None
+        return self
+
+    def _learn(self, batches: Iterable[list[Tensor]], more: int) -> PaDiM:
+        if not more:
+            raise ModelError("there is nothing to fit: give at least 2 good images")
+        n, before = self.count + more, (self.moments_, self.few_, self.size_)
+        self.moments_ = self.few_ = None
+        try:
+            for levels in batches:
+                if self.moments_ is None and self._stays_thin(levels, n):
+                    self.few_ = (
+                        [torch.cat(both) for both in zip(self.few_, levels, strict=True)] if self.few_ else levels
+                    )
+                else:
+                    self._sum_up(levels)
+        except BaseException:
+            self.moments_, self.few_, self.size_ = before
+            raise
+        self._join(*before[:2])
         return self
 
     def _stays_thin(self, levels: Sequence[Tensor], n: int) -> bool:
@@ -257,16 +267,29 @@ class PaDiM:
             maps = smooth(distances, self.size_, s.sigma, s.border, s.upsample)
             return Maps.of(maps.cpu().numpy(), s.frame, scores).checked()
 
-    def _held_out(self, kept: list[list[Tensor]], fold: int) -> np.ndarray:
+    def _in_turn(self, levels: list[Tensor], groups: list[np.ndarray]) -> np.ndarray:
+        """The scores of all pictures, those of each group by Gaussians of the other groups."""
+        return np.concatenate([self._held_out(levels, groups, own) for own in range(len(groups))])
+
+    def _held_out(self, levels: list[Tensor], groups: list[np.ndarray], own: int) -> np.ndarray:
+        parts = ([level[torch.from_numpy(group)].to(self.device) for level in levels] for group in groups)
         moments: Moments | None = None
-        for other, levels in enumerate(kept):
-            if other != fold:
-                levels = [level.to(self.device) for level in levels]
-                moments = Moments.of(levels) if moments is None else moments.add(levels)
-        maps = self._maps(
-            [level.to(self.device) for level in kept[fold]], PatchGaussians.fit(moments, self.settings.eps)
-        )
-        return image_scores(maps)
+        for number, part in enumerate(parts):
+            if number == own:
+                held = part
+            else:
+                moments = Moments.of(part) if moments is None else moments.add(part)
+        return image_scores(self._maps(held, PatchGaussians.fit(moments, self.settings.eps)))
+
+
+def _kept(batches: Iterable[list[Tensor]], into: list[list[Tensor]]) -> Iterator[list[Tensor]]:
+    for levels in batches:
+        into.append([level.cpu() for level in levels])
+        yield levels
+
+
+def _whole(batches: list[list[Tensor]]) -> list[Tensor]:
+    return [torch.cat(parts) for parts in zip(*batches, strict=True)]
 
 
 def _fitted(part: object) -> object:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .errors import OptionError
+from .errors import ModelError, OptionError
 
+FOLDS = 5
 ENOUGH = 1000  # good images from which a threshold is set, where the share of false alarms asks for no more
 
 
@@ -41,10 +42,19 @@ def image_scores(maps: np.ndarray) -> np.ndarray:
     return np.asarray(maps).reshape(len(maps), -1).max(axis=1)
 
 
-def drawn(count: int, false_alarm: float, rng: np.random.Generator) -> np.ndarray:
-    """Which of so many good images a threshold is set from, in random order: all, or as many as are enough."""
+def enough(false_alarm: float) -> int:
+    """How many good images a threshold for this share needs at most; further ones are not looked at."""
     _expect_share(false_alarm)
-    return rng.permutation(count)[: max(ENOUGH, math.ceil(2 / false_alarm))]
+    return max(ENOUGH, math.ceil(2 / false_alarm))
+
+
+def folds(count: int, seed: int = 0) -> list[np.ndarray]:
+    """Which of `count` images each fold holds out, drawn at random."""
+    if count < 3:
+        raise ModelError(f"calibration needs at least 3 good images, there are {count}")
+    order = np.random.default_rng(seed).permutation(count)
+    number = min(FOLDS, count)
+    return [np.sort(order[fold::number]) for fold in range(number)]
 
 
 def conformal(scores: np.ndarray, false_alarm: float) -> Threshold:

@@ -52,6 +52,7 @@ def test_fit_score_save_load_calibrate_and_export(settled, parts, tmp_path):
     assert maps.shape == (len(widget.test), 256, 256)
     assert np.isfinite(maps).all()
     threshold = detector.calibrate(widget.train)
+    assert np.array_equal(detector.held_out_scores(widget.train), [threshold.value])
     assert threshold.images == detector.facts["held out"] == 1
     assert "cannot promise" in threshold.note
     assert detector.facts["penalty"] == "2 of 2 images in others"

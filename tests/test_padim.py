@@ -139,6 +139,7 @@ def test_the_threshold_comes_from_good_images_alone_and_keeps_its_promise(parts)
     many = detector.calibrate(widget.train, 0.25)
     assert not many.note
     assert conformal(detector.held_out_scores(widget.train), 0.25) == many
+    assert detector.fit(widget.train, 0.25).threshold_.value == pytest.approx(many.value, rel=1e-5)
     assert many.value <= few.value
     scores = image_scores(detector.score(widget.test))
     assert (scores[4:] > few.value).all()
@@ -157,6 +158,21 @@ def test_a_threshold_of_many_images_is_set_from_enough_of_them(parts, monkeypatc
     assert detector.calibrate(widget.train, 0.5).images == 6
     assert detector.calibrate(widget.train, 0.25).images == 8
     assert detector.calibrate(widget.train, 0.01).images == len(widget.train) == 12
+    assert detector.fit(widget.train, 0.25).threshold_.images == 8
+
+
+def test_a_threshold_in_the_same_pass_asks_the_network_once_for_each_picture(parts, monkeypatch):
+    widget, seen = load_category("widget", parts), []
+    detector = small()
+    features = detector._features
+    monkeypatch.setattr(detector, "_features", lambda framed: seen.append(len(framed)) or features(framed))
+    threshold = detector.fit(widget.train, 0.1).threshold_
+    assert sum(seen) == len(widget.train)
+    assert threshold.images == len(widget.train)
+    with pytest.raises(ModelError, match="at least 3 good images"):
+        detector.fit(widget.train[:2], 0.1)
+    with pytest.raises(OptionError, match="share between 0 and 1"):
+        detector.fit(widget.train, 2)
 
 
 def test_non_square_and_other_sizes(parts):
