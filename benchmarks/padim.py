@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from padim_nb.export import export
 from padim_nb.padim import PaDiM
 from padim_nb.recipes import RECIPES
 from padim_nb.runs import peak_memory_mb
@@ -42,13 +43,8 @@ class Memory:
     def fit(self, framed: np.ndarray) -> None:
         d = self.detector
         d.moments_ = d.few_ = d.gaussians_ = d.size_ = None
-        for start in range(0, len(framed), BATCH):
-            levels = d._features(framed[start : start + BATCH])
-            if d.moments_ is None and d._stays_thin(levels, len(framed)):
-                d.few_ = [torch.cat(both) for both in zip(d.few_, levels, strict=True)] if d.few_ else levels
-            else:
-                d._sum_up(levels)
-        d.factor()
+        batches = (d._features(framed[start : start + BATCH]) for start in range(0, len(framed), BATCH))
+        d._learn(batches, len(framed)).factor()
 
     def score(self, framed: np.ndarray) -> np.ndarray:
         found = [self.detector.score_pictures(framed[s : s + BATCH]) for s in range(0, len(framed), BATCH)]
@@ -135,8 +131,11 @@ def ours(name: str, n: int, m: int, rounds: int, device: str) -> dict:
             spent[key].append(clocked(job, pictures)[0])
     with tempfile.TemporaryDirectory() as folder:
         size = detector.detector.save(Path(folder) / "model.safetensors").stat().st_size
+        peak = peak_memory_mb()  # before the export, which holds the model more than once
+        graph = export(detector.detector, Path(folder) / "model.onnx").stat().st_size
     medians = {key: round(statistics.median(values), 3) for key, values in spent.items()}
-    return {"recipe": name, "n_train": n, "n_test": m, "median_seconds": medians, "model_mb": round(size / 1e6, 1)}
+    sizes = {"model_mb": round(size / 1e6, 1), "onnx_mb": round(graph / 1e6, 1), "peak_mb": peak}
+    return {"recipe": name, "n_train": n, "n_test": m, "median_seconds": medians, **sizes}
 
 
 def beside(name: str, n: int, m: int, rounds: int, device: str) -> dict:
@@ -188,7 +187,7 @@ def main() -> None:
         what, name = arguments.only.split(":")
         job = {"ours": ours, "beside": beside}[what]
         row = job(name, arguments.n, arguments.m, arguments.rounds, arguments.device)
-        print(json.dumps(row | {"peak_mb": peak_memory_mb()}))
+        print(json.dumps({"peak_mb": peak_memory_mb()} | row))
         return
     rows = [in_a_process(arguments, name, "ours") for name in arguments.recipes]
     peers = [in_a_process(arguments, name, "beside") for name in arguments.peers]
