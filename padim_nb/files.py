@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import os
 import re
@@ -10,10 +11,15 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import CannotWrite
+
+try:
+    import fcntl
+except ImportError:  # Windows: what a killed process leaves stays
+    fcntl = None
 
 _REASONS = {
     errno.ENOSPC: "the disk is full: free some space or choose another folder",
@@ -65,23 +71,22 @@ def made(folder: Path) -> Path:
 def whole_file(path: Path) -> Iterator[Path]:
     """A scratch path beside `path`; when the block ends well it is synced and renamed to `path`, else removed.
 
-    `with whole_file(target) as scratch: scratch.write_bytes(...)`. The scratch file keeps the ending of the target,
-    so that writers which look at it (Pillow, safetensors) behave.
+    `with whole_file(target) as scratch: scratch.write_bytes(...)`. The scratch file keeps the ending of the target, so
+    that writers which look at it (Pillow, safetensors) behave. What a killed process left of its own is removed.
     """
     path = Path(path)
     with writing_to(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}-", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        scratch = Path(name)
-        try:
-            yield scratch
-            scratch.chmod(0o644)
-            _sync(scratch)
-            os.replace(scratch, path)
-        except BaseException:
-            scratch.unlink(missing_ok=True)
-            raise
+        _remove_abandoned(path)
+        with _scratch_beside(path) as scratch:
+            try:
+                yield scratch
+                scratch.chmod(0o644)
+                _sync(scratch)
+                os.replace(scratch, path)
+            except BaseException:
+                scratch.unlink(missing_ok=True)
+                raise
 
 
 @contextmanager
@@ -113,6 +118,34 @@ def sha256(path: Path) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+@contextmanager
+def _scratch_beside(path: Path) -> Iterator[Path]:
+    """A new file that is locked while it is written: one that nobody locks was left by a process that was killed."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=_scratch_name(path), suffix=path.suffix, dir=path.parent)
+        if fcntl is None:
+            os.close(handle)
+            yield Path(name)
+            return
+        with os.fdopen(handle):
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(handle).st_nlink:  # else another process found it before it was locked, and removed it
+                yield Path(name)
+                return
+
+
+def _remove_abandoned(path: Path) -> None:
+    for old in path.parent.glob(glob.escape(_scratch_name(path)) + "*" + path.suffix) if fcntl else ():
+        with suppress(OSError), open(old, "r+b") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            old.unlink()
+
+
+def _scratch_name(path: Path) -> str:
+    return f".{path.stem[:40]}.part-"
 
 
 def _number_in(message: str) -> int | None:
