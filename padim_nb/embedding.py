@@ -54,8 +54,8 @@ class Embedding:
             mixed = [torch.einsum("bchw,ck->bkhw", m, w) for m, w in zip(maps, parts, strict=True)]
             return [sum(interpolate(m, size=finest, mode="nearest") for m in mixed)]
         kept = [m[:, list(index)] for m, index in zip(maps, self.chosen, strict=True) if index]
-        grids = sorted({tuple(m.shape[-2:]) for m in kept})
-        levels = [torch.cat([m for m in kept if tuple(m.shape[-2:]) == grid], dim=1) for grid in grids]
+        grids = sorted({_grid(m) for m in kept})
+        levels = [torch.cat([m for m in kept if _grid(m) == grid], dim=1) for grid in grids]
         if all(_nests(fine, coarse) for coarse, fine in pairwise(grids)):
             return levels
         return [joined(levels)]
@@ -65,6 +65,10 @@ def joined(levels: Sequence[Tensor]) -> Tensor:
     """Levels [(b, c, h, w)] up-sampled to the finest grid, the last one, as one: (b, d, h, w)."""
     size = levels[-1].shape[-2:]
     return torch.cat([interpolate(level, size=size, mode="nearest") for level in levels], dim=1)
+
+
+def _grid(m: Tensor) -> tuple[int, int]:
+    return int(m.shape[-2]), int(m.shape[-1])  # while a graph is traced a shape holds tensors, each unlike all others
 
 
 def _nests(fine: tuple[int, int], coarse: tuple[int, int]) -> bool:

@@ -97,3 +97,12 @@ def test_smoothing_is_bilinear_then_scipys_blur(small, large, border):
 def test_unknown_smoothing_is_refused():
     with pytest.raises(OptionError, match="no such smoothing"):
         smooth(torch.zeros(1, 2, 2), (4, 4), border="wrap")
+
+
+def test_taps_on_one_grid_are_one_level_also_in_a_traced_graph():
+    chosen = Selection("random", 9, 3).of((6, 5, 7))
+    taps = tuple(torch.rand(2, c, n, n) for c, n in ((6, 8), (5, 8), (7, 4)))
+    wanted = chosen.levels(taps)
+    assert len(wanted) == 2
+    traced = torch.jit.trace(lambda *maps: tuple(chosen.levels(maps)), taps)
+    assert all(torch.equal(a, b) for a, b in zip(traced(*taps), wanted, strict=True))
