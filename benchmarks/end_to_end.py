@@ -22,6 +22,7 @@ import tempfile
 import time
 import warnings
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 from padim_nb import evaluate, load_category
@@ -116,7 +117,7 @@ def main() -> None:
         print(json.dumps(rows[-1]), flush=True)
     counts = {"train": len(parts.train), "test": len(parts.test)}
     told = {"benchmark": "end to end", "category": a.category, "data": parts.source, "pictures": counts}
-    told |= {"machine": machine("cpu"), "rounds": a.rounds, "rows": rows}
+    told |= {"machine": machine("cpu"), "anomalib": version("anomalib"), "rounds": a.rounds, "rows": rows}
     if a.out:
         a.out.write_text(json.dumps(told, indent=1) + "\n")
 

@@ -1,5 +1,6 @@
 """What the book rests on: stored outputs, short cells, sheets of the renderer as it is, no path of any machine."""
 
+import json
 import re
 import subprocess
 import sys
@@ -71,6 +72,16 @@ def test_the_command_reference_names_every_verb(capsys):
         assert verbs
         for verb in verbs:
             assert re.search(rf"`(padim-nb )?({' '.join(arguments)} )?{verb}\b", text), verb
+
+
+def test_the_readme_says_of_anomalib_what_the_record_says():
+    kept = json.loads((ROOT / "data" / "records" / "end-to-end-cpu.json").read_text())
+    small, large = (row["times faster"] for row in kept["rows"])
+    told = f"anomalib {kept['anomalib'][:3]} takes {small:.1f} times as long with ResNet-18 and {large:.1f} times"
+    assert told in (ROOT / "README.md").read_text()
+    for row in kept["rows"]:
+        ours, theirs = (row["metrics"][name] for name in ("ours", "anomalib"))
+        assert all(abs(ours[key] - theirs[key]) < 1e-4 for key in ours)
 
 
 def test_the_readme_example_is_the_code_that_runs(monkeypatch):
