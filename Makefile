@@ -17,8 +17,7 @@ STAMP := $(VENV)/.made-from-lock
 UV := $(shell command -v uv 2>/dev/null)
 WORKERS ?= 2
 THREADS ?= 1
-# The longest first, so that the workers end together.
-ONLY ?= tests/test_sweep.py tests/test_efficientad.py $(shell cat notebooks/tested.txt) tests
+ONLY ?= $(shell cat notebooks/tested.txt) tests
 
 .PHONY: run env test lint pytest torture book pdf sheets lab lock clean
 .DEFAULT_GOAL := run

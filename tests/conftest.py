@@ -54,6 +54,13 @@ def _mounted(folder: Path, options: str):
     subprocess.run(["umount", "-l", str(folder)], check=False)
 
 
+LONGEST = ("test_sweep.py", "test_efficientad.py")  # first, so that the workers of `make pytest` end together
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 def pytest_addoption(parser):
     parser.addoption("--kills", type=int, default=2, help="how often a kill test kills (make torture: 20)")
 

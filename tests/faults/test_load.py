@@ -3,36 +3,47 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 CHILD = """
-import sys
+import re, sys, threading, time
 from pathlib import Path
 from padim_nb.settings import Selection
 from padim_nb.images import Frame
 from padim_nb.mvtec import load_category
 from padim_nb.padim import PaDiM
 from padim_nb.settings import PaDiMSettings
-from padim_nb.runs import peak_memory_mb
 from padim_nb.scoring import score_files
+
+
+def watch():  # what the process itself holds: files that are mapped belong to the system, which takes them back
+    while True:
+        held.append(int(re.search(r"RssAnon:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1e3)
+        time.sleep(0.005)
+
+
+held = []
+threading.Thread(target=watch, daemon=True).start()
 root, model, count = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 samples = load_category("part", root).train[:count]
-settings = PaDiMSettings("gabor", Frame((256, 256)), Selection("random", 20, 0), form="shared")
+settings = PaDiMSettings("gabor", Frame((256, 256)), Selection("random", 20, 0), batch=8, form="shared")
 detector = PaDiM.from_settings(settings, "cpu")
 detector.fit(samples).save(model)
 lines = sum(1 for _ in score_files(model, [sample.image for sample in samples], None, "cpu"))
 assert lines == count == len(samples)
-print(peak_memory_mb())
+print(max(held))
 """
 
 
 def peak(root, model, count):
     command = [sys.executable, "-c", CHILD, str(root), str(model), str(count)]
-    one_arena = os.environ | {"MALLOC_ARENA_MAX": "1"}  # what threads leave unused between blocks is not what is kept
-    done = subprocess.run(command, env=one_arena, capture_output=True, text=True, check=True)
+    # What lies unused between blocks of memory is not what is kept: one arena, and large blocks given back at once.
+    plain = os.environ | {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}
+    done = subprocess.run(command, env=plain, capture_output=True, text=True, check=True)
     return float(done.stdout.split()[-1])
 
 
@@ -54,10 +65,11 @@ def many(tmp_path, count):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell what a process holds")
 def test_memory_is_steady_however_many_the_pictures(many, tmp_path, count):
     few, all_of_them = (peak(many, tmp_path / "m.safetensors", number) for number in (100, count))
     kept_if_it_grew = (count - 100) * (64 * 64 * 20 * 4 + 256 * 256 * 7) / 1e6
-    assert all_of_them - few < 0.25 * kept_if_it_grew, (few, all_of_them, kept_if_it_grew)
+    assert all_of_them - few < 0.1 * kept_if_it_grew, (few, all_of_them, kept_if_it_grew)
 
 
 def test_a_picture_of_twelve_million_pixels_is_scored_like_any_other(world, tmp_path):
