@@ -15,6 +15,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-lock
 UV := $(shell command -v uv 2>/dev/null)
+SYNC := --quiet --compile-bytecode --python $(BIN)/python requirements.lock
+PIP := $(if $(UV),uv pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check)
 WORKERS ?= 2
 THREADS ?= 1
 ONLY ?= $(shell cat notebooks/tested.txt) tests
@@ -29,17 +31,16 @@ run: $(STAMP)
 env: $(STAMP)
 
 $(STAMP): pyproject.toml requirements.lock
+	@test -x $(BIN)/python || $(if $(UV),uv venv --quiet --python $(PYTHON) $(VENV),$(PYTHON) -m venv $(VENV))
+	@echo "installing the environment (about 6 GB on disk: torch brings its GPU libraries) ..."
 ifneq ($(UV),)
-	@test -x $(BIN)/python || uv venv --quiet --python $(PYTHON) $(VENV)
-	@echo "installing the environment with uv (about 6 GB on disk: torch brings its GPU libraries) ..."
-	uv pip sync --quiet --compile-bytecode --python $(BIN)/python requirements.lock
-	uv pip install --quiet --python $(BIN)/python --no-deps --editable .
-else
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing the environment with pip (about 6 GB on disk, some minutes; uv is much faster) ..."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	uv pip sync $(SYNC)
+else  # the locked uv, by pip; where it finds no registry (it does not read pip's settings), pip does the rest
+	@awk '/^uv==/ {on = 1} on {print} on && !/\\$$/ {exit}' requirements.lock > $(VENV)/uv.txt
+	$(PIP) --require-hashes --requirement $(VENV)/uv.txt
+	$(BIN)/uv pip sync $(SYNC) || $(PIP) --require-hashes --requirement requirements.lock
 endif
+	$(PIP) --no-deps --editable .
 	@touch $@
 
 lock:
