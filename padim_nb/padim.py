@@ -70,9 +70,9 @@ class PaDiM:
         if len(samples) > enough(false_alarm):
             self.partial_fit(samples).calibrate(samples, false_alarm)
             return self
-        groups, batches = folds(len(samples)), []
-        self._learn(_kept(self._levels(samples, "fitting"), batches), len(samples)).factor()
-        self.threshold_ = conformal(self._in_turn(_whole(batches), groups), false_alarm)
+        groups, kept = folds(len(samples)), []
+        self._learn(_kept(self._levels(samples, "fitting"), kept), len(samples)).factor()
+        self.threshold_ = conformal(self._in_turn(kept, groups), false_alarm)
         return self
 
     def partial_fit(self, samples: Sequence[Sample]) -> PaDiM:
@@ -131,7 +131,7 @@ class PaDiM:
 
     def features(self, samples: Sequence[Sample]) -> list[Tensor]:
         """The chosen features of all samples at once, coarse to fine: [(n, c, h, w)]."""
-        return _whole(list(self._levels(samples, "reading")))
+        return [torch.cat(parts) for parts in zip(*self._levels(samples, "reading"), strict=True)]
 
     def calibrate(self, samples: Sequence[Sample], false_alarm: float = 0.01, seed: int = 0) -> Threshold:
         """Set the threshold from the good samples the detector was fitted on, without a single defect.
@@ -148,7 +148,10 @@ class PaDiM:
         """The scores that `calibrate` looks at: each good sample's from a model that was fitted without its fold."""
         drawn = np.random.default_rng(seed).permutation(len(samples))[: enough(false_alarm)]
         groups = folds(len(drawn), seed)
-        return self._in_turn(self.features([samples[i] for i in sorted(drawn)]), groups)
+        kept: list[list[Tensor]] = []
+        for _ in _kept(self._levels([samples[i] for i in sorted(drawn)], "reading"), kept):
+            pass
+        return self._in_turn(kept, groups)
 
     def save(self, path: str | Path) -> Path:
         """Write the fitted detector to one safetensors file, without the backbone's weights (named by hash)."""
@@ -267,8 +270,10 @@ class PaDiM:
             maps = smooth(distances, self.size_, s.sigma, s.border, s.upsample)
             return Maps.of(maps.cpu().numpy(), s.frame, scores).checked()
 
-    def _in_turn(self, levels: list[Tensor], groups: list[np.ndarray]) -> np.ndarray:
-        """The scores of all pictures, those of each group by Gaussians of the other groups."""
+    def _in_turn(self, kept: list[list[Tensor]], groups: list[np.ndarray]) -> np.ndarray:
+        """The scores of all pictures, those of each group by Gaussians of the other groups; `kept` is emptied."""
+        levels = [torch.cat(parts) for parts in zip(*kept, strict=True)]
+        kept.clear()  # held once, not twice
         return np.concatenate([self._held_out(levels, groups, own) for own in range(len(groups))])
 
     def _held_out(self, levels: list[Tensor], groups: list[np.ndarray], own: int) -> np.ndarray:
@@ -283,13 +288,10 @@ class PaDiM:
 
 
 def _kept(batches: Iterable[list[Tensor]], into: list[list[Tensor]]) -> Iterator[list[Tensor]]:
+    """The batches as they come, each also kept in main memory."""
     for levels in batches:
         into.append([level.cpu() for level in levels])
         yield levels
-
-
-def _whole(batches: list[list[Tensor]]) -> list[Tensor]:
-    return [torch.cat(parts) for parts in zip(*batches, strict=True)]
 
 
 def _fitted(part: object) -> object:

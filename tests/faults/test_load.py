@@ -12,12 +12,11 @@ from PIL import Image
 CHILD = """
 import re, sys, threading, time
 from pathlib import Path
-from padim_nb.settings import Selection
 from padim_nb.images import Frame
 from padim_nb.mvtec import load_category
 from padim_nb.padim import PaDiM
-from padim_nb.settings import PaDiMSettings
 from padim_nb.scoring import score_files
+from padim_nb.settings import PaDiMSettings, Selection
 
 
 def watch():  # what the process itself holds: files that are mapped belong to the system, which takes them back
