@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import glob
 import hashlib
 import os
 import re
@@ -11,7 +10,8 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
+from itertools import count
 from pathlib import Path
 
 from .errors import CannotWrite
@@ -72,12 +72,11 @@ def whole_file(path: Path) -> Iterator[Path]:
     """A scratch path beside `path`; when the block ends well it is synced and renamed to `path`, else removed.
 
     `with whole_file(target) as scratch: scratch.write_bytes(...)`. The scratch file keeps the ending of the target, so
-    that writers which look at it (Pillow, safetensors) behave. What a killed process left of its own is removed.
+    that writers which look at it (Pillow, safetensors) behave. What a killed process left is written over.
     """
     path = Path(path)
     with writing_to(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(path)
         with _scratch_beside(path) as scratch:
             try:
                 yield scratch
@@ -122,30 +121,46 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def _scratch_beside(path: Path) -> Iterator[Path]:
-    """A new file that is locked while it is written: one that nobody locks was left by a process that was killed."""
-    while True:
-        handle, name = tempfile.mkstemp(prefix=_scratch_name(path), suffix=path.suffix, dir=path.parent)
-        if fcntl is None:
-            os.close(handle)
-            yield Path(name)
-            return
-        with os.fdopen(handle):
-            with suppress(OSError):  # a file system without locks
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(handle).st_nlink:  # else another process found it before it was locked, and removed it
-                yield Path(name)
+    """The first of `path`'s numbered scratch files that no process holds, empty, and held while it is written.
+
+    One that a killed process left is held by nobody: the next writer takes it, and no folder need be searched for it.
+    """
+    for number in count():
+        scratch = path.with_name(f".{path.stem[:40]}.part-{number}{path.suffix}")
+        with ExitStack() as held:
+            if _taken(scratch, held):
+                yield scratch
                 return
 
 
-def _remove_abandoned(path: Path) -> None:
-    for old in path.parent.glob(glob.escape(_scratch_name(path)) + "*" + path.suffix) if fcntl else ():
-        with suppress(OSError), open(old, "r+b") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            old.unlink()
-
-
-def _scratch_name(path: Path) -> str:
-    return f".{path.stem[:40]}.part-"
+def _taken(scratch: Path, held: ExitStack) -> bool:
+    """Whether this process may write here: it made the file, or holds the lock of one that was left."""
+    try:
+        handle, new = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), True
+    except FileExistsError:
+        if fcntl is None:
+            return False
+        try:
+            handle, new = os.open(scratch, os.O_RDWR | os.O_NOFOLLOW), False
+        except FileNotFoundError:  # finished in this moment
+            return False
+    stream = held.enter_context(os.fdopen(handle, "r+b"))
+    if fcntl is None:
+        stream.close()  # an open file could not be renamed there
+        return True
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks: only a new file is surely nobody's
+        return new
+    try:
+        ours = os.path.samestat(os.fstat(handle), scratch.lstat())  # else its writer has just renamed or removed it
+    except FileNotFoundError:
+        return False
+    if ours:
+        stream.truncate()
+    return ours
 
 
 def _number_in(message: str) -> int | None:
