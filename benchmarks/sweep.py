@@ -2,8 +2,9 @@
 
 python benchmarks/sweep.py [--categories bottle cable ...] [--recipe padim-noisenet] [--out data/records/sweep.json]
 
-Three ways through the same runs, one after the other: the notebook's cells as a plain script in a Python of its own; a
-sweep with one worker, which has all cores; a sweep with two, which share them. The twin is rendered beforehand.
+Four ways through the same runs, one after the other: the notebook's cells as a plain script in a Python of its own; a
+sweep with one worker, which has all cores; a sweep with two, which share them; and a sweep with one worker that may use
+half of the cores, as much as each of the two had. The twin is rendered beforehand.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
@@ -60,6 +63,17 @@ def swept(recipe: str, categories: list[str], out: Path, workers: int) -> tuple[
     return whole, [seconds[name] for name in categories]
 
 
+@contextmanager
+def half_of_the_cores() -> Iterator[None]:
+    """This process and all that it starts."""
+    every = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, every[: max(1, len(every) // 2)])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, every)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--categories", nargs="+", default=list(CATEGORIES))
@@ -73,6 +87,8 @@ def main() -> None:
         alone = [plain(each) for each in plan([arguments.recipe], arguments.categories, [-1], root / "plain")]
         one, each_one = swept(arguments.recipe, arguments.categories, root / "one", 1)
         two, each_two = swept(arguments.recipe, arguments.categories, root / "two", 2)
+        with half_of_the_cores():
+            half, each_half = swept(arguments.recipe, arguments.categories, root / "half", 1)
     more = [run - bare for run, bare in zip(each_one, alone, strict=True)]
     told = {
         "benchmark": "sweep",
@@ -83,10 +99,16 @@ def main() -> None:
             "plain script": round(median(alone), 2),
             "one worker": round(median(each_one), 2),
             "two workers": round(median(each_two), 2),
+            "one worker, half of the cores": round(median(each_half), 2),
         },
         "seconds papermill and Dask add to a run": round(median(more), 2),
-        "seconds of the sweep": {"one worker": round(one, 1), "two workers": round(two, 1)},
+        "seconds of the sweep": {
+            "one worker": round(one, 1),
+            "two workers": round(two, 1),
+            "one worker, half of the cores": round(half, 1),
+        },
         "two workers / one": round(two / one, 3),
+        "two workers / one with half of the cores": round(two / half, 3),
     }
     print(json.dumps(told, indent=1))
     if arguments.out:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -14,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from .capacity import budget, by_host, room
 from .errors import DataError, OptionError, PadimError, did_you_mean
 from .files import whole_file, writing_to
 from .mvtec import load_category
@@ -23,7 +22,6 @@ from .runs import Settings, execute
 
 RETRIES = 3  # of a run whose worker died
 WAIT = 60.0  # seconds for a cluster to answer
-DRIVERS = ("nvidiactl", "dxg", "kfd")  # of NVIDIA, of Windows' Linux, of AMD: below /dev
 
 
 @dataclass(frozen=True)
@@ -97,9 +95,9 @@ def sweep(
     if workers < 0:
         raise OptionError(f"--workers must be 1 or more (or 0 to choose), not {workers}")
     with _alone(out):
-        found = [(settings, complete(settings)) for settings in runs]
-        outcomes = [Outcome(s, "was there", 0.0, record.metrics) for s, record in found if record]
-        todo = [settings for settings, record in found if not record]
+        before = [(settings, complete(settings)) for settings in runs]
+        outcomes = [Outcome(s, "was there", 0.0, record.metrics) for s, record in before if record]
+        todo = [settings for settings, record in before if not record]
         if outcomes:
             tell(f"{len(outcomes)} of {len(runs)} runs were there")
         if not todo:
@@ -111,8 +109,8 @@ def sweep(
             outcomes += broken
             if not todo:
                 return outcomes
-        with _client(workers, scheduler, tell) as client, tqdm(total=len(todo), unit="run", disable=None) as bar:
-            for outcome in _results(client, todo):
+        with _client(workers, scheduler, tell) as found, tqdm(total=len(todo), unit="run", disable=None) as bar:
+            for outcome in _results(*found, todo):
                 outcomes.append(outcome)
                 bar.update()
                 bar.clear()
@@ -120,12 +118,12 @@ def sweep(
         return outcomes
 
 
-def run_one(settings: Settings, cores: int = 0) -> Outcome:
-    """One run, on a worker."""
+def run_one(settings: Settings, workers: int | Mapping[str, int] = 1) -> Outcome:
+    """One run, on one of several workers: a number of them on this machine, or of a cluster's machines by host."""
     if (record := complete(settings)) is not None:  # a worker died after it was done and before it could say so
         return Outcome(settings, "done", 0.0, record.metrics)
     start = time.perf_counter()
-    with _environment(cores):
+    with room(workers):
         try:
             execute(settings)
         except (PadimError, RuntimeError, OSError) as error:
@@ -141,11 +139,10 @@ def _failed(settings: Settings, text: str, seconds: float = 0.0) -> Outcome:
     return Outcome(settings, "failed", seconds, None, text)
 
 
-def _results(client: object, todo: Sequence[Settings]) -> Iterator[Outcome]:
+def _results(client: object, workers: int | Mapping[str, int], todo: Sequence[Settings]) -> Iterator[Outcome]:
     from distributed import as_completed
 
-    cores = max(1, (os.cpu_count() or 1) // max(1, len(client.scheduler_info()["workers"])))
-    futures = {client.submit(run_one, each, cores, pure=False, retries=RETRIES): each for each in todo}
+    futures = {client.submit(run_one, each, workers, pure=False, retries=RETRIES): each for each in todo}
     for future in as_completed(futures):
         if future.status in ("cancelled", "lost"):
             raise PadimError("the scheduler went away: what is done is kept; start it again and give the command again")
@@ -159,8 +156,10 @@ def _results(client: object, todo: Sequence[Settings]) -> Iterator[Outcome]:
 
 
 @contextmanager
-def _client(workers: int, scheduler: str, tell: Callable[[str], None]) -> Iterator[object]:
-    """A Dask client: of processes of this machine, one a GPU or one a core budget, or of a running cluster."""
+def _client(
+    workers: int, scheduler: str, tell: Callable[[str], None]
+) -> Iterator[tuple[object, int | Mapping[str, int]]]:
+    """A Dask client and its workers: processes of this machine, one a GPU or core budget, or a cluster's, by host."""
     import dask
     from distributed import Client, LocalCluster
 
@@ -174,62 +173,17 @@ def _client(workers: int, scheduler: str, tell: Callable[[str], None]) -> Iterat
                 f"no Dask scheduler answers at {scheduler} ({error}): start one, or leave it out"
             ) from error
         with client:
-            tell(f"{len(client.scheduler_info()['workers'])} workers at {scheduler}; dashboard {client.dashboard_link}")
-            yield client
+            hosts = by_host(client)
+            tell(f"{sum(hosts.values())} workers at {scheduler}; dashboard {client.dashboard_link}")
+            yield client, hosts
         return
-    count = workers or _budget()
+    count = workers or budget()
     cluster = LocalCluster(
         n_workers=count, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs="CRITICAL"
     )
     with cluster, Client(cluster) as client:
         tell(f"{count} workers on this machine; dashboard {client.dashboard_link}")
-        yield client
-
-
-def _budget() -> int:
-    """Workers for this machine: one a GPU, or one for each two cores."""
-    return _gpus() or max(1, (os.cpu_count() or 2) // 2)
-
-
-@contextmanager
-def _environment(cores: int) -> Iterator[None]:
-    """What the run's own process is told: its share of the cores, and its GPU where there are several."""
-    from distributed import get_worker
-
-    told: dict[str, str | None] = {"MALLOC_TRIM_THRESHOLD_": None}  # Dask sets it for its workers; it slows torch down
-    if cores:
-        told |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(cores))
-    try:
-        name = get_worker().name
-        gpus = _gpus()
-        if isinstance(name, int) and gpus > 1:
-            told["CUDA_VISIBLE_DEVICES"] = str(name % gpus)
-    except ValueError:
-        pass  # not on a worker
-    before = {key: os.environ.get(key) for key in told}
-    _set(told)
-    try:
-        yield
-    finally:
-        _set(before)
-
-
-def _set(variables: Mapping[str, str | None]) -> None:
-    """Environment variables; None takes one away."""
-    for key, value in variables.items():
-        if value is None:
-            os.environ.pop(key, None)
-        else:
-            os.environ[key] = value
-
-
-def _gpus() -> int:
-    """GPUs of this machine. torch takes seconds to load: it is only asked where there can be one."""
-    if sys.platform == "linux" and not any(Path("/dev", name).exists() for name in DRIVERS):
-        return 0
-    import torch
-
-    return torch.cuda.device_count()
+        yield client, count
 
 
 def _with_data(todo: Sequence[Settings]) -> tuple[list[Settings], list[Outcome]]:

@@ -99,6 +99,7 @@ def test_unknown_smoothing_is_refused():
         smooth(torch.zeros(1, 2, 2), (4, 4), border="wrap")
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:`torch.jit.trace`:FutureWarning")
 def test_taps_on_one_grid_are_one_level_also_in_a_traced_graph():
     chosen = Selection("random", 9, 3).of((6, 5, 7))
     taps = tuple(torch.rand(2, c, n, n) for c, n in ((6, 8), (5, 8), (7, 4)))

@@ -111,13 +111,10 @@ def test_a_scheduler_that_goes_away_is_one_line(parts, tmp_path, monkeypatch):
 
         status = "cancelled"
 
-        def scheduler_info(self):
-            return {"workers": {}}
-
         def submit(self, *_, **__):
             return self
 
-    monkeypatch.setattr("padim_nb.sweep._client", lambda *_: nullcontext(Gone()))
+    monkeypatch.setattr("padim_nb.sweep._client", lambda *_: nullcontext((Gone(), 1)))
     monkeypatch.setattr("distributed.as_completed", iter)
     runs = quick_plan(parts, tmp_path / "out", seeds=(0,))
     with pytest.raises(PadimError, match="the scheduler went away: what is done is kept"):
@@ -129,8 +126,9 @@ def test_a_run_has_its_share_of_the_cores_and_nothing_that_dask_set_for_itself(p
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
     monkeypatch.setenv("MKL_NUM_THREADS", "1")
     monkeypatch.setattr("padim_nb.sweep.execute", lambda settings: seen.update(os.environ))
+    monkeypatch.setattr("padim_nb.capacity.cores", lambda: 12)
     with pytest.raises(AttributeError):  # no run, no record
-        run_one(quick_plan(parts, tmp_path)[0], cores=3)
+        run_one(quick_plan(parts, tmp_path)[0], workers=4)
     assert "MALLOC_TRIM_THRESHOLD_" not in seen
     assert seen["OMP_NUM_THREADS"] == seen["MKL_NUM_THREADS"] == "3"
     assert (os.environ["MALLOC_TRIM_THRESHOLD_"], os.environ["MKL_NUM_THREADS"]) == ("65536", "1")
@@ -198,6 +196,15 @@ def client():
     quiet = {"dashboard_address": ":0", "silence_logs": "CRITICAL"}
     with LocalCluster(2, threads_per_worker=1, **quiet) as cluster, Client(cluster) as client:
         yield client
+
+
+def test_a_cluster_that_runs_already_does_a_sweep(parts, tmp_path, client):
+    told, address = [], client.scheduler.address
+    (outcome,) = sweep(quick_plan(parts, tmp_path, seeds=(0,)), tmp_path, scheduler=address, tell=told.append)
+    assert outcome.state == "done"
+    assert complete(outcome.settings).metrics == outcome.metrics
+    assert told[0].startswith(f"2 workers at {address}")
+    assert len(client.nthreads()) == 2  # it was lent: it still runs
 
 
 @pytest.mark.parametrize("shards", [1, 2, 5])

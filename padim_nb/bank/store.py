@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from multiprocessing import get_context
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from ..capacity import cores
 from ..errors import OptionError
 from ..files import cache_root, whole_file
 from .programs import Program, programs
@@ -38,7 +38,7 @@ def bank(count: int, renders: int, side: int, seed: int = 0, workers: int | None
         with whole_file(path) as scratch:
             shape = (count, renders, side, side, 3)
             array = np.lib.format.open_memmap(scratch, mode="w+", dtype=np.uint8, shape=shape)
-            _fill(array, programs(count, seed), workers or os.cpu_count() or 1)
+            _fill(array, programs(count, seed), workers or cores())
             array.flush()
             del array
     return np.load(path, mmap_mode="r", allow_pickle=False)

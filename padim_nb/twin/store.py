@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ..capacity import cores
 from ..counts import CATEGORIES, Plan, plan
 from ..errors import CannotWrite, CategoryNotFound, PadimError, did_you_mean
 from ..files import cache_root, whole_folder
@@ -60,7 +61,7 @@ def ensure(category: str, kind: str = "lite", size: int = 256, seed: int = 0, wo
         return folder
     _sweep(folder)
     with whole_folder(folder, keep_existing=True) as scratch:
-        _render_all(scratch, category, kind, size, seed, workers or _cores())
+        _render_all(scratch, category, kind, size, seed, workers or cores())
     return folder
 
 
@@ -131,7 +132,3 @@ def _explain(category: str, code: int, text: str) -> None:
     if told := re.fullmatch(r"CannotWrite: (.*)", last):
         raise CannotWrite(told[1])
     raise PadimError(f"rendering the twin's {category} failed: {last}")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -48,6 +48,7 @@ class Evil:
         return os.mkdir, (str(self.path),)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("how", ["pickle", "torch", "old torch", "in a dict"])
 def test_weights_that_would_execute_something_are_refused_and_do_not(how, tmp_path):
     path, done = tmp_path / "w.pth", tmp_path / "done"
