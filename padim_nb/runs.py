@@ -176,9 +176,7 @@ def execute(settings: Settings) -> tuple[Path, Path]:
             kernel_name="python3",
             progress_bar={"desc": settings.category, "disable": None, "leave": False},
             cwd=folder,
-            extra_arguments=[
-                "--IPKernelApp.log_level=40"
-            ],  # ipykernel warns at every start of unencrypted local sockets
+            extra_arguments=["--IPKernelApp.log_level=50"],  # at its start and end it tells of itself, not of the run
         )
     except PapermillExecutionError as error:
         if error.ename in {kind.__name__ for kind in PadimError.__subclasses__()}:
