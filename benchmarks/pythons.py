@@ -27,10 +27,8 @@ def uv(*arguments: object) -> bool:
     """Whether uv did it; what it says of a Python that is not here is not for us."""
     beside = Path(sys.executable).with_name("uv")
     command = [str(beside if beside.is_file() else shutil.which("uv")), *map(str, arguments), "--quiet"]
-    return (
-        subprocess.run(command, env=os.environ | {"UV_PYTHON_DOWNLOADS": "never"}, stderr=subprocess.DEVNULL).returncode
-        == 0
-    )
+    here = os.environ | {"UV_PYTHON_DOWNLOADS": "never"}
+    return subprocess.run(command, env=here, stderr=subprocess.DEVNULL).returncode == 0
 
 
 def record_of(python: str, wheel: Path, category: str, place: Path) -> dict | None:

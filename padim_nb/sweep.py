@@ -109,8 +109,11 @@ def sweep(
             outcomes += broken
             if not todo:
                 return outcomes
-        with _client(workers, scheduler, tell) as found, tqdm(total=len(todo), unit="run", disable=None) as bar:
-            for outcome in _results(*found, todo):
+        with (
+            _client(workers, scheduler, tell) as (client, sharing),
+            tqdm(total=len(todo), unit="run", disable=None) as bar,
+        ):
+            for outcome in _results(client, sharing, todo):
                 outcomes.append(outcome)
                 bar.update()
                 bar.clear()
