@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d
 from torchvision.transforms.functional import adjust_brightness, adjust_contrast, adjust_saturation, rgb_to_grayscale
 
 from .backbones import normalised
 from .pdn import CHANNELS, Autoencoder, PatchDescription
 from .settings import Training
 from .training import Checkpoints, Loop, generator
+from .winograd import convolved
 
 JITTERS = (adjust_brightness, adjust_contrast, adjust_saturation)
 ADVICE = "the images or the teacher's weights may be broken, or the rate too high"
@@ -51,8 +51,8 @@ class Pair(nn.Module):
         """
         last = getattr(self.student, self.student.convolutions[-1])
         trunk = self.student.trunk(x)
-        first = conv2d(trunk[:towards_teacher], last.weight[:CHANNELS], last.bias[:CHANNELS])
-        return first, conv2d(trunk[towards_teacher:], last.weight[CHANNELS:], last.bias[CHANNELS:])
+        first = convolved(trunk[:towards_teacher], last.weight[:CHANNELS], last.bias[:CHANNELS])
+        return first, convolved(trunk[towards_teacher:], last.weight[CHANNELS:], last.bias[CHANNELS:])
 
 
 def hardest(distance: Tensor, share: float) -> Tensor:

@@ -73,8 +73,8 @@ def test_the_grids_of_all_networks_agree_at_any_size(size, padding, narrow_mediu
 
 def test_a_patch_is_seen_through_33_pixels():
     teacher, _ = fresh()
-    x = torch.rand(1, 3, 256, 256, requires_grad=True)
-    teacher(x)[0, :, 20, 30].sum().backward()
+    x = torch.rand(1, 3, 256, 256, dtype=torch.float64, requires_grad=True)
+    teacher.double()(x)[0, :, 20, 30].sum().backward()
     rows, columns = (x.grad[0].abs().sum(0) > 0).nonzero().unbind(1)
     assert rows.max() - rows.min() + 1 == columns.max() - columns.min() + 1 == 33
     assert (rows.min(), columns.min()) == (80, 120)
