@@ -46,7 +46,7 @@ class Moments:
     def of(cls, levels: Sequence[Tensor]) -> Moments:
         """Moments of one batch of levels [(b, c, h, w)], coarse to fine."""
         grids = tuple((level.shape[-2], level.shape[-1]) for level in levels)
-        dtype = _precision(levels)
+        dtype = precision(levels)
         vectors = [v.to(dtype) for v in nested(levels)]
         mean = [v.mean(-1) for v in vectors]
         centred = [v - m[..., None] for v, m in zip(vectors, mean, strict=True)]
@@ -130,17 +130,12 @@ class PatchGaussians:
     def distances(self, levels: Sequence[Tensor]) -> Tensor:
         """Mahalanobis distance of each patch to its Gaussian: levels [(b, c, h, w)] -> (b, h, w) on the finest grid."""
         z: list[Tensor] = []
-        total: Tensor | None = None
         for k, vectors in enumerate(nested(levels)):
             own = torch.bmm(self.inverse[k], vectors - self.mean[k][..., None])
             for j, link in enumerate(self.link[k]):
-                own -= torch.bmm(_stacked(link, z[j]), z[j]).view_as(own)
+                own -= torch.bmm(stacked(link, z[j]), z[j]).view_as(own)
             z.append(own)
-            squares = own.square().sum(1)
-            total = squares if total is None else squares + total.repeat_interleave(len(squares) // len(total), dim=0)
-        flat = torch.empty_like(total)
-        flat[nesting(self.grids, total.device)[-1]] = total
-        return flat.sqrt().T.reshape(-1, *self.grids[-1])
+        return on_grid([own.square().sum(1) for own in z], self.grids)
 
     @property
     def bytes(self) -> int:
@@ -158,18 +153,23 @@ def _factored(scatter: list[list[Tensor]], scale: float, eps: float) -> list[tup
         own.diagonal(dim1=-2, dim2=-1).add_(eps)
         couplings.append([])
         for j in range(k):
-            a = _stacked(row[j] * scale, inverse[j])
+            a = stacked(row[j] * scale, inverse[j])
             for i in range(j):
-                a.baddbmm_(_stacked(couplings[k][i], couplings[j][i]), couplings[j][i].mT, alpha=-1.0)
+                a.baddbmm_(stacked(couplings[k][i], couplings[j][i]), couplings[j][i].mT, alpha=-1.0)
             a = torch.bmm(a, inverse[j].mT).view_as(row[j])
             couplings[k].append(a)
             own.baddbmm_(a, a.mT, alpha=-1.0)
-        factor, failed = torch.linalg.cholesky_ex(own)
-        if failed.any():
-            raise ModelError("a covariance is not positive definite: features hold nan, or eps is too small")
-        identity = torch.eye(own.shape[-1], dtype=own.dtype, device=own.device).expand_as(own)
-        inverse.append(torch.linalg.solve_triangular(factor, identity, upper=False))
+        inverse.append(inverse_factor(own))
     return [(inverse[k], [torch.bmm(inverse[k], a) for a in row]) for k, row in enumerate(couplings)]
+
+
+def inverse_factor(covariance: Tensor) -> Tensor:
+    """L^-1 for each covariance L L', (P, c, c) -> (P, c, c)."""
+    factor, failed = torch.linalg.cholesky_ex(covariance)
+    if failed.any():
+        raise ModelError("a covariance is not positive definite: features hold nan, or eps is too small")
+    identity = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device).expand_as(factor)
+    return torch.linalg.solve_triangular(factor, identity, upper=False)
 
 
 def nesting(grids: Sequence[Grid], device: torch.device | str = "cpu") -> list[Tensor]:
@@ -193,8 +193,23 @@ def nested(levels: Sequence[Tensor]) -> list[Tensor]:
     return [level.flatten(2).permute(2, 1, 0)[order].contiguous() for level, order in zip(levels, orders, strict=True)]
 
 
-def _precision(levels: Sequence[Tensor]) -> torch.dtype:
-    """float64 where the sums are small enough for it."""
+def over_cells(coarse: Tensor, fine: Tensor) -> Tensor:
+    """What is known of coarse cells, for each of the positions of `fine`, both in nested order."""
+    return coarse.repeat_interleave(len(fine) // len(coarse), dim=0)
+
+
+def on_grid(squares: Sequence[Tensor], grids: Sequence[Grid]) -> Tensor:
+    """Each level's share of the squared distance, (positions, b) -> distances (b, h, w) on the finest grid."""
+    total = squares[0]
+    for share in squares[1:]:
+        total = share + over_cells(total, share)
+    flat = torch.empty_like(total)
+    flat[nesting(grids, total.device)[-1]] = total
+    return flat.sqrt().T.reshape(-1, *grids[-1])
+
+
+def precision(levels: Sequence[Tensor]) -> torch.dtype:
+    """Of the sums of such levels: float64 where they are small enough for it."""
     channels, numbers = 0, 0
     for level in levels:
         channels += level.shape[1]
@@ -202,14 +217,14 @@ def _precision(levels: Sequence[Tensor]) -> torch.dtype:
     return torch.float64 if numbers * 8 <= DOUBLE_UP_TO and levels[0].device.type != "mps" else torch.float32
 
 
-def _stacked(fine: Tensor, coarse: Tensor) -> Tensor:
+def stacked(fine: Tensor, coarse: Tensor) -> Tensor:
     """(P fine, c, m) seen as (P coarse, all rows of the cell, m)."""
     return fine.view(coarse.shape[0], -1, fine.shape[-1])
 
 
 def _pair(fine: Tensor, coarse: Tensor, out: Tensor | None = None) -> Tensor:
     """Sum over images of fine x coarse: (P, c, b) and (P', c', b) -> (P, c, c'), added to `out` where given."""
-    rows = _stacked(fine, coarse)
+    rows = stacked(fine, coarse)
     if out is not None:
-        return _stacked(out, coarse).baddbmm_(rows, coarse.mT)
+        return stacked(out, coarse).baddbmm_(rows, coarse.mT)
     return torch.bmm(rows, coarse.mT).view(fine.shape[0], fine.shape[1], coarse.shape[1])

@@ -13,10 +13,12 @@ from .thin import ThinGaussians
 
 def to_tensors(g: PatchGaussians | ThinGaussians) -> dict[str, Tensor]:
     """All that must be kept of them; triangular factors are packed."""
-    if isinstance(g, ThinGaussians):
-        return {"mean": g.mean, "factor": g.factor}
     tensors = {f"mean.{k}": mean for k, mean in enumerate(g.mean)}
-    tensors |= {f"inverse.{k}": packed(inverse) for k, inverse in enumerate(g.inverse)}
+    square = [inverse.shape[1] == inverse.shape[2] for inverse in g.inverse]
+    tensors |= {f"inverse.{k}": packed(one) if square[k] else one for k, one in enumerate(g.inverse)}
+    if isinstance(g, ThinGaussians):
+        tensors |= {f"given.{k}": one for k, one in enumerate(g.given)}
+        return tensors | {f"seen.{k}": one for k, one in enumerate(g.seen)}
     return tensors | {f"link.{k}.{j}": link for k, row in enumerate(g.link) for j, link in enumerate(row)}
 
 
@@ -25,11 +27,6 @@ def from_tensors(
 ) -> PatchGaussians | ThinGaussians:
     """What `to_tensors` was given, on `device`; ValueError where shapes do not fit these grids and d dimensions."""
     places = [height * width for height, width in grids]
-    if "factor" in tensors:
-        mean, factor = tensors["mean"], tensors["factor"]
-        _expect("mean", mean, (places[-1], d))
-        _expect("factor", factor, (places[-1], factor.shape[1], d))
-        return ThinGaussians(grids, *_moved((mean, factor), device), eps)
     every = range(len(grids))
     mean = tuple(tensors[f"mean.{k}"] for k in every)
     channels = [each.shape[1] for each in mean]
@@ -37,21 +34,37 @@ def from_tensors(
         raise ValueError(f"{sum(channels)} channels where there should be {d}")
     for k in every:
         _expect(f"mean.{k}", mean[k], (places[k], channels[k]))
-        _expect(f"inverse.{k}", tensors[f"inverse.{k}"], (places[k], channels[k] * (channels[k] + 1) // 2))
+    inverse = tuple(_inverse(tensors, k, places[k], channels[k]) for k in every)
+    if "given.0" in tensors or inverse[0].shape[1] != channels[0]:
+        given = tuple(tensors[f"given.{k}"] for k in every[:-1])
+        seen = tuple(tensors[f"seen.{k}"] for k in every[:-1])
+        for k, (known, x) in enumerate(zip(given, seen, strict=True)):
+            _expect(f"given.{k}", known, (places[k], inverse[k].shape[1], x.shape[-1]))
+            _expect(f"seen.{k}", x, (places[k + 1], channels[k + 1], given[0].shape[-1]))
+        return ThinGaussians(grids, *_moved((mean, inverse, given, seen), device), eps)
     link = tuple(tuple(tensors[f"link.{k}.{j}"] for j in range(k)) for k in every)
     for k, row in enumerate(link):
         for j, one in enumerate(row):
             _expect(f"link.{k}.{j}", one, (places[k], channels[k], channels[j]))
-    inverse = tuple(unpacked(tensors[f"inverse.{k}"], channels[k]) for k in every)
     return PatchGaussians(grids, *_moved((mean, inverse, link), device))
+
+
+def _inverse(tensors: Mapping[str, Tensor], k: int, positions: int, channels: int) -> Tensor:
+    """A level's inverse factors: packed triangles, or at the coarsest rows that are fewer than the channels."""
+    found = tensors[f"inverse.{k}"]
+    if k == 0 and found.dim() == 3 and found.shape[1] < channels:
+        _expect("inverse.0", found, (positions, found.shape[1], channels))
+        return found
+    _expect(f"inverse.{k}", found, (positions, channels * (channels + 1) // 2))
+    return unpacked(found, channels)
 
 
 def expect_fit(g: PatchGaussians | ThinGaussians, levels: Sequence[Tensor]) -> None:
     """ValueError unless the Gaussians are of features of these shapes."""
     channels = [level.shape[1] for level in levels]
     grids = tuple(tuple(level.shape[-2:]) for level in levels)
-    held = [g.mean.shape[1]] if isinstance(g, ThinGaussians) else [mean.shape[1] for mean in g.mean]
-    if g.grids != grids or held != ([sum(channels)] if isinstance(g, ThinGaussians) else channels):
+    held = [mean.shape[1] for mean in g.mean]
+    if g.grids != grids or held != channels:
         raise ValueError(f"Gaussians of {held} channels on {g.grids} where features are {channels} on {grids}")
 
 

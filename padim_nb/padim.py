@@ -277,14 +277,13 @@ class PaDiM:
         return np.concatenate([self._held_out(levels, groups, own) for own in range(len(groups))])
 
     def _held_out(self, levels: list[Tensor], groups: list[np.ndarray], own: int) -> np.ndarray:
-        parts = ([level[torch.from_numpy(group)].to(self.device) for level in levels] for group in groups)
-        moments: Moments | None = None
-        for number, part in enumerate(parts):
-            if number == own:
-                held = part
-            else:
-                moments = Moments.of(part) if moments is None else moments.add(part)
-        return image_scores(self._maps(held, PatchGaussians.fit(moments, self.settings.eps)))
+        def part(group: np.ndarray) -> list[Tensor]:
+            return [level[torch.from_numpy(group)].to(self.device) for level in levels]
+
+        others = groups[:own] + groups[own + 1 :]
+        learner = PaDiM(self.settings, self.backbone, self.device)
+        learner._learn(map(part, others), sum(map(len, others))).factor()
+        return image_scores(self._maps(part(groups[own]), learner.gaussians_))
 
 
 def _kept(batches: Iterable[list[Tensor]], into: list[list[Tensor]]) -> Iterator[list[Tensor]]:

@@ -9,6 +9,7 @@ import torch
 
 from padim_nb.errors import ModelError, OptionError
 from padim_nb.gaussian import Moments, PatchGaussians, nesting
+from padim_nb.gaussianfile import from_tensors, to_tensors
 from padim_nb.thin import ThinGaussians, is_cheaper
 
 LAYOUTS = {
@@ -16,6 +17,8 @@ LAYOUTS = {
     "two levels, ratio 4": ((6, 2, 2), (4, 8, 8)),
     "one level": ((9, 5, 7),),
     "more channels than images": ((30, 2, 2), (25, 4, 4)),
+    "one level, more channels than images": ((30, 3, 3),),
+    "many cells": ((12, 3, 4), (5, 6, 8), (3, 12, 16)),
 }
 
 
@@ -57,12 +60,29 @@ def test_the_thin_form_gives_the_same(layout):
         ThinGaussians.fit(draw(layout, 1))
 
 
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_the_thin_form_is_kept_whole_or_refused(layout):
+    fitted, test = ThinGaussians.fit(draw(layout, 9)), draw(layout, 4, seed=1)
+    kept, d = to_tensors(fitted), sum(c for c, _, _ in layout)
+    again = from_tensors(kept, fitted.grids, d, fitted.eps, "cpu")
+    assert torch.equal(again.distances(test), fitted.distances(test))
+    for name, tensor in kept.items():
+        with pytest.raises((KeyError, ValueError)):
+            from_tensors({key: kept[key] for key in kept if key != name}, fitted.grids, d, fitted.eps, "cpu")
+        for broken in (tensor[1:], tensor[..., 1:]):
+            with pytest.raises((KeyError, ValueError)):
+                from_tensors(kept | {name: broken}, fitted.grids, d, fitted.eps, "cpu")
+
+
 def test_thin_is_cheaper_for_few_images_and_many_channels_only():
     net1 = [torch.empty(1, 500, 7, 7), torch.empty(1, 500, 14, 14)]
     r18 = [torch.empty(1, 59, 14, 14), torch.empty(1, 23, 28, 28), torch.empty(1, 18, 56, 56)]
     assert is_cheaper(net1, 60)
     assert not is_cheaper(net1, 2000)
-    assert not is_cheaper(r18, 60)
+    assert not is_cheaper(r18, 60), "its sums are small enough for float64"
+    wr50 = [torch.empty(1, 314, 14, 14), torch.empty(1, 154, 28, 28), torch.empty(1, 82, 56, 56)]
+    assert is_cheaper(wr50, 209)
+    assert not is_cheaper(wr50, 2000)
 
 
 def test_streamed_sharded_and_merged_moments_are_those_of_all_at_once():
