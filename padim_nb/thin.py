@@ -117,19 +117,22 @@ def _conditioned(vectors: Sequence[Tensor], eps: float) -> list[Tensor]:
 
 
 def is_cheaper(levels: Sequence[Tensor], n: int) -> bool:
-    """Whether this form takes fewer multiplications than the shared factors, fit and tests together, and is as exact:
-    pictures are few beside channels, or the sums would be too large for float64.
+    """Whether this form takes fewer multiplications than the shared factors, fit and tests together, keeps fewer
+    numbers, and is as exact: pictures are few beside channels, or the sums would be too large for float64.
     """
     channels = [level.shape[1] for level in levels]
     places = [level.shape[-2] * level.shape[-1] for level in levels]
-    thin = shared = 0.0
+    thin = shared = thin_kept = shared_kept = 0.0
     before = 0
     for c, p in zip(channels, places, strict=True):
         rows = min(c, n) if not before else c
-        once = rows * rows * (n + c) + rows * c * n + (n * n * c if before else 0)
-        more = rows * n * n if p != places[-1] else 0
-        a_test = rows * c + (n * c if before else 0) + (rows * n if more else 0)
-        thin += p * (once + more + EXPECTED_TESTS * a_test)
+        given = rows * n if p != places[-1] else 0
+        seen = c * n if before else 0
+        once = rows * rows * (n + c) + rows * c * n + n * (seen + given)
+        thin += p * (once + EXPECTED_TESTS * (rows * c + seen + given))
         shared += p * ((n + EXPECTED_TESTS) * c * (c + before) + c**3 + c * c * before + c * before * before)
+        thin_kept += p * ((c * c / 2 if rows == c else rows * c) + seen + given)
+        shared_kept += p * (c * c / 2 + c * before)
         before += c
-    return thin < shared and (4 * n < sum(channels) or precision(levels) == torch.float32)
+    is_exact = 4 * n < sum(channels) or precision(levels) == torch.float32
+    return thin < shared and thin_kept < shared_kept and is_exact

@@ -116,16 +116,13 @@ class _Plan:
 
     def put(self, outputs: Tensor, products: Tensor, first: int, high: int) -> None:
         """From a block's products, (tiles, 36, filters), to its rows of the outputs."""
-        s = self.step
-        found = _each(self.to_outputs, products).view(high, self.across, s, s, -1)
-        block = outputs[first * s : (first + high) * s].view(high, s, self.across, s, -1)
-        block.copy_(found.transpose(1, 2))
+        block = self._by_tiles(outputs, first, high)
+        block.copy_(_each(self.to_outputs, products).view(block.shape))
 
     def put_back(self, outputs: Tensor, first: int, high: int) -> Tensor:
         """`put` the other way round, for gradients: rows of the outputs -> (tiles, 36, filters)."""
-        s = self.step
-        block = outputs[first * s : (first + high) * s].view(high, s, self.across, s, -1).transpose(1, 2)
-        return _each(self.to_outputs.T, block.reshape(-1, s * s, self.filters))
+        block = self._by_tiles(outputs, first, high)
+        return _each(self.to_outputs.T, block.reshape(-1, self.step**2, self.filters))
 
     def tiles_back(self, picture: Tensor, tiles: Tensor, first: int, high: int) -> None:
         """`tiles` the other way round: each tile's gradient is added where the tile was cut."""
@@ -135,6 +132,11 @@ class _Plan:
             rows = picture[first * s + i :: s][:high]
             for j in range(SIDE):
                 rows[:, j::s][:, : self.across] += found[:, :, i, j]
+
+    def _by_tiles(self, outputs: Tensor, first: int, high: int) -> Tensor:
+        """A block's rows of the outputs as (rows of tiles, tiles, step, step, filters)."""
+        s = self.step
+        return outputs[first * s : (first + high) * s].view(high, s, self.across, s, -1).transpose(1, 2)
 
 
 def _padded(x: Tensor, *sides: int) -> Tensor:

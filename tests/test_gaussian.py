@@ -82,6 +82,7 @@ def test_thin_is_cheaper_for_few_images_and_many_channels_only():
     assert not is_cheaper(r18, 60), "its sums are small enough for float64"
     wr50 = [torch.empty(1, 314, 14, 14), torch.empty(1, 154, 28, 28), torch.empty(1, 82, 56, 56)]
     assert is_cheaper(wr50, 209)
+    assert not is_cheaper(wr50, 390), "fewer operations, but more numbers to keep"
     assert not is_cheaper(wr50, 2000)
 
 
