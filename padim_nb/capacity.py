@@ -1,4 +1,4 @@
-"""What this process may use of its machine; what a run on one of several workers may: a share of cores, one GPU."""
+"""What this process may use of its machine; what a run, on one of several workers, may: a share of cores, one GPU."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 DRIVERS = ("nvidiactl", "dxg", "kfd")  # of NVIDIA, of Windows' Linux, of AMD: below /dev
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+KEEPING = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
 
 
 def budget() -> int:
@@ -56,7 +57,7 @@ def room(workers: int | Mapping[str, int]) -> Iterator[None]:
     """The environment of a run's own process: its share of the cores, and its GPU where there are several."""
     from distributed import get_worker
 
-    told: dict[str, str | None] = {"MALLOC_TRIM_THRESHOLD_": None}  # Dask sets it for its workers; it slows torch down
+    told: dict[str, str] = {}
     try:
         worker = get_worker()
     except ValueError:
@@ -67,18 +68,28 @@ def room(workers: int | Mapping[str, int]) -> Iterator[None]:
             seen = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
             told["CUDA_VISIBLE_DEVICES"] = seen.split(",")[worker.name % count]
     told |= dict.fromkeys(THREADS, str(share(workers, host)))
+    with environment(told):
+        yield
+
+
+def keeping_memory() -> AbstractContextManager[None]:
+    """An environment whose new processes keep the memory they free for their own next arrays, on GNU/Linux.
+
+    A step of training frees and takes the same large arrays; given back, each is cleared by the kernel, page by page,
+    before it is theirs again. Dask tells its workers to give back even more, and is overruled.
+    """
+    return environment(KEEPING)
+
+
+@contextmanager
+def environment(told: Mapping[str, str]) -> Iterator[None]:
+    """These variables for a while, then those that were."""
     before = {key: os.environ.get(key) for key in told}
-    _set(told)
+    os.environ.update(told)
     try:
         yield
     finally:
-        _set(before)
-
-
-def _set(variables: Mapping[str, str | None]) -> None:
-    """Environment variables; None takes one away."""
-    for key, value in variables.items():
-        if value is None:
+        for key, value in before.items():
             os.environ.pop(key, None)
-        else:
-            os.environ[key] = value
+            if value is not None:
+                os.environ[key] = value

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from safetensors.numpy import save_file
 
+from .capacity import keeping_memory
 from .errors import OptionError, PadimError, did_you_mean
 from .files import whole_file, writing_to
 from .mvtec import plain_name
@@ -169,15 +170,16 @@ def execute(settings: Settings) -> tuple[Path, Path]:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "record.json").unlink(missing_ok=True)
     try:
-        papermill.execute_notebook(
-            template(),
-            notebook,
-            parameters=parameters,
-            kernel_name="python3",
-            progress_bar={"desc": settings.category, "disable": None, "leave": False},
-            cwd=folder,
-            extra_arguments=["--IPKernelApp.log_level=50"],  # at its start and end it tells of itself, not of the run
-        )
+        with keeping_memory():
+            papermill.execute_notebook(
+                template(),
+                notebook,
+                parameters=parameters,
+                kernel_name="python3",
+                progress_bar={"desc": settings.category, "disable": None, "leave": False},
+                cwd=folder,
+                extra_arguments=["--IPKernelApp.log_level=50"],  # at start and end it tells of itself, not of the run
+            )
     except PapermillExecutionError as error:
         if error.ename in {kind.__name__ for kind in PadimError.__subclasses__()}:
             raise PadimError(error.evalue) from None

@@ -121,17 +121,27 @@ def test_a_scheduler_that_goes_away_is_one_line(parts, tmp_path, monkeypatch):
         sweep(runs, tmp_path / "out", 1, tell=str)
 
 
-def test_a_run_has_its_share_of_the_cores_and_nothing_that_dask_set_for_itself(parts, tmp_path, monkeypatch):
+def test_a_run_has_its_share_of_the_cores(parts, tmp_path, monkeypatch):
     seen = {}
-    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
     monkeypatch.setenv("MKL_NUM_THREADS", "1")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     monkeypatch.setattr("padim_nb.sweep.execute", lambda settings: seen.update(os.environ))
     monkeypatch.setattr("padim_nb.capacity.cores", lambda: 12)
     with pytest.raises(AttributeError):  # no run, no record
         run_one(quick_plan(parts, tmp_path)[0], workers=4)
-    assert "MALLOC_TRIM_THRESHOLD_" not in seen
-    assert seen["OMP_NUM_THREADS"] == seen["MKL_NUM_THREADS"] == "3"
-    assert (os.environ["MALLOC_TRIM_THRESHOLD_"], os.environ["MKL_NUM_THREADS"]) == ("65536", "1")
+    assert seen["OMP_NUM_THREADS"] == seen["MKL_NUM_THREADS"] == seen["OPENBLAS_NUM_THREADS"] == "3"
+    assert os.environ["MKL_NUM_THREADS"] == "1" and "OPENBLAS_NUM_THREADS" not in os.environ
+
+
+def test_a_run_keeps_its_memory_whatever_dask_set_for_its_workers(parts, tmp_path, monkeypatch):
+    seen = {}
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
+    monkeypatch.setattr("papermill.execute_notebook", lambda *_, **__: seen.update(os.environ))
+    assert run_one(quick_plan(parts, tmp_path)[0]).state == "failed", (
+        "no notebook was written, so there is none to show"
+    )
+    assert (seen["MALLOC_MMAP_MAX_"], seen["MALLOC_TRIM_THRESHOLD_"]) == ("0", str(1 << 40))
+    assert os.environ["MALLOC_TRIM_THRESHOLD_"] == "65536" and "MALLOC_MMAP_MAX_" not in os.environ
 
 
 def test_a_full_disk_fails_the_run_and_not_the_sweep(parts, tiny_disk):
