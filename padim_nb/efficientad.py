@@ -84,7 +84,8 @@ class Eye(nn.Module):
 class EfficientAD:
     """`fit` on good samples, `score` others. `facts` say what it learnt from and how that went.
 
-    With a `checkpoint` path the training is kept there every few `minutes` and goes on from there after a stop.
+    With a `checkpoint` path the training is kept there every few `minutes` and goes on from there after a stop;
+    `earlier_` are the seconds that it had then taken.
     """
 
     settings: EfficientADSettings
@@ -96,6 +97,7 @@ class EfficientAD:
     levels_: list[list[float]] | None = None
     threshold_: Threshold | None = None
     size_: tuple[int, int] | None = None
+    earlier_: float = 0.0
     facts: dict[str, object] = field(default_factory=dict)
 
     @classmethod
@@ -129,6 +131,7 @@ class EfficientAD:
         digest = hashlib.sha256(shown.cpu().numpy().tobytes()).hexdigest()
         identity = {"pictures": digest, "teacher": self.weights["sha256"], "penalty": named, "size": s.size}
         loss = course.run(self.checkpoint, identity, self.minutes)
+        self.earlier_ = course.earlier
         self.eye_ = Eye(teacher, pair, s.border, self.size_).eval().to(self.device)
         self.levels_, note = self._quantiles(judged)
         self.eye_.set_levels(self.levels_)

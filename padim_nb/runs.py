@@ -126,6 +126,9 @@ class Stopwatch:
 def write_record(settings: Settings, category: Category, detector: Detector, report: Report, watch: Stopwatch) -> Path:
     """Write `record.json`, all that a table needs to know of a run, and return its path."""
     kinds = [sample.defect for sample in category.test]
+    seconds = dict(watch.seconds)
+    if isinstance(detector.settings, EfficientADSettings):  # its training may have gone on from a checkpoint
+        seconds["fit"] = round(seconds["fit"] + detector.earlier_, 3)
     counts = {"train": len(category.train), **{kind: kinds.count(kind) for kind in sorted(set(kinds))}}
     record = {
         "recipe": settings.recipe,
@@ -136,7 +139,7 @@ def write_record(settings: Settings, category: Category, detector: Detector, rep
         "facts": detector.facts,
         **report.as_dict(),
         "threshold": asdict(detector.threshold_) if detector.threshold_ else None,
-        "seconds": watch.seconds,
+        "seconds": seconds,
         "peak_memory_mb": peak_memory_mb(),
         "n_train": len(category.train),
         "n_test": len(category.test),

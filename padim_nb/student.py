@@ -82,7 +82,8 @@ def losses(
 class Course:
     """A run of training steps over pictures that stay on the device, uint8 (n, h, w, 3).
 
-    `teacher` gives normalised descriptions. `penalties` are pictures of anything else, or None.
+    `teacher` gives normalised descriptions. `penalties` are pictures of anything else, or None. `earlier` are the
+    seconds of its steps before it was stopped, if it was.
     """
 
     teacher: nn.Module
@@ -90,6 +91,7 @@ class Course:
     pictures: Tensor
     penalties: Tensor | None
     training: Training
+    earlier: float = 0.0
 
     def __post_init__(self) -> None:
         self.optimiser = torch.optim.Adam(
@@ -104,6 +106,7 @@ class Course:
         if checkpoint is not None:
             state = Checkpoints(checkpoint, asdict(t) | facts, minutes, {"pair": self.pair}, self.optimiser)
         loop = Loop("training", 0, t.steps, state, LOOK, ADVICE)
+        self.earlier = loop.header["seconds"]
         self.pair.train()
         for step, _ in loop:
             loop.look(self.step(step).total)

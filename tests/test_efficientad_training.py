@@ -1,5 +1,6 @@
 """EfficientAD's training: seeded, resumed, killed, out of disk; with an eighth of the channels, for time."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -14,12 +15,13 @@ from making import write_image, write_parts
 from safetensors.torch import load_file
 from small_training import NARROW, quick_in
 
-from padim_nb import load_category, pdn
+from padim_nb import evaluate, load_category, pdn
 from padim_nb.detectors import load
 from padim_nb.efficientad import EfficientAD
 from padim_nb.errors import CannotWrite, ModelError, OptionError
 from padim_nb.export import export
 from padim_nb.padim import PaDiM
+from padim_nb.runs import Settings, Stopwatch, write_record
 from padim_nb.settings import Training
 from padim_nb.student import Course
 from padim_nb.thresholds import image_scores
@@ -129,10 +131,21 @@ def test_an_interrupted_training_goes_on_and_ends_with_the_same_weights(settled,
     resumed.fit(samples)
     for a, b in zip(straight.eye_.state_dict().values(), resumed.eye_.state_dict().values(), strict=True):
         assert torch.equal(a, b)
+    assert resumed.earlier_ > straight.earlier_ == 0
     other = EfficientAD.from_settings(replace(quick, training=replace(quick.training, rate=1e-3)), "cpu")
     other.checkpoint = checkpoint
     with pytest.raises(OptionError, match=r"other settings \(rate\)"):
         other.fit(samples)
+
+
+def test_a_record_counts_the_seconds_before_a_stop_too(settled, parts, tmp_path):
+    widget, detector = load_category("widget", parts), replace(settled[2], earlier_=100.0)
+    maps = detector.score(widget.test)
+    report, asked = evaluate(maps, widget.test), Settings("widget", out=str(tmp_path))
+    record = json.loads(
+        write_record(asked, widget, detector, report, Stopwatch({"fit": 2.5, "score": 1.0})).read_text()
+    )
+    assert record["seconds"] == {"fit": 102.5, "score": 1.0}
 
 
 KILLED = f"""
