@@ -171,6 +171,31 @@ def bars(named: Mapping[str, Sequence[float]], groups: Sequence[str], across: st
     return figure
 
 
+def dots(
+    named: Mapping[str, Sequence[float]],
+    groups: Sequence[str],
+    across: str,
+    spreads: Mapping[str, Sequence[float]] | None = None,
+) -> Figure:
+    """A line a group, a dot a name, a thin bar for its spread; NaN is left out. For figures that do not start at 0."""
+    places = np.arange(len(groups), dtype=float)
+    with style():
+        figure, axes = plt.subplots(figsize=(6.4, 0.9 + 0.27 * len(groups)), layout="constrained")
+        axes.hlines(places, 0, 1, NEUTRAL, transform=axes.get_yaxis_transform(), lw=0.6, alpha=0.45, zorder=0)
+        for number, (name, values) in enumerate(named.items()):
+            apart = 0.17 * (number - (len(named) - 1) / 2)
+            spread = None if spreads is None else spreads[name]
+            axes.errorbar(values, places + apart, xerr=spread, fmt="o", ms=5, elinewidth=1.4, label=name)
+        axes.set_yticks(places, groups)
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.set_ylim(len(groups) - 0.5, -0.5)
+        axes.set_xlabel(across)
+        if len(named) > 1:
+            figure.legend(loc="outside upper center", ncols=len(named), handletextpad=0.2, columnspacing=1.2)
+    return figure
+
+
 def panels(samples: Sequence[Sample], maps: Maps, threshold: float | None = None) -> Figure:
     """A row a sample: photograph with the truth outlined, anomaly map on one shared scale, what the threshold finds."""
     frame = getattr(maps, "frame", None) or Frame(resize=maps.shape[1:])
