@@ -38,7 +38,7 @@ class Category:
 
     @property
     def has_masks(self) -> bool:
-        """Whether defects can be judged pixel by pixel: there are defective images and all have masks."""
+        """Whether defects can be judged pixel by pixel, which takes defective images that all have masks."""
         defective = [sample for sample in self.test if sample.label]
         return bool(defective) and all(sample.mask for sample in defective)
 

@@ -114,6 +114,12 @@ def test_a_page_is_whole(page, address, name):
     assert page.evaluate(CONTRAST) == []
 
 
+def test_no_sentence_of_the_api_was_taken_for_a_type(page, address):
+    page.goto(f"{address}/book/api.html", wait_until="load")
+    found = "[...document.querySelectorAll('article dl.field-list > dd')].map((each) => each.textContent.trim())"
+    assert [text for text in page.evaluate(found) if " " in text] == []
+
+
 def test_links_between_pages_lead_somewhere(page, address):
     from html.parser import HTMLParser
     from urllib.parse import unquote, urldefrag
