@@ -19,6 +19,7 @@ SYNC := --quiet --compile-bytecode --python $(BIN)/python requirements.lock
 PIP := $(if $(UV),uv pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check)
 WORKERS ?= 2
 THREADS ?= 1
+STEPS ?= 2
 ONLY ?= $(shell cat notebooks/tested.txt) tests
 
 .PHONY: run env test lint pytest torture book pdf sheets lab lock clean
@@ -54,7 +55,8 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 
 pytest: $(STAMP)
-	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest $(ONLY) --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder \
+	OMP_NUM_THREADS=$(THREADS) PADIM_NB_STEPS=$(STEPS) $(BIN)/python -m pytest $(ONLY) \
+	  --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder \
 	  --nbval --nbval-current-env --nbval-sanitize-with tests/nbval-sanitize.cfg --nbval-cell-timeout 600
 
 torture: $(STAMP)

@@ -19,7 +19,7 @@ def execute(path: Path) -> None:
     notebook = nbformat.read(path, 4)
     client = NotebookClient(
         notebook,
-        timeout=600,
+        timeout=1800,
         kernel_name="python3",
         resources={"metadata": {"path": str(path.parent)}},
         record_timing=False,

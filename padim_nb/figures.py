@@ -131,7 +131,7 @@ def mosaic(shown: Sequence[np.ndarray], names: Sequence[str] = (), columns: int 
 
 
 def heats(named: Mapping[str, np.ndarray], columns: int = 6) -> Figure:
-    """Maps (h, w), each on a scale of its own, under their names."""
+    """Maps (h, w), each on a scale of its own, under their names; pictures (h, w, 3) as they are."""
     rows = -(-len(named) // columns)
     with style(sheet=True):
         figure, grid = plt.subplots(rows, columns, figsize=(1.7 * columns, 1.95 * rows), squeeze=False)

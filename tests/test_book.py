@@ -44,6 +44,17 @@ def test_notebooks_are_executed_short_and_clean(name):
     assert not re.search(r"/(home|root|Users|work|tmp)/\w", text), "a path of somebody's machine"
 
 
+def test_a_chapter_that_trains_shows_a_whole_training():
+    trained = 0
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        cells = [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+        own = re.findall(r'"PADIM_NB_STEPS", (\d+)', "".join(cell.source for cell in cells))
+        told = "".join(output.get("text", "") for cell in cells for output in cell.outputs)
+        assert all(f"after {steps} steps" in told for steps in own), f"{path.name}: execute it without PADIM_NB_STEPS"
+        trained += len(own)
+    assert trained == 3
+
+
 def test_contact_sheets_are_those_of_the_renderer_as_it_is():
     folder = ROOT / "book" / "images" / "twin"
     assert (folder / STAMP).read_text().strip() == version(), "the renderer changed: `make sheets`, and look at them"
