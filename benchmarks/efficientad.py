@@ -23,9 +23,11 @@ import torch
 
 from padim_nb import pdn
 from padim_nb.devices import has_fast_bf16
-from padim_nb.efficientad import Eye, standardised
+from padim_nb.eye import Eye
+from padim_nb.pdn import Pair
 from padim_nb.settings import Training
-from padim_nb.student import Course, Pair
+from padim_nb.student import Course
+from padim_nb.teachers import standardised
 
 PICTURES = 24
 

@@ -25,12 +25,12 @@ from skimage import data as photographs
 
 from padim_nb import load_category
 from padim_nb.backbones import Backbone, backbone
-from padim_nb.cards import machine
 from padim_nb.counts import CATEGORIES
 from padim_nb.embedding import joined
 from padim_nb.gaussian import Moments, PatchGaussians
 from padim_nb.images import Frame, masks, pictures
 from padim_nb.metrics import auroc
+from padim_nb.provenance import machine
 from padim_nb.settings import Selection
 from padim_nb.smoothing import smooth
 from padim_nb.training import settle

@@ -25,7 +25,7 @@ from scipy.spatial.distance import mahalanobis
 from padim_nb.embedding import joined
 from padim_nb.gaussian import Moments, PatchGaussians
 from padim_nb.gaussianfile import to_tensors
-from padim_nb.runs import peak_memory_mb
+from padim_nb.provenance import peak_memory_mb
 from padim_nb.thin import ThinGaussians, is_cheaper
 
 # channels and side of each level, coarse to fine, as the recipes' seeds choose them

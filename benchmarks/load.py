@@ -20,11 +20,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from padim_nb.cards import machine
 from padim_nb.detectors import load
 from padim_nb.mvtec import images_in, load_category
+from padim_nb.provenance import machine, peak_memory_mb
 from padim_nb.recipes import recipe
-from padim_nb.runs import peak_memory_mb
 from padim_nb.scoring import score_files
 
 FIT, SCORE = (200, 1000, 2000), (100, 1000)

@@ -26,8 +26,8 @@ import torch
 
 from padim_nb.export import export
 from padim_nb.padim import PaDiM
+from padim_nb.provenance import peak_memory_mb
 from padim_nb.recipes import RECIPES
-from padim_nb.runs import peak_memory_mb
 
 OURS = ("padim-r18-rd100", "padim-wr50-rd550", "padim-effb7-lst", "padim-tf-net1-fixed")
 PEERS = ("padim-r18-anomalib", "padim-wr50-anomalib")
@@ -42,8 +42,8 @@ class Memory:
 
     def fit(self, framed: np.ndarray) -> None:
         d = self.detector
-        d.moments_ = d.few_ = d.gaussians_ = d.size_ = None
-        batches = (d._features(framed[start : start + BATCH]) for start in range(0, len(framed), BATCH))
+        d.forget()
+        batches = (d.extractor.of(framed[start : start + BATCH]) for start in range(0, len(framed), BATCH))
         d._learn(batches, len(framed)).factor()
 
     def score(self, framed: np.ndarray) -> np.ndarray:
@@ -52,7 +52,7 @@ class Memory:
 
     def features(self, framed: np.ndarray) -> None:
         for start in range(0, len(framed), BATCH):
-            self.detector._features(framed[start : start + BATCH])
+            self.detector.extractor.of(framed[start : start + BATCH])
 
 
 class Peer:

@@ -24,8 +24,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from padim_nb.cards import machine
 from padim_nb.counts import CATEGORIES
+from padim_nb.provenance import machine
 from padim_nb.sweep import plan, seeds_in
 
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}

@@ -23,8 +23,8 @@ from statistics import median
 
 import nbformat
 
-from padim_nb.cards import machine
 from padim_nb.mvtec import load_category
+from padim_nb.provenance import machine
 from padim_nb.runs import Settings, template
 from padim_nb.sweep import plan, sweep
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 
-import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from .errors import WeightsError
 from .files import sha256, whole_file
+from .provenance import machine
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -35,12 +34,6 @@ def write_card(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, ob
     return path
 
 
-def machine(device: str) -> dict[str, object]:
-    """In plain words what a computation ran on."""
-    name = torch.cuda.get_device_name(device) if str(device).startswith("cuda") else _processor()
-    return {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__}
-
-
 def shipped(name: str) -> Path:
     """The weights that come with the package, checked against their card."""
     path = ASSETS / f"{name}.safetensors"
@@ -54,11 +47,3 @@ def shipped(name: str) -> Path:
 def card(name: str) -> dict:
     """How shipped weights were made."""
     return json.loads((ASSETS / f"{name}.json").read_text())
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -10,74 +9,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import interpolate, pad
+from torch import Tensor
 
 from . import pdn
-from .backbones import normalised
 from .devices import has_fast_bf16, pick_device
 from .errors import DataError, ModelError
+from .eye import Eye
 from .images import Frame, Maps, pictures
 from .modelfile import making_sense_of, picture_size, read_model, write_model
 from .mvtec import Sample
 from .penalty import penalties
 from .settings import EfficientADSettings, Training
-from .student import Course, Pair
-from .teachers import load_teacher
+from .student import Course
+from .teachers import load_teacher, standardised
 from .thresholds import Threshold, conformal, image_scores
 
 SPREAD = 1e-6  # the least distance between the two quantiles
-
-
-class Eye(nn.Module):
-    """All three networks as one graph: framed pictures, uint8 (b, h, w, 3) -> maps (b, h, w).
-
-    The teacher's statistics are in its last convolution; `levels` (q_a and q_b of the student's and of the
-    autoencoder's map) become one factor and one shift for each.
-    """
-
-    def __init__(self, teacher: nn.Module, pair: Pair, border: str, size: tuple[int, int]) -> None:
-        super().__init__()
-        self.teacher, self.pair, self.border, self.size = teacher, pair, border, size
-        self.register_buffer("factor", torch.ones(2))
-        self.register_buffer("shift", torch.zeros(2))
-
-    def set_levels(self, levels: Sequence[Sequence[float]]) -> None:
-        """Let each map be 0 at its q_a and 0.1 at its q_b, and the result their mean."""
-        for number, (low, high) in enumerate(levels):
-            self.factor[number] = 0.5 * 0.1 / (high - low)
-            self.shift[number] = -0.5 * 0.1 * low / (high - low)
-
-    def raw(self, shown: Tensor) -> Tensor:
-        """(b, 2, h', w'): how far the student is from its teacher, and from the autoencoder."""
-        x = normalised(shown.permute(0, 3, 1, 2).float() / 255)
-        student = self.pair.student(x)
-        pairs = ((self.teacher(x), student[:, : pdn.CHANNELS]), (self.pair.autoencoder(x), student[:, pdn.CHANNELS :]))
-        return torch.stack([(a - b).square().mean(1) for a, b in pairs], 1)
-
-    def forward(self, shown: Tensor) -> Tensor:
-        raw = self.raw(shown)
-        if self.border == "raw-zero":
-            raw = self._framed(raw)
-        both = raw * self.factor[:, None, None] + self.shift[:, None, None]
-        maps = both.sum(1, keepdim=True)
-        if self.border != "raw-zero":
-            maps = self._framed(maps)
-        return self.resized(maps)[:, 0]
-
-    def resized(self, maps: Tensor) -> Tensor:
-        return interpolate(maps, size=self.size, mode="bilinear", align_corners=False)
-
-    def _framed(self, maps: Tensor) -> Tensor:
-        if self.pair.student.padding:
-            return maps
-        margin = (pdn.MARGIN,) * 4
-        return pad(maps, margin, "replicate") if self.border == "replicate" else pad(maps, margin)
-
-    def judged(self, shown: Tensor) -> Tensor:
-        """The two maps over which the quantiles are taken: the patches themselves, or for "raw-zero" all pixels."""
-        raw = self.raw(shown)
-        return self.resized(self._framed(raw)) if self.border == "raw-zero" else raw
 
 
 @dataclass
@@ -224,11 +171,11 @@ class EfficientAD:
         framed = np.concatenate(list(pictures(samples, self.settings.frame, 32)))
         return torch.from_numpy(framed).to(self.device)
 
-    def _fresh_pair(self) -> Pair:
+    def _fresh_pair(self) -> pdn.Pair:
         s = self.settings
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            pair = Pair(pdn.student(s.size, s.padding), pdn.autoencoder(s.padding))
+            pair = pdn.Pair(pdn.student(s.size, s.padding), pdn.autoencoder(s.padding))
         return pair.to(self.device, memory_format=torch.channels_last)
 
     @torch.inference_mode()
@@ -249,23 +196,3 @@ class EfficientAD:
         if self.eye_ is None:
             raise ModelError("this detector has not been fitted yet: call fit(samples) first")
         return self.eye_
-
-
-@torch.no_grad()
-def standardised(teacher: pdn.PatchDescription, shown: Tensor) -> pdn.PatchDescription:
-    """A teacher whose channels have mean 0 and deviation 1 over these pictures, by its last convolution's weights."""
-    total = square = count = 0.0
-    for some in shown.split(8):
-        found = teacher(normalised(some.permute(0, 3, 1, 2).float() / 255)).double()
-        total, square = total + found.sum((0, 2, 3)), square + found.square().sum((0, 2, 3))
-        count += found[:, 0].numel()
-    mean = total / count
-    deviation = (square / count - mean.square()).clamp(min=0).sqrt()
-    if not torch.isfinite(deviation).all():
-        raise DataError("the teacher's descriptions are not finite: check its weights")
-    deviation = deviation.clamp(min=1e-6)
-    own = copy.deepcopy(teacher)
-    last = getattr(own, own.convolutions[-1])
-    last.weight.copy_((last.weight.double() / deviation[:, None, None, None]).float())
-    last.bias.copy_(((last.bias.double() - mean) / deviation).float())
-    return own.eval().requires_grad_(False)

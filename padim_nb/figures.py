@@ -75,15 +75,12 @@ def contact_sheet(category: Category, columns: int = 3) -> Figure:
     tiles = [_first(category, defect) for defect in ("good", *_defects(category))]
     rows = -(-len(tiles) // columns)
     with style(sheet=True):
-        figure, grid = plt.subplots(rows, 2 * columns, figsize=(1.62 * 2 * columns, 1.86 * rows), squeeze=False)
-        for axes in grid.flat:
-            axes.set_axis_off()
-        for number, sample in enumerate(tiles):
-            row, column = divmod(number, columns)
+        figure, grid = _empty(rows, 2 * columns, (1.62 * 2 * columns, 1.86 * rows))
+        for (left, right), sample in zip(grid.reshape(-1, 2), tiles, strict=False):
             picture = load_image(sample.image)
             mask = load_mask(sample.mask) if sample.mask else np.zeros(picture.shape[:2], dtype=bool)
-            photo(grid[row, 2 * column], picture, sample.defect.replace("_", " "))
-            photo(grid[row, 2 * column + 1], np.where(mask, 235, 40).astype(np.uint8), "mask")
+            photo(left, picture, sample.defect.replace("_", " "))
+            photo(right, np.where(mask, 235, 40).astype(np.uint8), "mask")
         figure.subplots_adjust(0.008, 0.012, 0.992, 1 - 0.25 / (1.86 * rows), 0.04, 0.16)
     return figure
 
@@ -92,15 +89,12 @@ def gallery(categories: Sequence[Category], columns: int = 5) -> Figure:
     """One good part of each category beside a defective one, its mask outlined."""
     rows = -(-len(categories) // columns)
     with style(sheet=True):
-        figure, grid = plt.subplots(rows, 2 * columns, figsize=(1.3 * 2 * columns, 1.5 * rows), squeeze=False)
-        for axes in grid.flat:
-            axes.set_axis_off()
-        for number, category in enumerate(categories):
-            row, column = divmod(number, columns)
+        figure, grid = _empty(rows, 2 * columns, (1.3 * 2 * columns, 1.5 * rows))
+        for (left, right), category in zip(grid.reshape(-1, 2), categories, strict=False):
             good, bad = _first(category, "good"), _first(category, _defects(category)[0])
-            photo(grid[row, 2 * column], load_image(good.image), category.name.replace("_", " "))
+            photo(left, load_image(good.image), category.name.replace("_", " "))
             outline = load_mask(bad.mask) if bad.mask else None
-            photo(grid[row, 2 * column + 1], load_image(bad.image), bad.defect.replace("_", " "), outline)
+            photo(right, load_image(bad.image), bad.defect.replace("_", " "), outline)
         figure.subplots_adjust(0.006, 0.01, 0.994, 1 - 0.22 / (1.5 * rows), 0.04, 0.16)
     return figure
 
@@ -119,9 +113,7 @@ def mosaic(shown: Sequence[np.ndarray], names: Sequence[str] = (), columns: int 
     """Small pictures (h, w, 3) in rows, pixels as they are."""
     rows, head = -(-len(shown) // columns), 0.22 if names else 0.0
     with style(sheet=True):
-        figure, grid = plt.subplots(rows, columns, figsize=(side * columns, (side + head) * rows), squeeze=False)
-        for axes in grid.flat:
-            axes.set_axis_off()
+        figure, grid = _empty(rows, columns, (side * columns, (side + head) * rows))
         for number, (axes, picture) in enumerate(zip(grid.flat, shown, strict=False)):
             axes.imshow(picture, interpolation="nearest")
             if names:
@@ -134,9 +126,7 @@ def heats(named: Mapping[str, np.ndarray], columns: int = 6) -> Figure:
     """Maps (h, w), each on a scale of its own, under their names; pictures (h, w, 3) as they are."""
     rows = -(-len(named) // columns)
     with style(sheet=True):
-        figure, grid = plt.subplots(rows, columns, figsize=(1.7 * columns, 1.95 * rows), squeeze=False)
-        for axes in grid.flat:
-            axes.set_axis_off()
+        figure, grid = _empty(rows, columns, (1.7 * columns, 1.95 * rows))
         for axes, (name, map_) in zip(grid.flat, named.items(), strict=False):
             axes.imshow(map_, cmap=HEAT, interpolation="nearest")
             axes.set_title(name, fontsize=8.5, pad=3)
@@ -238,11 +228,18 @@ def score_chart(scores: np.ndarray, samples: Sequence[Sample], threshold: float 
 
 def telling(samples: Sequence[Sample], scores: np.ndarray) -> list[int]:
     """Four samples that tell most: the clearest defect, the middle one, the most overlooked, the worst false alarm."""
-    labels = np.array([sample.label for sample in samples], dtype=bool)
-    bad, good = np.flatnonzero(labels), np.flatnonzero(~labels)
-    bad, good = bad[np.argsort(-scores[bad])], good[np.argsort(-scores[good])]
+    falling = np.argsort(-scores, kind="stable")
+    bad, good = (falling[[bool(samples[i].label) == wanted for i in falling]] for wanted in (True, False))
     chosen = [*bad[[0, len(bad) // 2, -1]], *good[:1]] if bad.size else [*good[:4]]
     return [int(number) for number in dict.fromkeys(chosen)]
+
+
+def _empty(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, np.ndarray]:
+    """A grid without axes."""
+    figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    return figure, grid
 
 
 def _defects(category: Category) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,47 +9,40 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from .backbones import Backbone, backbone
 from .devices import pick_device
-from .embedding import Embedding, joined
-from .errors import DataError, ModelError, OptionError
-from .gaussian import Moments, PatchGaussians
+from .embedding import Embedding
+from .errors import ModelError, OptionError
+from .evidence import Evidence, held_out
+from .extraction import Extractor
+from .gaussian import PatchGaussians
 from .gaussianfile import expect_fit, from_tensors, to_tensors
-from .images import Frame, Maps, pictures
+from .images import Frame, Maps
 from .modelfile import making_sense_of, picture_size, read_model, write_model
 from .mvtec import Sample
 from .settings import PaDiMSettings, Selection
-from .slips import scrambled, smallest_distance, whole_batches, with_root_of_deviation
+from .slips import smallest_distance, whole_batches
 from .smoothing import smooth
-from .thin import ThinGaussians, is_cheaper
+from .thin import ThinGaussians
 from .thresholds import Threshold, conformal, enough, folds, image_scores
 
 
 @dataclass
 class PaDiM:
-    """`fit` on good samples, `score` others.
-
-    What was learnt is kept as sums (`moments_`), or as the features themselves (`few_`) while the images are so few
-    that the thin form is cheaper; `gaussians_` are made of either.
-    """
+    """`fit` on good samples, `score` others; `gaussians_` are made of the `evidence_`."""
 
     settings: PaDiMSettings
     backbone: Backbone
     device: str = "cpu"
-    moments_: Moments | None = None
-    few_: list[Tensor] | None = None
     gaussians_: PatchGaussians | ThinGaussians | None = None
     threshold_: Threshold | None = None
-    size_: tuple[int, int] | None = None
-    embedding: Embedding = field(init=False)
+    evidence_: Evidence = field(init=False)
+    extractor: Extractor = field(init=False)
 
     def __post_init__(self) -> None:
-        self.embedding = self.settings.selection.of(self.backbone.channels)
-        if "input over root of deviation" in self.settings.slips:
-            with_root_of_deviation(self.backbone)
-        self.backbone.to(self.device)
+        self.evidence_ = Evidence(self.settings.form)
+        self.extractor = Extractor(self.settings, self.backbone, self.device)
 
     @classmethod
     def from_settings(cls, settings: PaDiMSettings, device: str = "auto") -> PaDiM:
@@ -62,7 +54,7 @@ class PaDiM:
 
         With a share of false alarms, `calibrate` for it too: in the same pass of the network over the pictures.
         """
-        self.moments_ = self.few_ = self.gaussians_ = self.threshold_ = self.size_ = None
+        self.forget()
         if "last batch left out" in self.settings.slips:
             samples = whole_batches(samples)
         if false_alarm is None:
@@ -71,9 +63,14 @@ class PaDiM:
             self.partial_fit(samples).calibrate(samples, false_alarm)
             return self
         groups, kept = folds(len(samples)), []
-        self._learn(_kept(self._levels(samples, "fitting"), kept), len(samples)).factor()
+        self._learn(_kept(self.extractor.batches(samples, "fitting"), kept), len(samples)).factor()
         self.threshold_ = conformal(self._in_turn(kept, groups), false_alarm)
         return self
+
+    def forget(self) -> None:
+        """Be as if nothing had been learnt."""
+        self.evidence_ = Evidence(self.settings.form)
+        self.gaussians_ = self.threshold_ = self.extractor.size = None
 
     def partial_fit(self, samples: Sequence[Sample]) -> PaDiM:
         """Learn from more good samples, as if all had been there at once; an unreadable one changes nothing."""
@@ -81,7 +78,17 @@ class PaDiM:
 
     def learn(self, samples: Sequence[Sample]) -> PaDiM:
         """The first half of `partial_fit`: sum up, without making Gaussians of the sums."""
-        return self._learn(self._levels(samples, "fitting"), len(samples))
+        return self._learn(self.extractor.batches(samples, "fitting"), len(samples))
+
+    @property
+    def embedding(self) -> Embedding:
+        """The dimensions chosen of the backbone's taps."""
+        return self.extractor.embedding
+
+    @property
+    def size_(self) -> tuple[int, int] | None:
+        """Height and width of the framed pictures it was fitted on."""
+        return self.extractor.size
 
     @property
     def seed(self) -> int:
@@ -103,35 +110,36 @@ class PaDiM:
     @property
     def count(self) -> int:
         """How many images have been learnt from."""
-        return self.moments_.count if self.moments_ else len(self.few_[0]) if self.few_ else 0
+        return self.evidence_.count
 
     def merge(self, other: PaDiM) -> PaDiM:
         """Take in what another detector of the same settings has learnt from other images."""
-        _fitted(self.moments_ or self.few_)
+        _fitted(self.count)
         return self.take_in(other).factor()
 
     def take_in(self, other: PaDiM) -> PaDiM:
         """The first half of `merge`."""
         if self.settings != other.settings or self.backbone.weights != other.backbone.weights:
             raise OptionError("only detectors of the same settings and weights can be merged")
-        _fitted(other.moments_ or other.few_)
-        self._join(other.moments_, other.few_)
-        self.size_ = self.size_ or other.size_
+        _fitted(other.count)
+        self.evidence_.join(other.evidence_)
+        self.extractor.size = self.size_ or other.size_
         return self
 
     def score(self, samples: Sequence[Sample]) -> Maps:
         """Anomaly maps (n, height, width) in the frame's pixels; the larger, the less like the good ones."""
-        found = [self._maps(levels, self.gaussians_) for levels in self._levels(samples, "scoring", fitted=True)]
+        _fitted(self.gaussians_)
+        found = [self._maps(levels, self.gaussians_) for levels in self.extractor.batches(samples, "scoring")]
         return Maps.joined(found)
 
     def score_pictures(self, framed: np.ndarray) -> Maps:
         """Like `score` for framed pictures that are arrays already, uint8 (b, height, width, 3)."""
         _fitted(self.gaussians_)
-        return self._maps(self._features(framed), self.gaussians_)
+        return self._maps(self.extractor.of(framed), self.gaussians_)
 
     def features(self, samples: Sequence[Sample]) -> list[Tensor]:
         """The chosen features of all samples at once, coarse to fine: [(n, c, h, w)]."""
-        return [torch.cat(parts) for parts in zip(*self._levels(samples, "reading"), strict=True)]
+        return [torch.cat(parts) for parts in zip(*self.extractor.batches(samples, "reading"), strict=True)]
 
     def calibrate(self, samples: Sequence[Sample], false_alarm: float = 0.01, seed: int = 0) -> Threshold:
         """Set the threshold from the good samples the detector was fitted on, without a single defect.
@@ -149,7 +157,7 @@ class PaDiM:
         drawn = np.random.default_rng(seed).permutation(len(samples))[: enough(false_alarm)]
         groups = folds(len(drawn), seed)
         kept: list[list[Tensor]] = []
-        for _ in _kept(self._levels([samples[i] for i in sorted(drawn)], "reading"), kept):
+        for _ in _kept(self.extractor.batches([samples[i] for i in sorted(drawn)], "reading"), kept):
             pass
         return self._in_turn(kept, groups)
 
@@ -181,85 +189,29 @@ class PaDiM:
             grids = tuple((int(height), int(width)) for height, width in header["grids"])
             detector.gaussians_ = from_tensors(tensors, grids, detector.embedding.d, settings.eps, detector.device)
             detector.threshold_ = Threshold.of(header["threshold"])
-            detector.size_ = picture_size(header["size"])
-            expect_fit(detector.gaussians_, detector._features(np.zeros((1, *detector.size_, 3), dtype=np.uint8)))
+            detector.extractor.size = picture_size(header["size"])
+            expect_fit(detector.gaussians_, detector.extractor.of(np.zeros((1, *detector.size_, 3), dtype=np.uint8)))
         return detector
 
     def factor(self) -> PaDiM:
         """Make the Gaussians of what was summed up."""
-        eps = self.settings.eps
-        self.gaussians_ = ThinGaussians.fit(self.few_, eps) if self.few_ else PatchGaussians.fit(self.moments_, eps)
+        self.gaussians_ = self.evidence_.gaussians(self.settings.eps)
         self.threshold_ = None
         return self
 
     def _learn(self, batches: Iterable[list[Tensor]], more: int) -> PaDiM:
         if not more:
             raise ModelError("there is nothing to fit: give at least 2 good images")
-        n, before = self.count + more, (self.moments_, self.few_, self.size_)
-        self.moments_ = self.few_ = None
+        learnt, size = Evidence(self.settings.form), self.size_
         try:
             for levels in batches:
-                if self.moments_ is None and self._stays_thin(levels, n):
-                    self.few_ = (
-                        [torch.cat(both) for both in zip(self.few_, levels, strict=True)] if self.few_ else levels
-                    )
-                else:
-                    self._sum_up(levels)
+                learnt.add(levels, self.count + more)
         except BaseException:
-            self.moments_, self.few_, self.size_ = before
+            self.extractor.size = size
             raise
-        self._join(*before[:2])
+        learnt.join(self.evidence_)
+        self.evidence_ = learnt
         return self
-
-    def _stays_thin(self, levels: Sequence[Tensor], n: int) -> bool:
-        form = self.settings.form
-        return form == "thin" or (form == "auto" and is_cheaper(levels, n))
-
-    def _join(self, moments: Moments | None, few: list[Tensor] | None) -> None:
-        """Take in what was learnt elsewhere, as features or as sums; neither is changed."""
-        if few and self.few_ and self._stays_thin(few, self.count + len(few[0])):
-            self.few_ = [torch.cat(both) for both in zip(few, self.few_, strict=True)]
-        elif self.few_ is None and self.moments_ is None:
-            self.few_, self.moments_ = few, copy.deepcopy(moments)
-        elif few or moments:
-            self._sum_up()
-            self.moments_.merge(moments or Moments.of(few))
-
-    def _sum_up(self, levels: Sequence[Tensor] = ()) -> None:
-        """Go over from kept features to sums, and add a batch to them."""
-        for more in filter(None, (self.few_, levels)):
-            self.moments_ = Moments.of(more) if self.moments_ is None else self.moments_.add(more)
-        self.few_ = None
-
-    def _levels(self, samples: Sequence[Sample], what: str, fitted: bool = False) -> Iterator[list[Tensor]]:
-        if fitted:
-            _fitted(self.gaussians_)
-        batches = pictures(samples, self.settings.frame, self.settings.batch)
-        with tqdm(total=len(samples), desc=what, unit="picture", disable=None, leave=False) as bar:
-            for number, batch in enumerate(batches):
-                levels = self._features(batch)
-                if not all(torch.isfinite(level).all() for level in levels):
-                    first = samples[number * self.settings.batch].image
-                    raise DataError(
-                        f"the network's features of the batch from {first} on are not finite: check images and weights"
-                    )
-                yield levels
-                bar.update(len(batch))
-
-    def _features(self, framed: np.ndarray) -> list[Tensor]:
-        size = framed.shape[1:3]
-        if self.size_ not in (None, size):
-            raise ModelError(
-                f"this detector was fitted on pictures of {self.size_[0]}x{self.size_[1]}, not {size[0]}x{size[1]}"
-            )
-        self.size_ = size
-        with torch.inference_mode():
-            batch = torch.from_numpy(np.ascontiguousarray(framed)).to(self.device)
-            taps = self.backbone(self.backbone.normalise(batch).contiguous(memory_format=torch.channels_last))
-            if "coarse maps scrambled" in self.settings.slips:
-                return [scrambled(taps, self.embedding.chosen)]
-            levels = self.embedding.levels(taps)
-            return [joined(levels)] if self.settings.form == "dense" else levels
 
     def _maps(self, levels: Sequence[Tensor], gaussians: PatchGaussians | ThinGaussians) -> Maps:
         with torch.inference_mode():
@@ -274,16 +226,9 @@ class PaDiM:
         """The scores of all pictures, those of each group by Gaussians of the other groups; `kept` is emptied."""
         levels = [torch.cat(parts) for parts in zip(*kept, strict=True)]
         kept.clear()  # held once, not twice
-        return np.concatenate([self._held_out(levels, groups, own) for own in range(len(groups))])
-
-    def _held_out(self, levels: list[Tensor], groups: list[np.ndarray], own: int) -> np.ndarray:
-        def part(group: np.ndarray) -> list[Tensor]:
-            return [level[torch.from_numpy(group)].to(self.device) for level in levels]
-
-        others = groups[:own] + groups[own + 1 :]
-        learner = PaDiM(self.settings, self.backbone, self.device)
-        learner._learn(map(part, others), sum(map(len, others))).factor()
-        return image_scores(self._maps(part(groups[own]), learner.gaussians_))
+        how = self.settings.form, self.settings.eps, self.device
+        found = (self._maps(*held_out(levels, groups, own, *how)) for own in range(len(groups)))
+        return np.concatenate([image_scores(maps) for maps in found])
 
 
 def _kept(batches: Iterable[list[Tensor]], into: list[list[Tensor]]) -> Iterator[list[Tensor]]:
@@ -294,6 +239,6 @@ def _kept(batches: Iterable[list[Tensor]], into: list[list[Tensor]]) -> Iterator
 
 
 def _fitted(part: object) -> object:
-    if part is None:
+    if not part:
         raise ModelError("this detector has not been fitted yet: call fit(samples) first")
     return part

@@ -108,6 +108,24 @@ class Autoencoder(nn.Module):
         return [*pairs, grid(height, width, self.padding)]
 
 
+class Pair(nn.Module):
+    """The two networks that learn, student and autoencoder."""
+
+    def __init__(self, student: PatchDescription, autoencoder: Autoencoder) -> None:
+        super().__init__()
+        self.student, self.autoencoder = student, autoencoder
+
+    def halves(self, x: Tensor, towards_teacher: int) -> tuple[Tensor, Tensor]:
+        """The student on a batch: the first pictures towards the teacher, the others towards the autoencoder.
+
+        One pass of the trunk for all, and of the last convolution only the half that is looked at.
+        """
+        last = getattr(self.student, self.student.convolutions[-1])
+        trunk = self.student.trunk(x)
+        first = convolved(trunk[:towards_teacher], last.weight[:CHANNELS], last.bias[:CHANNELS])
+        return first, convolved(trunk[towards_teacher:], last.weight[CHANNELS:], last.bias[CHANNELS:])
+
+
 def teacher(size: str, padding: bool = False) -> PatchDescription:
     """The network that describes a patch as a large network would."""
     return PatchDescription(size, CHANNELS, padding)

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import platform
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -22,6 +18,7 @@ from .capacity import keeping_memory
 from .errors import OptionError, PadimError, did_you_mean
 from .files import whole_file, writing_to
 from .mvtec import plain_name
+from .provenance import commit, peak_memory_mb, versions
 from .recipes import DEFAULT, RECIPES, recipe
 from .settings import EfficientADSettings
 
@@ -30,8 +27,6 @@ if TYPE_CHECKING:
     from .images import Maps
     from .mvtec import Category
     from .report import Report
-
-_VERSIONS = ("padim-nb", "torch", "torchvision", "numpy", "scipy", "pillow", "scikit-learn", "safetensors")
 
 
 @dataclass(frozen=True)
@@ -144,8 +139,8 @@ def write_record(settings: Settings, category: Category, detector: Detector, rep
         "n_train": len(category.train),
         "n_test": len(category.test),
         "device": detector.device,
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _VERSIONS}},
-        "commit": _commit(),
+        "versions": versions(),
+        "commit": commit(),
     }
     path = settings.folder / "record.json"
     with whole_file(path) as scratch:
@@ -230,38 +225,5 @@ def write_html(notebook: Path) -> Path:
     return path
 
 
-def peak_memory_mb() -> float | None:
-    """The most memory this process has held so far, in MB; None where the system does not tell."""
-    status = Path("/proc/self/status")
-    if status.exists():  # ru_maxrss would start at what the parent process held when it started this one
-        peak = next((line for line in status.read_text().splitlines() if line.startswith("VmHWM:")), None)
-        return round(int(peak.split()[1]) * 1024 / 1e6, 1) if peak else None
-    try:
-        import resource
-    except ImportError:
-        return None
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3), 1)
-
-
 def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _commit() -> str | None:
-    """The commit of the clone this package is run from, with '+' where the working tree differs from it."""
-    here = Path(__file__).resolve().parents[1]
-    if not (here / ".git").exists():
-        return None
-    try:
-        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
-        change = subprocess.run(["git", "diff", "--quiet", "HEAD"], cwd=here, check=False)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return head.stdout.strip() + ("+" if change.returncode else "")

@@ -37,7 +37,7 @@ def fit_sharded(
         pairs = [parts[k : k + 2] for k in range(0, len(parts), 2)]
         parts = [client.submit(merged, *pair, pure=False) if len(pair) == 2 else pair[0] for pair in pairs]
     whole = parts[0].result()
-    detector.moments_ = detector.few_ = detector.gaussians_ = detector.threshold_ = detector.size_ = None
+    detector.forget()
     return detector.take_in(whole).factor()
 
 

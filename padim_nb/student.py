@@ -11,10 +11,9 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import adjust_brightness, adjust_contrast, adjust_saturation, rgb_to_grayscale
 
 from .backbones import normalised
-from .pdn import CHANNELS, Autoencoder, PatchDescription
+from .pdn import Pair
 from .settings import Training
 from .training import Checkpoints, Loop, generator
-from .winograd import convolved
 
 JITTERS = (adjust_brightness, adjust_contrast, adjust_saturation)
 ADVICE = "the images or the teacher's weights may be broken, or the rate too high"
@@ -35,24 +34,6 @@ class Losses:
     def total(self) -> Tensor:
         """What is minimised: all four with weight 1."""
         return self.hard + self.penalty + self.autoencoder + self.student
-
-
-class Pair(nn.Module):
-    """The two networks that learn."""
-
-    def __init__(self, student: PatchDescription, autoencoder: Autoencoder) -> None:
-        super().__init__()
-        self.student, self.autoencoder = student, autoencoder
-
-    def halves(self, x: Tensor, towards_teacher: int) -> tuple[Tensor, Tensor]:
-        """The student on a batch: the first pictures towards the teacher, the others towards the autoencoder.
-
-        One pass of the trunk for all, and of the last convolution only the half that is looked at.
-        """
-        last = getattr(self.student, self.student.convolutions[-1])
-        trunk = self.student.trunk(x)
-        first = convolved(trunk[:towards_teacher], last.weight[:CHANNELS], last.bias[:CHANNELS])
-        return first, convolved(trunk[towards_teacher:], last.weight[CHANNELS:], last.bias[CHANNELS:])
 
 
 def hardest(distance: Tensor, share: float) -> Tensor:

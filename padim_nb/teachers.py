@@ -1,14 +1,17 @@
-"""EfficientAD's teachers: where their weights come from."""
+"""EfficientAD's teachers: where their weights come from, and their descriptions brought to one scale."""
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from . import pdn
+from .backbones import normalised
 from .cards import shipped
-from .errors import WeightsError
+from .errors import DataError, WeightsError
 from .files import cache_root
 from .weights import read_state
 
@@ -37,6 +40,26 @@ def load_teacher(size: str, weights: str = "", padding: bool = False) -> tuple[p
 def distilled(size: str) -> Path:
     """Where a teacher distilled on this machine is kept."""
     return cache_root() / "weights" / f"pdn-{size}-wide_resnet101_2.safetensors"
+
+
+@torch.no_grad()
+def standardised(teacher: pdn.PatchDescription, shown: Tensor) -> pdn.PatchDescription:
+    """A teacher whose channels have mean 0 and deviation 1 over these pictures, by its last convolution's weights."""
+    total = square = count = 0.0
+    for some in shown.split(8):
+        found = teacher(normalised(some.permute(0, 3, 1, 2).float() / 255)).double()
+        total, square = total + found.sum((0, 2, 3)), square + found.square().sum((0, 2, 3))
+        count += found[:, 0].numel()
+    mean = total / count
+    deviation = (square / count - mean.square()).clamp(min=0).sqrt()
+    if not torch.isfinite(deviation).all():
+        raise DataError("the teacher's descriptions are not finite: check its weights")
+    deviation = deviation.clamp(min=1e-6)
+    own = copy.deepcopy(teacher)
+    last = getattr(own, own.convolutions[-1])
+    last.weight.copy_((last.weight.double() / deviation[:, None, None, None]).float())
+    last.bias.copy_(((last.bias.double() - mean) / deviation).float())
+    return own.eval().requires_grad_(False)
 
 
 def _file(size: str, weights: str) -> Path:

@@ -14,12 +14,14 @@ from torch.nn.functional import interpolate, relu
 
 from padim_nb import load_category, pdn
 from padim_nb.backbones import normalised
-from padim_nb.efficientad import EfficientAD, Eye, standardised
+from padim_nb.efficientad import EfficientAD
 from padim_nb.errors import DataError, ModelError, OptionError, WeightsError
+from padim_nb.eye import Eye
+from padim_nb.pdn import Pair
 from padim_nb.penalty import penalties
 from padim_nb.settings import Training
-from padim_nb.student import Course, Pair, hardest, jitter, losses
-from padim_nb.teachers import load_teacher
+from padim_nb.student import Course, hardest, jitter, losses
+from padim_nb.teachers import load_teacher, standardised
 
 
 @pytest.fixture

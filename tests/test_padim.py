@@ -164,8 +164,8 @@ def test_a_threshold_of_many_images_is_set_from_enough_of_them(parts, monkeypatc
 def test_a_threshold_in_the_same_pass_asks_the_network_once_for_each_picture(parts, monkeypatch):
     widget, seen = load_category("widget", parts), []
     detector = small()
-    features = detector._features
-    monkeypatch.setattr(detector, "_features", lambda framed: seen.append(len(framed)) or features(framed))
+    features = detector.extractor.of
+    monkeypatch.setattr(detector.extractor, "of", lambda framed: seen.append(len(framed)) or features(framed))
     threshold = detector.fit(widget.train, 0.1).threshold_
     assert sum(seen) == len(widget.train)
     assert threshold.images == len(widget.train)
