@@ -10,8 +10,9 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 
-KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
 
 def execute(path: Path) -> None:
@@ -25,6 +26,7 @@ def execute(path: Path) -> None:
         record_timing=False,
     )
     client.execute()
+    CoalesceStreamsPreprocessor().preprocess(notebook, {})  # how a cell's text arrived in pieces is chance
     notebook.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
     nbformat.write(notebook, path)
 

@@ -187,24 +187,24 @@ def dots(
 
 
 def panels(samples: Sequence[Sample], maps: Maps, threshold: float | None = None) -> Figure:
-    """A row a sample: photograph with the truth outlined, anomaly map on one shared scale, what the threshold finds."""
+    """Photographs, truth outlined, each beside its map (one scale for all); with a threshold, what that finds too."""
     frame = getattr(maps, "frame", None) or Frame(resize=maps.shape[1:])
     shown = np.concatenate(list(pictures(samples, frame, cache=False)))
     truth = masks(samples, frame) if all(s.mask or not s.label for s in samples) else np.zeros(maps.shape, dtype=bool)
     low, high = (float(q) for q in np.quantile(maps, [0.02, 0.999]))
+    width, across = (3, 1) if threshold is not None else (2, 2)
+    rows, side = -(-len(samples) // across), 5.7 / (width * across)
     with style(sheet=True):
-        figure, grid = plt.subplots(len(samples), 3, figsize=(6.3, 2.12 * len(samples)), squeeze=False)
-        for row, sample in enumerate(samples):
-            photo(grid[row, 0], shown[row], f"{sample.defect.replace('_', ' ')} {sample.image.stem}", truth[row])
-            heat = grid[row, 1].imshow(maps[row], cmap=HEAT, vmin=low, vmax=high)
-            grid[row, 1].set_title(f"distance, highest {float(maps[row].max()):.3g}", fontsize=8.5, pad=3)
-            grid[row, 1].set_axis_off()
-            found = np.asarray(maps[row] >= threshold) if threshold is not None else None
-            photo(grid[row, 2], shown[row], "above the threshold" if threshold is not None else "", found)
-        figure.subplots_adjust(0.01, 0.01, 0.90, 1 - 0.25 / (2.12 * len(samples)), 0.04, 0.14)
+        figure, grid = _empty(rows, width * across, (6.3, (side + 0.22) * rows))
+        for row, (sample, tile) in enumerate(zip(samples, grid.reshape(-1, width), strict=False)):
+            photo(tile[0], shown[row], f"{sample.defect.replace('_', ' ')} {sample.image.stem}", truth[row])
+            heat = tile[1].imshow(maps[row], cmap=HEAT, vmin=low, vmax=high)
+            tile[1].set_title(f"highest {maps[row].max():.3g}", fontsize=8.5, pad=3, loc="right")
+            if threshold is not None:
+                photo(tile[2], shown[row], "above the threshold", np.asarray(maps[row] >= threshold))
+        figure.subplots_adjust(0.01, 0.01, 0.90, 1 - 0.25 / ((side + 0.22) * rows), 0.04, 0.14)
         bar = figure.colorbar(heat, ax=grid, cax=figure.add_axes((0.915, 0.08, 0.018, 0.84)))
         bar.ax.tick_params(colors="#e8eaed", labelsize=8)
-        bar.outline.set_visible(False)
     return figure
 
 
