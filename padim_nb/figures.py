@@ -199,7 +199,7 @@ def panels(samples: Sequence[Sample], maps: Maps, threshold: float | None = None
         for row, (sample, tile) in enumerate(zip(samples, grid.reshape(-1, width), strict=False)):
             photo(tile[0], shown[row], f"{sample.defect.replace('_', ' ')} {sample.image.stem}", truth[row])
             heat = tile[1].imshow(maps[row], cmap=HEAT, vmin=low, vmax=high)
-            tile[1].set_title(f"highest {maps[row].max():.3g}", fontsize=8.5, pad=3, loc="right")
+            tile[1].set_title(f"highest {maps[row].max():.3g}", fontsize=8.5, pad=3, loc="center")
             if threshold is not None:
                 photo(tile[2], shown[row], "above the threshold", np.asarray(maps[row] >= threshold))
         figure.subplots_adjust(0.01, 0.01, 0.90, 1 - 0.25 / ((side + 0.22) * rows), 0.04, 0.14)
