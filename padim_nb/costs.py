@@ -46,4 +46,4 @@ def _time(minutes: float) -> str:
     for size, word in ((60 * 24, "days"), (60, "hours")):
         if minutes >= 2 * size:
             return f"{minutes / size:.0f} {word}"
-    return f"{minutes:.0f} minutes" if minutes >= 2 else f"{60 * minutes:.0f} seconds"
+    return f"{minutes:.0f} minutes" if minutes >= 2 else f"{round(60 * minutes, -1):.0f} seconds"
