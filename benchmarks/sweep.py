@@ -1,10 +1,12 @@
 """What papermill and Dask add to a run, and what a second worker saves.
 
-python benchmarks/sweep.py [--categories bottle cable ...] [--recipe padim-noisenet] [--out data/records/sweep.json]
+python benchmarks/sweep.py [--categories bottle cable ...] [--recipes padim-noisenet ...] [--ways plain one two half]
+                           [--out data/records/sweep.json]
 
-Four ways through the same runs, one after the other: the notebook's cells as a plain script in a Python of its own; a
-sweep with one worker, which has all cores; a sweep with two, which share them; and a sweep with one worker that may use
-half of the cores, as much as each of the two had. The twin is rendered beforehand.
+Four ways through the same runs, recipe by recipe, one way after the other: the notebook's cells as a plain script in a
+Python of its own; a sweep with one worker, which has all cores; a sweep with two, which share them; and a sweep with
+one worker that may use half of the cores, as much as each of the two had. Every second recipe takes the ways in the
+other order, as machines change their pace. The twin is rendered beforehand.
 """
 
 from __future__ import annotations
@@ -16,13 +18,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
 import nbformat
 
+from padim_nb import counts
 from padim_nb.mvtec import load_category
 from padim_nb.provenance import machine
 from padim_nb.runs import Settings, template
@@ -40,27 +43,33 @@ def as_script(settings: Settings) -> str:
     )
 
 
-def plain(settings: Settings) -> float:
-    """Seconds of one run without papermill, Dask or pictures on a page."""
-    script = settings.folder / "run.py"
-    script.parent.mkdir(parents=True)
-    script.write_text(as_script(settings))
+def plain(runs: list[Settings], _: Path) -> tuple[float, list[float]]:
+    """Seconds of all runs, and of each, without papermill, Dask or pictures on a page."""
+    each = [script(settings) for settings in runs]
+    return sum(each), each
+
+
+def script(settings: Settings) -> float:
+    """Seconds of one run as a plain script."""
+    path = settings.folder / "run.py"
+    path.parent.mkdir(parents=True)
+    path.write_text(as_script(settings))
     start = time.perf_counter()
     environment = os.environ | {"MPLBACKEND": "agg"}
-    subprocess.run([sys.executable, script], cwd=script.parent, env=environment, stdout=subprocess.DEVNULL, check=True)
+    subprocess.run([sys.executable, path], cwd=path.parent, env=environment, stdout=subprocess.DEVNULL, check=True)
     seconds = time.perf_counter() - start
     assert (settings.folder / "record.json").is_file()
     return seconds
 
 
-def swept(recipe: str, categories: list[str], out: Path, workers: int) -> tuple[float, list[float]]:
-    """Seconds of the whole sweep, and of each run in it, in the order of the categories."""
+def swept(runs: list[Settings], out: Path, workers: int) -> tuple[float, list[float]]:
+    """Seconds of the whole sweep, and of each run in it, in the order of the runs."""
     start = time.perf_counter()
-    outcomes = sweep(plan([recipe], categories, [-1], out), out, workers)
+    outcomes = sweep(runs, out, workers)
     whole = time.perf_counter() - start
     assert all(each.state == "done" for each in outcomes)
     seconds = {each.settings.category: each.seconds for each in outcomes}
-    return whole, [seconds[name] for name in categories]
+    return whole, [seconds[each.category] for each in runs]
 
 
 @contextmanager
@@ -74,45 +83,60 @@ def half_of_the_cores() -> Iterator[None]:
         os.sched_setaffinity(0, every)
 
 
+def halved(runs: list[Settings], out: Path) -> tuple[float, list[float]]:
+    """Like `swept` with one worker, on half of the cores."""
+    with half_of_the_cores():
+        return swept(runs, out, 1)
+
+
+WAYS = {
+    "plain": ("plain script", plain),
+    "one": ("one worker", lambda runs, out: swept(runs, out, 1)),
+    "two": ("two workers", lambda runs, out: swept(runs, out, 2)),
+    "half": ("one worker, half of the cores", halved),
+}
+
+
+def measured(recipes: Sequence[str], categories: Sequence[str], ways: Sequence[str], root: Path) -> dict[str, object]:
+    """All ways through all runs, and what follows from them."""
+    whole, each = dict.fromkeys(ways, 0.0), {way: [] for way in ways}
+    for number, recipe in enumerate(recipes):
+        for way in ways if number % 2 == 0 else reversed(ways):
+            out = root / way / recipe
+            seconds, runs = WAYS[way][1](plan([recipe], categories, [-1], out), out)
+            whole[way] += seconds
+            each[way] += runs
+    told: dict[str, object] = {
+        "runs": len(recipes) * len(categories),
+        "seconds a run": {WAYS[way][0]: round(median(each[way]), 2) for way in ways},
+        "seconds of the sweep": {WAYS[way][0]: round(whole[way], 1) for way in ways},
+    }
+    if {"plain", "one"} <= set(ways):
+        more = [run - bare for run, bare in zip(each["one"], each["plain"], strict=True)]
+        told["seconds papermill and Dask add to a run"] = round(median(more), 2)
+    if {"one", "two"} <= set(ways):
+        told["two workers / one"] = round(whole["two"] / whole["one"], 3)
+    if {"half", "two"} <= set(ways):
+        told["two workers / one with half of the cores"] = round(whole["two"] / whole["half"], 3)
+    return told
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--categories", nargs="+", default=list(CATEGORIES))
-    parser.add_argument("--recipe", default="padim-noisenet")
+    parser.add_argument("--recipes", nargs="+", default=["padim-noisenet"])
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
     parser.add_argument("--out", type=Path)
-    arguments = parser.parse_args()
-    for name in arguments.categories:
+    a = parser.parse_args()
+    categories = list(counts.CATEGORIES) if a.categories == ["all"] else a.categories
+    for name in categories:
         load_category(name)
+    told = {"benchmark": "sweep", "recipes": a.recipes, "machine": machine("cpu")}
     with tempfile.TemporaryDirectory() as place:
-        root = Path(place)
-        alone = [plain(each) for each in plan([arguments.recipe], arguments.categories, [-1], root / "plain")]
-        one, each_one = swept(arguments.recipe, arguments.categories, root / "one", 1)
-        two, each_two = swept(arguments.recipe, arguments.categories, root / "two", 2)
-        with half_of_the_cores():
-            half, each_half = swept(arguments.recipe, arguments.categories, root / "half", 1)
-    more = [run - bare for run, bare in zip(each_one, alone, strict=True)]
-    told = {
-        "benchmark": "sweep",
-        "recipe_run": arguments.recipe,
-        "machine": machine("cpu"),
-        "runs": len(alone),
-        "seconds a run": {
-            "plain script": round(median(alone), 2),
-            "one worker": round(median(each_one), 2),
-            "two workers": round(median(each_two), 2),
-            "one worker, half of the cores": round(median(each_half), 2),
-        },
-        "seconds papermill and Dask add to a run": round(median(more), 2),
-        "seconds of the sweep": {
-            "one worker": round(one, 1),
-            "two workers": round(two, 1),
-            "one worker, half of the cores": round(half, 1),
-        },
-        "two workers / one": round(two / one, 3),
-        "two workers / one with half of the cores": round(two / half, 3),
-    }
+        told |= measured(a.recipes, categories, a.ways, Path(place))
     print(json.dumps(told, indent=1))
-    if arguments.out:
-        arguments.out.write_text(json.dumps(told, indent=1) + "\n")
+    if a.out:
+        a.out.write_text(json.dumps(told, indent=1) + "\n")
 
 
 if __name__ == "__main__":
