@@ -24,7 +24,6 @@ import torch
 from padim_nb import pdn
 from padim_nb.devices import has_fast_bf16
 from padim_nb.eye import Eye
-from padim_nb.pdn import Pair
 from padim_nb.settings import Training
 from padim_nb.student import Course
 from padim_nb.teachers import standardised
@@ -32,10 +31,10 @@ from padim_nb.teachers import standardised
 PICTURES = 24
 
 
-def fresh(size: str, device: str) -> tuple[pdn.PatchDescription, Pair, torch.Tensor]:
+def fresh(size: str, device: str) -> tuple[pdn.PatchDescription, pdn.Pair, torch.Tensor]:
     """A teacher, a pair and pictures, uint8 (n, 256, 256, 3), from one seed."""
     torch.manual_seed(0)
-    teacher, pair = pdn.teacher(size), Pair(pdn.student(size), pdn.autoencoder())
+    teacher, pair = pdn.teacher(size), pdn.Pair(pdn.student(size), pdn.autoencoder())
     shown = torch.randint(0, 256, (PICTURES, 256, 256, 3), dtype=torch.uint8)
     layout = {"memory_format": torch.channels_last}
     return teacher.to(device, **layout).eval(), pair.to(device, **layout), shown.to(device)

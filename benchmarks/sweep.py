@@ -123,7 +123,7 @@ def measured(recipes: Sequence[str], categories: Sequence[str], ways: Sequence[s
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--categories", nargs="+", default=list(CATEGORIES))
+    parser.add_argument("--categories", nargs="+", default=list(CATEGORIES), help="names, or all")
     parser.add_argument("--recipes", nargs="+", default=["padim-noisenet"])
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
     parser.add_argument("--out", type=Path)

@@ -196,12 +196,12 @@ def panels(samples: Sequence[Sample], maps: Maps, threshold: float | None = None
     rows, side = -(-len(samples) // across), 5.7 / (width * across)
     with style(sheet=True):
         figure, grid = _empty(rows, width * across, (6.3, (side + 0.22) * rows))
-        for row, (sample, tile) in enumerate(zip(samples, grid.reshape(-1, width), strict=False)):
-            photo(tile[0], shown[row], f"{sample.defect.replace('_', ' ')} {sample.image.stem}", truth[row])
-            heat = tile[1].imshow(maps[row], cmap=HEAT, vmin=low, vmax=high)
-            tile[1].set_title(f"highest {maps[row].max():.3g}", fontsize=8.5, pad=3, loc="center")
+        for number, (sample, tile) in enumerate(zip(samples, grid.reshape(-1, width), strict=False)):
+            photo(tile[0], shown[number], f"{sample.defect.replace('_', ' ')} {sample.image.stem}", truth[number])
+            heat = tile[1].imshow(maps[number], cmap=HEAT, vmin=low, vmax=high)
+            tile[1].set_title(f"highest {maps[number].max():.3g}", fontsize=8.5, pad=3, loc="center")
             if threshold is not None:
-                photo(tile[2], shown[row], "above the threshold", np.asarray(maps[row] >= threshold))
+                photo(tile[2], shown[number], "above the threshold", np.asarray(maps[number] >= threshold))
         figure.subplots_adjust(0.01, 0.01, 0.90, 1 - 0.25 / ((side + 0.22) * rows), 0.04, 0.14)
         bar = figure.colorbar(heat, ax=grid, cax=figure.add_axes((0.915, 0.08, 0.018, 0.84)))
         bar.ax.tick_params(colors="#e8eaed", labelsize=8)
@@ -228,8 +228,8 @@ def score_chart(scores: np.ndarray, samples: Sequence[Sample], threshold: float 
 
 def telling(samples: Sequence[Sample], scores: np.ndarray) -> list[int]:
     """Four samples that tell most: the clearest defect, the middle one, the most overlooked, the worst false alarm."""
-    falling = np.argsort(-scores, kind="stable")
-    bad, good = (falling[[bool(samples[i].label) == wanted for i in falling]] for wanted in (True, False))
+    labels = np.array([sample.label for sample in samples], dtype=bool)
+    bad, good = (each[np.argsort(-scores[each])] for each in (np.flatnonzero(labels), np.flatnonzero(~labels)))
     chosen = [*bad[[0, len(bad) // 2, -1]], *good[:1]] if bad.size else [*good[:4]]
     return [int(number) for number in dict.fromkeys(chosen)]
 

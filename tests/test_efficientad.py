@@ -17,7 +17,6 @@ from padim_nb.backbones import normalised
 from padim_nb.efficientad import EfficientAD
 from padim_nb.errors import DataError, ModelError, OptionError, WeightsError
 from padim_nb.eye import Eye
-from padim_nb.pdn import Pair
 from padim_nb.penalty import penalties
 from padim_nb.settings import Training
 from padim_nb.student import Course, hardest, jitter, losses
@@ -36,7 +35,7 @@ def quick(tmp_path):
 
 def fresh(size="small", seed=0, padding=False):
     torch.manual_seed(seed)
-    return pdn.teacher(size, padding), Pair(pdn.student(size, padding), pdn.autoencoder(padding))
+    return pdn.teacher(size, padding), pdn.Pair(pdn.student(size, padding), pdn.autoencoder(padding))
 
 
 @pytest.fixture
@@ -119,7 +118,7 @@ def test_one_step_has_the_loss_terms_and_gradients_of_the_literal_algorithm(size
     terms = losses(pair, *targets, batch, 0.999, None)
     terms.total.backward()
     found = [p.grad.clone() for p in pair.parameters()]
-    exact = Pair(pdn.student(size), pdn.autoencoder()).double()
+    exact = pdn.Pair(pdn.student(size), pdn.autoencoder()).double()
     exact.load_state_dict({key: value.double() for key, value in pair.state_dict().items()})
     shown = [each[None] for each in batch.double()]
     wanted = literal_terms(teacher.double().requires_grad_(False), exact.student, exact.autoencoder, *shown)
