@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from .cards import shipped
@@ -42,7 +41,9 @@ def _resnet_taps(net: nn.Module, x: Tensor) -> list[Tensor]:
 
 def _resnet(name: str, channels: tuple[int, ...], weights: str = "") -> Spec:
     def build() -> nn.Module:
-        network = getattr(torchvision.models, name)(weights=None)
+        from torchvision import models  # takes seconds to load
+
+        network = getattr(models, name)(weights=None)
         for unused in ("layer4", "avgpool", "fc"):
             delattr(network, unused)
         return network

@@ -12,12 +12,20 @@ from urllib.parse import urlsplit
 
 DRIVERS = ("nvidiactl", "dxg", "kfd")  # of NVIDIA, of Windows' Linux, of AMD: below /dev
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+FOR_RUNS = 0.8  # of the memory
+OVERHEAD_MB = 300  # of a worker, beside its run
 KEEPING = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
 
 
-def budget() -> int:
-    """Workers for this machine: one a GPU, or one for each two cores."""
-    return gpus() or max(1, cores() // 2)
+def budget(runs: int, peak_mb: float) -> int:
+    """Workers for so many runs on this machine: one a GPU, or one a core while memory lasts.
+
+    Much of a run is loading, drawing and writing, which know one core: two runs side by side end before two in turn.
+    """
+    from distributed.system import MEMORY_LIMIT
+
+    at_once = int(MEMORY_LIMIT * FOR_RUNS / 1e6 / (peak_mb + OVERHEAD_MB))
+    return max(1, min(gpus() or min(cores(), at_once), runs))
 
 
 def cores() -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -14,6 +14,7 @@ from .counts import published
 
 TRAIN = round(mean(each.images.train for each in published().values()))  # pictures of a typical category
 TEST = round(mean(each.images.test for each in published().values()))
+UNKNOWN_MB = 8000.0  # a recipe that was not measured is taken for a large one
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ def price(recipe: str) -> str:
     """In words what a category takes."""
     known = costs().get(recipe)
     return f"about {known} on {known.where}" if known else "time and memory not measured"
+
+
+def peak_mb(recipes: Iterable[str]) -> float:
+    """The memory that the largest of these recipes takes."""
+    return max(costs()[name].peak_mb if name in costs() else UNKNOWN_MB for name in recipes)
 
 
 def _time(minutes: float) -> str:

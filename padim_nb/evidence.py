@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,14 +32,14 @@ class Evidence:
 
     def add(self, levels: list[Tensor], expected: int) -> None:
         """Take in a batch's features [(n, c, h, w)], coarse to fine; `expected` pictures there will be in the end."""
-        if self.moments is None and self._stays_thin(levels, expected):
+        if self.moments is None and self.stays_thin(levels, expected):
             self.few = _one_after_another(self.few, levels) if self.few else levels
         else:
             self._sum_up(levels)
 
     def join(self, other: Evidence) -> None:
         """Take in what was learnt elsewhere; the other one is not changed."""
-        if other.few and self.few and self._stays_thin(other.few, self.count + other.count):
+        if other.few and self.few and self.stays_thin(other.few, self.count + other.count):
             self.few = _one_after_another(other.few, self.few)
         elif not self.count:
             self.few, self.moments = other.few, copy.deepcopy(other.moments)
@@ -51,7 +51,8 @@ class Evidence:
         """One Gaussian a patch."""
         return ThinGaussians.fit(self.few, eps) if self.few else PatchGaussians.fit(self.moments, eps)
 
-    def _stays_thin(self, levels: Sequence[Tensor], n: int) -> bool:
+    def stays_thin(self, levels: Sequence[Tensor], n: int) -> bool:
+        """Whether n pictures with such features are kept as they are."""
         return self.form == "thin" or (self.form == "auto" and is_cheaper(levels, n))
 
     def _sum_up(self, levels: Sequence[Tensor] = ()) -> None:
@@ -66,14 +67,22 @@ def _one_after_another(first: Sequence[Tensor], second: Sequence[Tensor]) -> lis
 
 
 def held_out(
-    levels: Sequence[Tensor], groups: Sequence[np.ndarray], own: int, form: str, eps: float, device: str
-) -> tuple[list[Tensor], PatchGaussians | ThinGaussians]:
-    """A group's own features, and the Gaussians of all other groups of pictures."""
+    levels: Sequence[Tensor], groups: Sequence[np.ndarray], learnt: Evidence, eps: float, device: str
+) -> Iterator[tuple[list[Tensor], PatchGaussians | ThinGaussians]]:
+    """Of each group of pictures its own features, and the Gaussians of all other groups.
 
-    def part(group: np.ndarray) -> list[Tensor]:
-        return [level[torch.from_numpy(group)].to(device) for level in levels]
+    `learnt` is of all the pictures, or of none and then learns here what sums there are.
+    """
 
-    others, evidence = [*groups[:own], *groups[own + 1 :]], Evidence(form)
-    for group in others:
-        evidence.add(part(group), sum(map(len, others)))
-    return part(groups[own]), evidence.gaussians(eps)
+    def part(*some: np.ndarray) -> list[Tensor]:
+        chosen = torch.from_numpy(np.concatenate(some))
+        return [level[chosen].to(device) for level in levels]
+
+    few = learnt.stays_thin(levels, len(levels[0]))
+    if not (few or learnt.count):
+        for group in groups:
+            learnt.add(part(group), len(levels[0]))
+    for own, group in enumerate(groups):
+        theirs, others = part(group), [*groups[:own], *groups[own + 1 :]]
+        rest = Evidence(few=part(*others)) if few else Evidence(moments=learnt.moments.without(theirs))
+        yield theirs, rest.gaussians(eps)

@@ -55,18 +55,11 @@ class Moments:
 
     def add(self, levels: Sequence[Tensor]) -> Moments:
         """Add a batch in place (Chan's update): the same moments as of all vectors at once."""
-        if tuple((level.shape[-2], level.shape[-1]) for level in levels) != self.grids:
-            raise OptionError(f"these feature maps do not have the grids {self.grids} the model was fitted with")
-        vectors, b = [v.to(self.mean[0].dtype) for v in nested(levels)], levels[0].shape[0]
-        mean = [v.mean(-1) for v in vectors]
-        # sqrt(b n / (b + n)) times the shift of the mean is one more centred vector: no second pass over the scatter
-        weight = (b * self.count / (b + self.count)) ** 0.5
-        centred = [
-            torch.cat([v - m[..., None], (m - old)[..., None] * weight], dim=-1)
-            for v, m, old in zip(vectors, mean, self.mean, strict=True)
-        ]
-        self._absorb(centred, mean, b)
-        return self
+        return self._change(levels, 1)
+
+    def without(self, levels: Sequence[Tensor]) -> Moments:
+        """The moments of all other images; those of `levels` are among the ones summed up here."""
+        return self.copy()._change(levels, -1)
 
     def merge(self, other: Moments) -> Moments:
         """Add another set of moments in place, such as that of another shard or machine."""
@@ -86,10 +79,25 @@ class Moments:
             self.grids, self.count, [m.clone() for m in self.mean], [[s.clone() for s in row] for row in self.scatter]
         )
 
+    def _change(self, levels: Sequence[Tensor], sign: int) -> Moments:
+        """Add a batch, or take it out again."""
+        if tuple((level.shape[-2], level.shape[-1]) for level in levels) != self.grids:
+            raise OptionError(f"these feature maps do not have the grids {self.grids} the model was fitted with")
+        vectors, b = [v.to(self.mean[0].dtype) for v in nested(levels)], sign * levels[0].shape[0]
+        mean = [v.mean(-1) for v in vectors]
+        # sqrt(b n / (b + n)) times the shift of the mean is one more centred vector: no second pass over the scatter
+        weight = abs(b * self.count / (b + self.count)) ** 0.5
+        centred = [
+            torch.cat([v - m[..., None], (m - old)[..., None] * weight], dim=-1)
+            for v, m, old in zip(vectors, mean, self.mean, strict=True)
+        ]
+        self._absorb(centred, mean, b)
+        return self
+
     def _absorb(self, centred: list[Tensor], mean: list[Tensor], count: int) -> None:
         for k, row in enumerate(self.scatter):
             for j, total in enumerate(row):
-                _pair(centred[k], centred[j], out=total)
+                _pair(centred[k], centred[j], out=total, sign=1 if count > 0 else -1)
         share = count / (count + self.count)
         for old, new in zip(self.mean, mean, strict=True):
             old += (new - old) * share
@@ -222,9 +230,9 @@ def stacked(fine: Tensor, coarse: Tensor) -> Tensor:
     return fine.view(coarse.shape[0], -1, fine.shape[-1])
 
 
-def _pair(fine: Tensor, coarse: Tensor, out: Tensor | None = None) -> Tensor:
+def _pair(fine: Tensor, coarse: Tensor, out: Tensor | None = None, sign: int = 1) -> Tensor:
     """Sum over images of fine x coarse: (P, c, b) and (P', c', b) -> (P, c, c'), added to `out` where given."""
     rows = stacked(fine, coarse)
     if out is not None:
-        return stacked(out, coarse).baddbmm_(rows, coarse.mT)
+        return stacked(out, coarse).baddbmm_(rows, coarse.mT, alpha=sign)
     return torch.bmm(rows, coarse.mT).view(fine.shape[0], fine.shape[1], coarse.shape[1])

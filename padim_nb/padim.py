@@ -64,7 +64,7 @@ class PaDiM:
             return self
         groups, kept = folds(len(samples)), []
         self._learn(_kept(self.extractor.batches(samples, "fitting"), kept), len(samples)).factor()
-        self.threshold_ = conformal(self._in_turn(kept, groups), false_alarm)
+        self.threshold_ = conformal(self._in_turn(kept, groups, self.evidence_), false_alarm)
         return self
 
     def forget(self) -> None:
@@ -159,7 +159,7 @@ class PaDiM:
         kept: list[list[Tensor]] = []
         for _ in _kept(self.extractor.batches([samples[i] for i in sorted(drawn)], "reading"), kept):
             pass
-        return self._in_turn(kept, groups)
+        return self._in_turn(kept, groups, Evidence(self.settings.form))
 
     def save(self, path: str | Path) -> Path:
         """Write the fitted detector to one safetensors file, without the backbone's weights (named by hash)."""
@@ -222,13 +222,12 @@ class PaDiM:
             maps = smooth(distances, self.size_, s.sigma, s.border, s.upsample)
             return Maps.of(maps.cpu().numpy(), s.frame, scores).checked()
 
-    def _in_turn(self, kept: list[list[Tensor]], groups: list[np.ndarray]) -> np.ndarray:
+    def _in_turn(self, kept: list[list[Tensor]], groups: list[np.ndarray], learnt: Evidence) -> np.ndarray:
         """The scores of all pictures, those of each group by Gaussians of the other groups; `kept` is emptied."""
         levels = [torch.cat(parts) for parts in zip(*kept, strict=True)]
         kept.clear()  # held once, not twice
-        how = self.settings.form, self.settings.eps, self.device
-        found = (self._maps(*held_out(levels, groups, own, *how)) for own in range(len(groups)))
-        return np.concatenate([image_scores(maps) for maps in found])
+        turns = held_out(levels, groups, learnt, self.settings.eps, self.device)
+        return np.concatenate([image_scores(self._maps(*turn)) for turn in turns])
 
 
 def _kept(batches: Iterable[list[Tensor]], into: list[list[Tensor]]) -> Iterator[list[Tensor]]:

@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from .capacity import budget, by_host, room
+from .costs import peak_mb
 from .errors import DataError, OptionError, PadimError, did_you_mean
 from .files import whole_file, writing_to
 from .mvtec import load_category
@@ -110,7 +111,7 @@ def sweep(
             if not todo:
                 return outcomes
         with (
-            _client(workers, scheduler, tell) as (client, sharing),
+            _client(todo, workers, scheduler, tell) as (client, sharing),
             tqdm(total=len(todo), unit="run", disable=None) as bar,
         ):
             for outcome in _results(client, sharing, todo):
@@ -160,9 +161,9 @@ def _results(client: object, workers: int | Mapping[str, int], todo: Sequence[Se
 
 @contextmanager
 def _client(
-    workers: int, scheduler: str, tell: Callable[[str], None]
+    todo: Sequence[Settings], workers: int, scheduler: str, tell: Callable[[str], None]
 ) -> Iterator[tuple[object, int | Mapping[str, int]]]:
-    """A Dask client and its workers: processes of this machine, one a GPU or core budget, or a cluster's, by host."""
+    """A Dask client and its workers: processes of this machine, one a GPU or core, or a cluster's, by host."""
     import dask
     from distributed import Client, LocalCluster
 
@@ -180,7 +181,7 @@ def _client(
             tell(f"{sum(hosts.values())} workers at {scheduler}; dashboard {client.dashboard_link}")
             yield client, hosts
         return
-    count = workers or budget()
+    count = workers or budget(len(todo), peak_mb(each.recipe for each in todo))
     cluster = LocalCluster(
         n_workers=count, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs="CRITICAL"
     )

@@ -6,11 +6,13 @@ import hashlib
 import re
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
-import torchvision
 from efficientnet_pytorch.utils import url_map
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -39,24 +41,29 @@ class Source:
         return re.search(r"-([0-9a-f]{8,})\.", self.file)[1]
 
 
-def _torchvision(weights: torchvision.models.WeightsEnum) -> Source:
-    return Source(weights.url, weights.meta["_file_size"])
-
-
 # efficientnet_pytorch tells no sizes; these are of the released files, rounded.
 _EFFICIENTNETS = {"b0": 20.4, "b1": 30.1, "b4": 74.4, "b5": 117.0, "b7": 255.0}
 
-SOURCES = {
-    "resnet18": _torchvision(torchvision.models.ResNet18_Weights.IMAGENET1K_V1),
-    "wide_resnet50_2": _torchvision(torchvision.models.Wide_ResNet50_2_Weights.IMAGENET1K_V1),
-    "wide_resnet101_2": _torchvision(torchvision.models.Wide_ResNet101_2_Weights.IMAGENET1K_V1),
-    **{f"efficientnet-{b}": Source(url_map[f"efficientnet-{b}"], megabytes) for b, megabytes in _EFFICIENTNETS.items()},
-}
+
+@lru_cache(maxsize=1)
+def sources() -> Mapping[str, Source]:
+    """The published weights of each network. torchvision takes seconds to load: only who needs its list waits."""
+    from torchvision import models
+
+    kinds = {
+        "resnet18": models.ResNet18_Weights,
+        "wide_resnet50_2": models.Wide_ResNet50_2_Weights,
+        "wide_resnet101_2": models.Wide_ResNet101_2_Weights,
+    }
+    first = {name: kind.IMAGENET1K_V1 for name, kind in kinds.items()}
+    ours = {name: Source(each.url, each.meta["_file_size"]) for name, each in first.items()}
+    theirs = {f"efficientnet-{b}": Source(url_map[f"efficientnet-{b}"], mb) for b, mb in _EFFICIENTNETS.items()}
+    return MappingProxyType(ours | theirs)
 
 
 def places(name: str) -> list[Path]:
     """Where the ImageNet weights of a network are looked for: our cache, then torch's own."""
-    file = SOURCES[name].file
+    file = sources()[name].file
     return [cache_root() / "weights" / file, Path(torch.hub.get_dir()) / "checkpoints" / file]
 
 
@@ -64,7 +71,7 @@ def imagenet_file(name: str) -> Path:
     """The ImageNet weights of a network, if they are here; otherwise an error that tells both ways on."""
     found = next((path for path in places(name) if path.is_file()), None)
     if found is None:
-        source = SOURCES[name]
+        source = sources()[name]
         raise WeightsError(
             f"the ImageNet weights of {name} are not here ({source.file}, {source.megabytes:.0f} MB): "
             f"online, run `padim-nb weights get {name}`; offline, give the file with `--weights PATH`"
@@ -94,9 +101,9 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], str]:
 def get(name: str, into: Path | None = None, source: Source | None = None) -> Path:
     """Download one network's ImageNet weights, checked by hash, whole or not at all; the only use of the network."""
     if source is None:
-        if name not in SOURCES:
-            raise OptionError(f"no weights {name!r}{did_you_mean(name, SOURCES)}")
-        source = SOURCES[name]
+        if name not in sources():
+            raise OptionError(f"no weights {name!r}{did_you_mean(name, sources())}")
+        source = sources()[name]
     target = (into or cache_root() / "weights") / source.file
     if target.is_file() and sha256(target).startswith(source.digest):
         return target
@@ -110,7 +117,7 @@ def get(name: str, into: Path | None = None, source: Source | None = None) -> Pa
 def table() -> str:
     """What is known, how large it is, and whether it is here."""
     lines = [f"{'network':<18} {'MB':>6}  here"]
-    for name, source in SOURCES.items():
+    for name, source in sources().items():
         found = next((path for path in places(name) if path.is_file()), None)
         lines.append(f"{name:<18} {source.megabytes:>6.0f}  {found or '-'}")
     return "\n".join(lines)

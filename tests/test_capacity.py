@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from padim_nb.capacity import THREADS, budget, by_host, cores, room, share
+from padim_nb.costs import peak_mb
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux only")
@@ -18,11 +19,29 @@ def test_a_process_bound_to_one_core_has_one():
         os.sched_setaffinity(0, every)
 
 
-@pytest.mark.parametrize(("mine", "gpus", "workers"), [(1, 0, 1), (2, 0, 1), (16, 0, 8), (16, 2, 2)])
-def test_the_usual_number_of_workers_is_one_a_gpu_or_one_for_two_cores(mine, gpus, workers, monkeypatch):
+@pytest.mark.parametrize(
+    ("mine", "gpus", "runs", "gigabytes", "workers"),
+    [
+        (2, 0, 100, 64, 2),
+        (16, 0, 100, 64, 16),
+        (16, 0, 3, 64, 3),  # each of the three has five cores
+        (16, 0, 100, 10, 5),  # 8 of the 10 for the runs, 1.2 and a worker's 0.3 each
+        (2, 0, 100, 1, 1),  # too little: one run will tell
+        (16, 2, 100, 64, 2),
+        (16, 2, 1, 64, 1),
+    ],
+)
+def test_the_usual_number_of_workers_is_one_a_gpu_or_one_a_core_in_memory(
+    mine, gpus, runs, gigabytes, workers, monkeypatch
+):
     monkeypatch.setattr("padim_nb.capacity.cores", lambda: mine)
     monkeypatch.setattr("padim_nb.capacity.gpus", lambda: gpus)
-    assert budget() == workers
+    monkeypatch.setattr("distributed.system.MEMORY_LIMIT", gigabytes * 10**9)
+    assert budget(runs, 1200) == workers
+
+
+def test_the_largest_recipe_decides_and_an_unknown_one_is_large():
+    assert peak_mb(["padim-r18-rd100"]) < 2000 < peak_mb(["padim-r18-rd100", "padim-wr50-rd550"]) < peak_mb(["new"])
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_thin_is_cheaper_for_few_images_and_many_channels_only():
     assert not is_cheaper(wr50, 2000)
 
 
-def test_streamed_sharded_and_merged_moments_are_those_of_all_at_once():
+def test_streamed_sharded_merged_and_freed_moments_are_those_of_all_at_once():
     train = draw(LAYOUTS["three levels"], 31)
     train = [level + 50 for level in train]  # far from zero: raw sums of squares would lose digits
     whole = Moments.of(train)
@@ -97,13 +97,24 @@ def test_streamed_sharded_and_merged_moments_are_those_of_all_at_once():
         streamed.add(piece)
     merged = Moments.of(pieces[3]).merge(Moments.of(pieces[1]).add(pieces[0]))
     merged.merge(Moments.of(pieces[4]).add(pieces[2]))
-    for other in (streamed, merged):
+    left = Moments.of([torch.cat([level, level[3:9] - 20]) for level in train]).without([t[3:9] - 20 for t in train])
+    for other in (streamed, merged, left):
         assert other.count == 31
         for a, b in zip(whole.mean, other.mean, strict=True):
             assert torch.allclose(a, b, rtol=1e-6, atol=1e-6)
         for row, again in zip(whole.scatter, other.scatter, strict=True):
             for a, b in zip(row, again, strict=True):
                 assert (a - b).abs().max() / a.abs().max() < 1e-6
+
+
+def test_taking_pictures_out_leaves_the_whole_alone():
+    train = draw(LAYOUTS["two levels, ratio 4"], 12)
+    whole = Moments.of(train)
+    kept = whole.copy()
+    whole.without([t[:5] for t in train])
+    assert whole.count == 12
+    assert torch.equal(whole.mean[1], kept.mean[1])
+    assert torch.equal(whole.scatter[1][0], kept.scatter[1][0])
 
 
 def test_merging_leaves_the_other_alone_and_copies_are_independent():

@@ -20,7 +20,7 @@ from padim_nb.padim import PaDiM
 from padim_nb.recipes import RECIPES
 from padim_nb.settings import PaDiMSettings, Selection
 from padim_nb.thin import ThinGaussians
-from padim_nb.thresholds import conformal, image_scores
+from padim_nb.thresholds import conformal, folds, image_scores
 
 SMALL = PaDiMSettings("gabor", Frame((64, 64)), Selection("random", 20, 0))
 REAL = Path(__file__).parents[2] / "shared" / "real"
@@ -149,6 +149,18 @@ def test_the_threshold_comes_from_good_images_alone_and_keeps_its_promise(parts)
             detector.calibrate(widget.train, bad)
     with pytest.raises(ModelError, match="at least 3 good images"):
         detector.calibrate(widget.train[:2])
+
+
+@pytest.mark.parametrize("form", ["shared", "thin", "dense"])
+def test_each_good_picture_is_judged_by_a_model_of_the_other_folds(form, parts):
+    train = load_category("widget", parts).train
+    apart = []
+    for own in folds(len(train)):
+        others = [sample for i, sample in enumerate(train) if i not in own]
+        apart += list(image_scores(small(form=form).fit(others).score([train[i] for i in own])))
+    detector = small(form=form)
+    assert detector.fit(train).held_out_scores(train) == pytest.approx(apart, rel=1e-4)
+    assert detector.fit(train, 0.01).threshold_.value == pytest.approx(max(apart), rel=1e-4)
 
 
 def test_a_threshold_of_many_images_is_set_from_enough_of_them(parts, monkeypatch):
