@@ -186,7 +186,7 @@ def _client(
         n_workers=count, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs="CRITICAL"
     )
     with cluster, Client(cluster) as client:
-        tell(f"{count} workers on this machine; dashboard {client.dashboard_link}")
+        tell(f"{count} worker{'s' * (count > 1)} on this machine; dashboard {client.dashboard_link}")
         yield client, count
 
 
