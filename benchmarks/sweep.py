@@ -5,7 +5,7 @@ python benchmarks/sweep.py [--categories bottle cable ...] [--recipes padim-nois
 
 Four ways through the same runs, recipe by recipe, one way after the other: the notebook's cells as a plain script in a
 Python of its own; a sweep with one worker, which has all cores; a sweep with two, which share them; and a sweep with
-one worker that may use half of the cores, as much as each of the two had. Every second recipe takes the ways in the
+one worker that has half of the cores, as much as each of the two had. Every second recipe takes the ways in the
 other order, as machines change their pace. The twin is rendered beforehand.
 """
 
@@ -18,14 +18,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
 import nbformat
 
 from padim_nb import counts
+from padim_nb.capacity import cores
 from padim_nb.mvtec import load_category
 from padim_nb.provenance import machine
 from padim_nb.runs import Settings, template
@@ -62,38 +62,21 @@ def script(settings: Settings) -> float:
     return seconds
 
 
-def swept(runs: list[Settings], out: Path, workers: int) -> tuple[float, list[float]]:
+def swept(runs: list[Settings], out: Path, workers: int, each: int = 0) -> tuple[float, list[float]]:
     """Seconds of the whole sweep, and of each run in it, in the order of the runs."""
     start = time.perf_counter()
-    outcomes = sweep(runs, out, workers)
+    outcomes = sweep(runs, out, workers, cores=each)
     whole = time.perf_counter() - start
     assert all(each.state == "done" for each in outcomes)
     seconds = {each.settings.category: each.seconds for each in outcomes}
     return whole, [seconds[each.category] for each in runs]
 
 
-@contextmanager
-def half_of_the_cores() -> Iterator[None]:
-    """This process and all that it starts."""
-    every = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, every[: max(1, len(every) // 2)])
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, every)
-
-
-def halved(runs: list[Settings], out: Path) -> tuple[float, list[float]]:
-    """Like `swept` with one worker, on half of the cores."""
-    with half_of_the_cores():
-        return swept(runs, out, 1)
-
-
 WAYS = {
     "plain": ("plain script", plain),
     "one": ("one worker", lambda runs, out: swept(runs, out, 1)),
     "two": ("two workers", lambda runs, out: swept(runs, out, 2)),
-    "half": ("one worker, half of the cores", halved),
+    "half": ("one worker, half of the cores", lambda runs, out: swept(runs, out, 1, max(1, cores() // 2))),
 }
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from .capacity import budget, by_host, room
+from . import capacity
 from .costs import peak_mb
 from .errors import DataError, OptionError, PadimError, did_you_mean
 from .files import whole_file, writing_to
@@ -88,13 +88,18 @@ def sweep(
     workers: int = 0,
     scheduler: str = "",
     tell: Callable[[str], None] = print,
+    cores: int = 0,
 ) -> list[Outcome]:
     """Do all runs that are not done yet; a failed one keeps its notebook and its error and the others go on.
+
+    Workers divide the machine's cores, or have `cores` each.
 
     Killed at any moment and called again, it does what is missing. Two sweeps into one folder are refused.
     """
     if workers < 0:
         raise OptionError(f"--workers must be 1 or more (or 0 to choose), not {workers}")
+    if cores < 0 or (cores > capacity.cores() and not scheduler):
+        raise OptionError(f"--cores must be 1 to {capacity.cores()} here (or 0: a worker's part), not {cores}")
     with _alone(out):
         before = [(settings, complete(settings)) for settings in runs]
         outcomes = [Outcome(s, "was there", 0.0, record.metrics) for s, record in before if record]
@@ -111,10 +116,10 @@ def sweep(
             if not todo:
                 return outcomes
         with (
-            _client(todo, workers, scheduler, tell) as (client, sharing),
+            _client(todo, workers, scheduler, tell, cores) as (client, sharing),
             tqdm(total=len(todo), unit="run", disable=None) as bar,
         ):
-            for outcome in _results(client, sharing, todo):
+            for outcome in _results(client, sharing, todo, cores):
                 outcomes.append(outcome)
                 bar.update()
                 bar.clear()
@@ -122,12 +127,12 @@ def sweep(
         return outcomes
 
 
-def run_one(settings: Settings, workers: int | Mapping[str, int] = 1) -> Outcome:
+def run_one(settings: Settings, workers: int | Mapping[str, int] = 1, cores: int = 0) -> Outcome:
     """One run, on one of several workers: a number of them on this machine, or of a cluster's machines by host."""
     if (record := complete(settings)) is not None:  # a worker died after it was done and before it could say so
         return Outcome(settings, "done", 0.0, record.metrics)
     start = time.perf_counter()
-    with room(workers):
+    with capacity.room(workers, cores):
         try:
             execute(settings)
         except (PadimError, RuntimeError, OSError) as error:
@@ -143,10 +148,12 @@ def _failed(settings: Settings, text: str, seconds: float = 0.0) -> Outcome:
     return Outcome(settings, "failed", seconds, None, text)
 
 
-def _results(client: object, workers: int | Mapping[str, int], todo: Sequence[Settings]) -> Iterator[Outcome]:
+def _results(
+    client: object, workers: int | Mapping[str, int], todo: Sequence[Settings], cores: int
+) -> Iterator[Outcome]:
     from distributed import as_completed
 
-    futures = {client.submit(run_one, each, workers, pure=False, retries=RETRIES): each for each in todo}
+    futures = {client.submit(run_one, each, workers, cores, pure=False, retries=RETRIES): each for each in todo}
     for future in as_completed(futures):
         if future.status in ("cancelled", "lost"):
             raise PadimError("the scheduler went away: what is done is kept; start it again and give the command again")
@@ -161,7 +168,7 @@ def _results(client: object, workers: int | Mapping[str, int], todo: Sequence[Se
 
 @contextmanager
 def _client(
-    todo: Sequence[Settings], workers: int, scheduler: str, tell: Callable[[str], None]
+    todo: Sequence[Settings], workers: int, scheduler: str, tell: Callable[[str], None], cores: int
 ) -> Iterator[tuple[object, int | Mapping[str, int]]]:
     """A Dask client and its workers: processes of this machine, one a GPU or core, or a cluster's, by host."""
     import dask
@@ -177,11 +184,11 @@ def _client(
                 f"no Dask scheduler answers at {scheduler} ({error}): start one, or leave it out"
             ) from error
         with client:
-            hosts = by_host(client)
+            hosts = capacity.by_host(client)
             tell(f"{sum(hosts.values())} workers at {scheduler}; dashboard {client.dashboard_link}")
             yield client, hosts
         return
-    count = workers or budget(len(todo), peak_mb(each.recipe for each in todo))
+    count = workers or capacity.budget(len(todo), peak_mb(each.recipe for each in todo), cores or 1)
     cluster = LocalCluster(
         n_workers=count, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs="CRITICAL"
     )

@@ -40,6 +40,16 @@ def test_the_usual_number_of_workers_is_one_a_gpu_or_one_a_core_in_memory(
     assert budget(runs, 1200) == workers
 
 
+def test_workers_of_so_many_cores_each(monkeypatch):
+    monkeypatch.setattr("padim_nb.capacity.cores", lambda: 16)
+    monkeypatch.setattr("padim_nb.capacity.gpus", lambda: 0)
+    monkeypatch.setattr("distributed.system.MEMORY_LIMIT", 64 * 10**9)
+    assert budget(100, 1200, 4) == 4
+    assert share(2, each=1) == 1
+    assert share({"a": 1}, "a", 3) == 3
+    assert share({"a": 1}, "a", 64) == 16  # what is there
+
+
 def test_the_largest_recipe_decides_and_an_unknown_one_is_large():
     assert peak_mb(["padim-r18-rd100"]) < 2000 < peak_mb(["padim-r18-rd100", "padim-wr50-rd550"]) < peak_mb(["new"])
 

@@ -131,6 +131,9 @@ def test_a_run_has_its_share_of_the_cores(parts, tmp_path, monkeypatch):
         run_one(quick_plan(parts, tmp_path)[0], workers=4)
     assert seen["OMP_NUM_THREADS"] == seen["MKL_NUM_THREADS"] == seen["OPENBLAS_NUM_THREADS"] == "3"
     assert os.environ["MKL_NUM_THREADS"] == "1" and "OPENBLAS_NUM_THREADS" not in os.environ
+    with pytest.raises(AttributeError):
+        run_one(quick_plan(parts, tmp_path)[0], workers=4, cores=1)
+    assert seen["OMP_NUM_THREADS"] == "1"
 
 
 def test_a_run_keeps_its_memory_whatever_dask_set_for_its_workers(parts, tmp_path, monkeypatch):

@@ -72,6 +72,8 @@ FAULTS = [
     ("sweep --recipes padim-gabor --seeds x --out {t}", "--seeds takes numbers"),
     ("sweep --recipes padim-gabor --seeds 4-1 --out {t}", "--seeds takes numbers"),
     ("sweep --recipes padim-gabor --workers -1 --out {t}", "--workers must be"),
+    ("sweep --recipes padim-gabor --cores -1 --out {t}", "--cores must be 1 to"),
+    ("sweep --recipes padim-gabor --cores 100000 --out {t}", "--cores must be 1 to"),
     ("sweep --recipes padim-gabor --categories widget --data {w}/root --out {w}/ok.png", "a file is in the way"),
     ("compare {w}/none", "no folder of records"),
     ("compare {w}/records --metric accuracy", "no metric 'accuracy'"),
