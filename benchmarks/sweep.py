@@ -62,10 +62,10 @@ def script(settings: Settings) -> float:
     return seconds
 
 
-def swept(runs: list[Settings], out: Path, workers: int, each: int = 0) -> tuple[float, list[float]]:
+def swept(runs: list[Settings], out: Path, workers: int, budget: int = 0) -> tuple[float, list[float]]:
     """Seconds of the whole sweep, and of each run in it, in the order of the runs."""
     start = time.perf_counter()
-    outcomes = sweep(runs, out, workers, cores=each)
+    outcomes = sweep(runs, out, workers, cores=budget)
     whole = time.perf_counter() - start
     assert all(each.state == "done" for each in outcomes)
     seconds = {each.settings.category: each.seconds for each in outcomes}

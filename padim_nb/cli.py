@@ -105,7 +105,7 @@ def _add_run(verbs: argparse._SubParsersAction) -> None:
     sweep.add_argument("--categories", nargs="+", default=["all"], metavar="CATEGORY", help="names, or all (default)")
     sweep.add_argument("--seeds", default="own", help="such as 0-4 or 0,3,7; 'own' is each recipe's own (default)")
     sweep.add_argument("--out", type=Path, default=Path("runs"))
-    sweep.add_argument("--workers", type=int, default=0, help="processes (default: one a GPU, or one a core)")
+    sweep.add_argument("--workers", type=int, default=0, help="processes (default: one a GPU or core, in memory)")
     sweep.add_argument("--cores", type=int, default=0, help="of each worker (default: its part of the machine)")
     sweep.add_argument("--scheduler", default="", help="of a running Dask cluster, such as tcp://10.0.0.1:8786")
     for name in ("data", "weights", "penalty"):

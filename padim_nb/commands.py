@@ -92,7 +92,7 @@ def sweep(arguments: argparse.Namespace) -> int:
         if common[name] and Path(common[name]).exists():
             common[name] = str(Path(common[name]).absolute())
     runs = plan(a.recipes, categories, seeds_in(a.seeds), a.out, **common)
-    outcomes = sweep(runs, a.out, a.workers, a.scheduler, lambda line: print(line, flush=True), a.cores)
+    outcomes = sweep(runs, a.out, a.workers, a.scheduler, tell=lambda line: print(line, flush=True), cores=a.cores)
     failed = sum(each.state == "failed" for each in outcomes)
     print(f"{len(outcomes) - failed} of {len(runs)} runs are done" + (f", {failed} failed" if failed else ""))
     return 1 if failed else 0

@@ -78,7 +78,7 @@ def held_out(
         chosen = torch.from_numpy(np.concatenate(some))
         return [level[chosen].to(device) for level in levels]
 
-    few = learnt.stays_thin(levels, len(levels[0]))
+    few = learnt.stays_thin(part(groups[0]), len(levels[0]))  # on the device: the choice depends on it
     if not (few or learnt.count):
         for group in groups:
             learnt.add(part(group), len(levels[0]))

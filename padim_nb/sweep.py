@@ -115,8 +115,9 @@ def sweep(
             outcomes += broken
             if not todo:
                 return outcomes
+            workers = workers or capacity.budget(len(todo), peak_mb(each.recipe for each in todo), cores or 1)
         with (
-            _client(todo, workers, scheduler, tell, cores) as (client, sharing),
+            _client(workers, scheduler, tell) as (client, sharing),
             tqdm(total=len(todo), unit="run", disable=None) as bar,
         ):
             for outcome in _results(client, sharing, todo, cores):
@@ -168,9 +169,9 @@ def _results(
 
 @contextmanager
 def _client(
-    todo: Sequence[Settings], workers: int, scheduler: str, tell: Callable[[str], None], cores: int
+    workers: int, scheduler: str, tell: Callable[[str], None]
 ) -> Iterator[tuple[object, int | Mapping[str, int]]]:
-    """A Dask client and its workers: processes of this machine, one a GPU or core, or a cluster's, by host."""
+    """A Dask client and its workers: so many processes of this machine, or a cluster's, by host."""
     import dask
     from distributed import Client, LocalCluster
 
@@ -188,13 +189,12 @@ def _client(
             tell(f"{sum(hosts.values())} workers at {scheduler}; dashboard {client.dashboard_link}")
             yield client, hosts
         return
-    count = workers or capacity.budget(len(todo), peak_mb(each.recipe for each in todo), cores or 1)
     cluster = LocalCluster(
-        n_workers=count, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs="CRITICAL"
+        n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs="CRITICAL"
     )
     with cluster, Client(cluster) as client:
-        tell(f"{count} worker{'s' * (count > 1)} on this machine; dashboard {client.dashboard_link}")
-        yield client, count
+        tell(f"{workers} worker{'s' * (workers > 1)} on this machine; dashboard {client.dashboard_link}")
+        yield client, workers
 
 
 def _with_data(todo: Sequence[Settings]) -> tuple[list[Settings], list[Outcome]]:

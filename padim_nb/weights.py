@@ -50,15 +50,14 @@ def sources() -> Mapping[str, Source]:
     """The published weights of each network. torchvision takes seconds to load: only who needs its list waits."""
     from torchvision import models
 
-    kinds = {
-        "resnet18": models.ResNet18_Weights,
-        "wide_resnet50_2": models.Wide_ResNet50_2_Weights,
-        "wide_resnet101_2": models.Wide_ResNet101_2_Weights,
+    resnets = {
+        "resnet18": models.ResNet18_Weights.IMAGENET1K_V1,
+        "wide_resnet50_2": models.Wide_ResNet50_2_Weights.IMAGENET1K_V1,
+        "wide_resnet101_2": models.Wide_ResNet101_2_Weights.IMAGENET1K_V1,
     }
-    first = {name: kind.IMAGENET1K_V1 for name, kind in kinds.items()}
-    ours = {name: Source(each.url, each.meta["_file_size"]) for name, each in first.items()}
-    theirs = {f"efficientnet-{b}": Source(url_map[f"efficientnet-{b}"], mb) for b, mb in _EFFICIENTNETS.items()}
-    return MappingProxyType(ours | theirs)
+    found = {name: Source(weights.url, weights.meta["_file_size"]) for name, weights in resnets.items()}
+    found |= {f"efficientnet-{b}": Source(url_map[f"efficientnet-{b}"], mb) for b, mb in _EFFICIENTNETS.items()}
+    return MappingProxyType(found)
 
 
 def places(name: str) -> list[Path]:

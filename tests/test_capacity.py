@@ -22,6 +22,7 @@ def test_a_process_bound_to_one_core_has_one():
 @pytest.mark.parametrize(
     ("mine", "gpus", "runs", "gigabytes", "workers"),
     [
+        (1, 0, 100, 64, 1),
         (2, 0, 100, 64, 2),
         (16, 0, 100, 64, 16),
         (16, 0, 3, 64, 3),  # each of the three has five cores

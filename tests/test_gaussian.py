@@ -86,7 +86,7 @@ def test_thin_is_cheaper_for_few_images_and_many_channels_only():
     assert not is_cheaper(wr50, 2000)
 
 
-def test_streamed_sharded_merged_and_freed_moments_are_those_of_all_at_once():
+def test_streamed_sharded_merged_and_remaining_moments_are_those_of_all_at_once():
     train = draw(LAYOUTS["three levels"], 31)
     train = [level + 50 for level in train]  # far from zero: raw sums of squares would lose digits
     whole = Moments.of(train)
