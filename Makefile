@@ -45,7 +45,7 @@ endif
 	@touch $@
 
 lock:
-	uv pip compile pyproject.toml --extra lab --extra book --extra dev --universal --python-version 3.10 \
+	uv pip compile pyproject.toml --extra run --extra onnx --extra lab --extra book --extra dev --universal --python-version 3.10 \
 	  --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet --output-file requirements.lock
 
 test: lint book pytest

@@ -19,14 +19,14 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from padim_nb import pdn
-from padim_nb.cards import write_card
-from padim_nb.costs import TEST, TRAIN
-from padim_nb.efficientad import EfficientAD
-from padim_nb.mvtec import Sample, load_category
-from padim_nb.padim import PaDiM
-from padim_nb.provenance import machine, peak_memory_mb
-from padim_nb.recipes import RECIPES, recipe
+from padim_nb.data.mvtec import Sample, load_category
+from padim_nb.efficientad import pdn
+from padim_nb.efficientad.cards import write_card
+from padim_nb.efficientad.detector import EfficientAD
+from padim_nb.experiments.costs import TEST, TRAIN
+from padim_nb.experiments.recipes import RECIPES, recipe
+from padim_nb.padim.detector import PaDiM
+from padim_nb.util.machine import machine, peak_memory_mb
 
 ALIKE = {  # recipes that differ in nothing that costs time or memory are measured once
     **{f"padim-tf-net{n}-fixed": f"padim-tf-net{n}" for n in (1, 2, 3)},

@@ -21,12 +21,12 @@ from pathlib import Path
 
 import torch
 
-from padim_nb import pdn
-from padim_nb.devices import has_fast_bf16
-from padim_nb.eye import Eye
-from padim_nb.settings import Training
-from padim_nb.student import Course
-from padim_nb.teachers import standardised
+from padim_nb.efficientad import pdn
+from padim_nb.efficientad.model import AnomalyMapModel
+from padim_nb.efficientad.settings import Training
+from padim_nb.efficientad.teacher import standardised
+from padim_nb.efficientad.training import StudentTrainer
+from padim_nb.util.devices import has_fast_bf16
 
 PICTURES = 24
 
@@ -53,7 +53,7 @@ def course(size: str, device: str, bf16: bool) -> Callable[[int], object]:
     """Our training step."""
     teacher, pair, shown = fresh(size, device)
     teacher = standardised(teacher, shown)
-    found = Course(teacher, pair, shown, shown.flip(0), Training(bf16=bf16))
+    found = StudentTrainer(teacher, pair, shown, shown.flip(0), Training(bf16=bf16))
     pair.train()
     return found.step
 
@@ -95,10 +95,10 @@ def agreement(size: str) -> dict[str, float]:
     levels = [(0.2, 0.9), (0.1, 0.8)]
     for name, value in zip(("qa_st", "qb_st", "qa_ae", "qb_ae"), (*levels[0], *levels[1]), strict=True):
         model.quantiles[name].data.fill_(value)
-    eye = Eye(standardised(teacher, shown), pair, "raw-zero", (256, 256)).eval()
+    eye = AnomalyMapModel(standardised(teacher, shown), pair, "raw-zero", (256, 256)).eval()
     eye.set_levels(levels)
     x = shown[:2].permute(0, 3, 1, 2).float() / 255
-    from padim_nb.backbones import normalised
+    from padim_nb.features.backbones import normalised
 
     with torch.inference_mode():
         z = normalised(x)
@@ -140,7 +140,7 @@ def training(size: str, steps: int, rounds: int, device: str) -> dict:
 def inference(size: str, rounds: int, device: str) -> dict:
     """Pictures a second, and on a GPU the latency of one."""
     teacher, pair, shown = fresh(size, device)
-    eye = Eye(standardised(teacher, shown), pair, "replicate", (256, 256)).eval().to(device)
+    eye = AnomalyMapModel(standardised(teacher, shown), pair, "replicate", (256, 256)).eval().to(device)
     batches = (1, 16, 64) if device != "cpu" else (1, 8)
     ways: dict[str, Callable[[int], object]] = {"ours": lambda n: eye(_repeated(shown, n))}
     with suppress(ImportError):

@@ -26,9 +26,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from padim_nb import evaluate, load_category
-from padim_nb.padim import PaDiM
-from padim_nb.provenance import machine, peak_memory_mb
-from padim_nb.recipes import RECIPES
+from padim_nb.experiments.recipes import RECIPES
+from padim_nb.padim.detector import PaDiM
+from padim_nb.util.machine import machine, peak_memory_mb
 
 NAMES = ("padim-r18-anomalib", "padim-wr50-anomalib")
 SAME = ("image_auroc", "pixel_auroc")

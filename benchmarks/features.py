@@ -24,16 +24,16 @@ from scipy.ndimage import gaussian_filter
 from skimage import data as photographs
 
 from padim_nb import load_category
-from padim_nb.backbones import Backbone, backbone
-from padim_nb.counts import CATEGORIES
-from padim_nb.embedding import joined
-from padim_nb.gaussian import Moments, PatchGaussians
-from padim_nb.images import Frame, masks, pictures
-from padim_nb.metrics import auroc
-from padim_nb.provenance import machine
-from padim_nb.settings import Selection
-from padim_nb.smoothing import smooth
-from padim_nb.training import settle
+from padim_nb.data.images import Frame, image_batches, masks
+from padim_nb.efficientad.checkpoints import settle
+from padim_nb.evaluation.metrics import auroc
+from padim_nb.features.backbones import Backbone, backbone
+from padim_nb.features.dimensions import joined
+from padim_nb.padim.gaussian import Moments, PatchGaussians
+from padim_nb.padim.settings import Selection
+from padim_nb.padim.smoothing import smooth
+from padim_nb.util.machine import machine
+from padim_nb.util.mvtec_counts import CATEGORIES
 
 SIDE, DIMENSIONS, EPS, SIGMA, PATCHES = 256, 100, 0.01, 4.0, 8000
 FRAME = Frame((SIDE, SIDE))
@@ -53,7 +53,7 @@ class Task:
 
 def of_category(group: str, name: str, root: str) -> Task:
     parts = load_category(name, root)
-    train, test = (np.concatenate(list(pictures(some, FRAME))) for some in (parts.train, parts.test))
+    train, test = (np.concatenate(list(image_batches(some, FRAME))) for some in (parts.train, parts.test))
     labels = np.array([sample.label for sample in parts.test])
     known = all(sample.mask is not None for sample in parts.test if sample.label)
     return Task(group, name, train, test, labels, np.asarray(masks(parts.test, FRAME)) if known else None)

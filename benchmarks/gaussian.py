@@ -22,11 +22,11 @@ import numpy as np
 import torch
 from scipy.spatial.distance import mahalanobis
 
-from padim_nb.embedding import joined
-from padim_nb.gaussian import Moments, PatchGaussians
-from padim_nb.gaussianfile import to_tensors
-from padim_nb.provenance import peak_memory_mb
-from padim_nb.thin import ThinGaussians, is_cheaper
+from padim_nb.features.dimensions import joined
+from padim_nb.padim.gaussian import Moments, PatchGaussians
+from padim_nb.padim.gaussian_file import to_tensors
+from padim_nb.padim.low_rank import LowRankGaussians, is_cheaper
+from padim_nb.util.machine import peak_memory_mb
 
 # channels and side of each level, coarse to fine, as the recipes' seeds choose them
 CASES = {
@@ -67,7 +67,7 @@ def shared(train: list, test: list) -> torch.Tensor:
 
 
 def thin(train: list, test: list) -> torch.Tensor:
-    fitted = ThinGaussians.fit(train, EPS)
+    fitted = LowRankGaussians.fit(train, EPS)
     return torch.cat([fitted.distances(batch) for batch in batches(test)])
 
 
@@ -130,7 +130,7 @@ def measure(case: str, n: int, m: int, rounds: int, device: str) -> dict:
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     top = float(results["dense"].max())
     taken = "thin" if is_cheaper(train, n) else "shared"  # what a detector takes by itself
-    fitted = ThinGaussians.fit(train, EPS) if taken == "thin" else fit_ours(train)
+    fitted = LowRankGaussians.fit(train, EPS) if taken == "thin" else fit_ours(train)
     return {
         "case": case,
         "n_train": n,
@@ -144,7 +144,7 @@ def measure(case: str, n: int, m: int, rounds: int, device: str) -> dict:
     }
 
 
-def sizes(g: PatchGaussians | ThinGaussians) -> dict:
+def sizes(g: PatchGaussians | LowRankGaussians) -> dict:
     """MiB of the saved model (triangles packed) beside the full inverse covariances."""
     kept = sum(tensor.numel() for tensor in to_tensors(g).values())
     d = sum(mean.shape[1] for mean in g.mean)
@@ -162,7 +162,7 @@ def only_fit(case: str, n: int) -> float:
     parts = (features(case, min(BATCH, n - start), start, "cpu") for start in range(0, n, BATCH))
     first = next(parts)
     if is_cheaper(first, n):
-        ThinGaussians.fit([torch.cat(level) for level in zip(first, *parts, strict=True)], EPS)
+        LowRankGaussians.fit([torch.cat(level) for level in zip(first, *parts, strict=True)], EPS)
     else:
         moments = Moments.of(first)
         for part in parts:

@@ -1,6 +1,6 @@
 """Memory under load: the peak of a process of its own that fits on, or scores, more and more pictures.
 
-python benchmarks/load.py [--recipe padim-noisenet] [--out data/records/load.json]
+python benchmarks/load.py [--recipe padim-lite0] [--out data/records/load.json]
 
 The pictures are 256 x 256 noise, one file under many names; each figure is the most memory the process ever held, with
 Python, torch and the network in it. The large picture is 4,000 x 3,000.
@@ -20,16 +20,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from padim_nb.data.mvtec import images_in, load_category
+from padim_nb.deploy.scoring import score_files
 from padim_nb.detectors import load
-from padim_nb.mvtec import images_in, load_category
-from padim_nb.provenance import machine, peak_memory_mb
-from padim_nb.recipes import recipe
-from padim_nb.scoring import score_files
+from padim_nb.experiments.recipes import recipe
+from padim_nb.util.machine import machine, peak_memory_mb
 
 FIT, SCORE = (200, 1000, 2000), (100, 1000)
 
 
-def pictures(folder: Path, count: int) -> Path:
+def image_batches(folder: Path, count: int) -> Path:
     """A data root with so many training pictures of one part."""
     good = folder / "part" / "train" / "good"
     good.mkdir(parents=True)
@@ -61,7 +61,7 @@ def child(what: str, root: Path, model: Path, count: int, name: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--recipe", default="padim-noisenet")
+    parser.add_argument("--recipe", default="padim-lite0")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -69,7 +69,7 @@ def main() -> None:
         what, root, model, count = arguments.child
         return child(what, Path(root), Path(model), int(count), arguments.recipe)
     with tempfile.TemporaryDirectory() as place:
-        root, model = pictures(Path(place), max(FIT + SCORE)), Path(place) / "model.safetensors"
+        root, model = image_batches(Path(place), max(FIT + SCORE)), Path(place) / "model.safetensors"
         Image.fromarray(np.tile(np.arange(250, dtype=np.uint8), (3000, 16))).save(root / "large.png")
         jobs = [("fit", n) for n in FIT] + [("load", 0), ("large", 1)] + [("score", n) for n in SCORE]
         rows = []

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, label
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from padim_nb.metrics import EIGHT, Ranks, aupimo, overlap, rank_pixels
+from padim_nb.evaluation.metrics import EIGHT, Ranks, aupimo, overlap, rank_pixels
 
 Array = np.ndarray
 

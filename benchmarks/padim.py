@@ -24,10 +24,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from padim_nb.export import export
-from padim_nb.padim import PaDiM
-from padim_nb.provenance import peak_memory_mb
-from padim_nb.recipes import RECIPES
+from padim_nb.deploy.export import export
+from padim_nb.experiments.recipes import RECIPES
+from padim_nb.padim.detector import PaDiM
+from padim_nb.util.machine import peak_memory_mb
 
 OURS = ("padim-r18-rd100", "padim-wr50-rd550", "padim-effb7-lst", "padim-tf-net1-fixed")
 PEERS = ("padim-r18-anomalib", "padim-wr50-anomalib")
@@ -42,12 +42,12 @@ class Memory:
 
     def fit(self, framed: np.ndarray) -> None:
         d = self.detector
-        d.forget()
+        d.reset()
         batches = (d.extractor.of(framed[start : start + BATCH]) for start in range(0, len(framed), BATCH))
         d._learn(batches, len(framed)).factor()
 
     def score(self, framed: np.ndarray) -> np.ndarray:
-        found = [self.detector.score_pictures(framed[s : s + BATCH]) for s in range(0, len(framed), BATCH)]
+        found = [self.detector.score_images(framed[s : s + BATCH]) for s in range(0, len(framed), BATCH)]
         return np.concatenate([np.asarray(maps) for maps in found])
 
     def features(self, framed: np.ndarray) -> None:

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from padim_nb.provenance import machine
+from padim_nb.util.machine import machine
 
 HOUSE = Path(__file__).parents[1]
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")

@@ -1,6 +1,6 @@
 """A sweep that is killed twenty times, and what is left of it.
 
-python benchmarks/survive.py UNDISTURBED --recipes padim-noisenet padim-gabor padim-random --seeds 0-2 --out RECORD
+python benchmarks/survive.py UNDISTURBED --recipes padim-lite0 padim-gabor padim-random --seeds 0-2 --out RECORD
 
 UNDISTURBED is the folder of the same sweep, or of a part of it, that ran in peace. At random moments one process is
 killed with signal 9: the command (with the scheduler that lives in it), one of its workers or their children, or, every
@@ -24,9 +24,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from padim_nb.counts import CATEGORIES
-from padim_nb.provenance import machine
-from padim_nb.sweep import plan, seeds_in
+from padim_nb.experiments.sweep import plan, seeds_in
+from padim_nb.util.machine import machine
+from padim_nb.util.mvtec_counts import CATEGORIES
 
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 

@@ -1,6 +1,6 @@
 """What papermill and Dask add to a run, and what a second worker saves.
 
-python benchmarks/sweep.py [--categories bottle cable ...] [--recipes padim-noisenet ...] [--ways plain one two half]
+python benchmarks/sweep.py [--categories bottle cable ...] [--recipes padim-lite0 ...] [--ways plain one two half]
                            [--out data/records/sweep.json]
 
 Four ways through the same runs, recipe by recipe, one way after the other: the notebook's cells as a plain script in a
@@ -24,12 +24,12 @@ from statistics import median
 
 import nbformat
 
-from padim_nb import counts
-from padim_nb.capacity import cores
-from padim_nb.mvtec import load_category
-from padim_nb.provenance import machine
-from padim_nb.runs import Settings, template
-from padim_nb.sweep import plan, sweep
+from padim_nb.data.mvtec import load_category
+from padim_nb.experiments.run import Settings, template
+from padim_nb.experiments.sweep import plan, sweep
+from padim_nb.experiments.workers import cores
+from padim_nb.util import mvtec_counts as counts
+from padim_nb.util.machine import machine
 
 CATEGORIES = ("bottle", "cable", "carpet", "grid", "leather", "pill", "screw", "zipper")
 
@@ -107,7 +107,7 @@ def measured(recipes: Sequence[str], categories: Sequence[str], ways: Sequence[s
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--categories", nargs="+", default=list(CATEGORIES), help="names, or all")
-    parser.add_argument("--recipes", nargs="+", default=["padim-noisenet"])
+    parser.add_argument("--recipes", nargs="+", default=["padim-lite0"])
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
     parser.add_argument("--out", type=Path)
     a = parser.parse_args()

@@ -24,13 +24,14 @@ from matplotlib import colormaps
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image, ImageDraw
 
-from padim_nb import figures, load_category
-from padim_nb.export import export
-from padim_nb.images import pictures
-from padim_nb.mvtec import Category, Sample
-from padim_nb.padim import PaDiM
-from padim_nb.recipes import RECIPES
-from padim_nb.settings import Selection
+from padim_nb import load_category
+from padim_nb.data.images import image_batches
+from padim_nb.data.mvtec import Category, Sample
+from padim_nb.deploy.export import export
+from padim_nb.experiments.recipes import RECIPES
+from padim_nb.padim.detector import PaDiM
+from padim_nb.padim.settings import Selection
+from padim_nb.plots import figures
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "_build" / "vendor" / "live"
@@ -58,7 +59,7 @@ PARTS = (
 
 def detector_of(category: Category) -> PaDiM:
     """The page's detector: the default recipe with fewer dimensions, so that it travels in a few megabytes."""
-    settings = replace(RECIPES["padim-noisenet"].settings, selection=Selection("random", DIMENSIONS, 1024))
+    settings = replace(RECIPES["padim-lite0"].settings, selection=Selection("random", DIMENSIONS, 1024))
     detector = PaDiM.from_settings(settings, "cpu").fit(category.train)
     detector.calibrate(category.train, false_alarm=0.01)
     return detector
@@ -86,7 +87,7 @@ def picture() -> int:
     """What the page shows, as a still: a bottle, a scratch drawn on it, the map."""
     category = load_category("bottle", "twin:lite")
     detector = detector_of(category)
-    good = next(pictures([next(s for s in category.test if s.label == 0)], detector.settings.frame, 1))[0]
+    good = next(image_batches([next(s for s in category.test if s.label == 0)], detector.settings.frame, 1))[0]
     drawn = Image.fromarray(good)
     ImageDraw.Draw(drawn).line([(96, 70), (120, 104), (128, 150), (160, 178)], fill=(232, 232, 228), width=3)
     with tempfile.TemporaryDirectory() as folder:
@@ -113,7 +114,7 @@ def _part(shown: Shown) -> dict[str, object]:
     bad = [next(s for s in category.test if s.defect == defect) for defect in shown.defects]
     names = []
     for number, sample in enumerate([*good, *bad]):
-        framed = next(pictures([sample], detector.settings.frame, 1))[0]
+        framed = next(image_batches([sample], detector.settings.frame, 1))[0]
         names.append({"file": f"{shown.name}-{number}.png", "defect": sample.defect.replace("_", " ")})
         Image.fromarray(framed).save(TARGET / names[-1]["file"], optimize=True)
     high = float(np.quantile(detector.score(category.test), 0.999))

@@ -6,18 +6,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .mvtec import load_category
-    from .recipes import recipe
-    from .report import evaluate
+    from .data.mvtec import load_category
+    from .detectors import load
+    from .evaluation.report import evaluate
+    from .experiments.recipes import recipe
 
-__version__ = "0.1.0"
-__all__ = ["evaluate", "load_category", "recipe"]
+__version__ = "0.2.0"
+__all__ = ["evaluate", "load", "load_category", "recipe"]
 
-_ROOMS = {"load_category": "mvtec", "recipe": "recipes", "evaluate": "report"}
+_HOMES = {
+    "load_category": "data.mvtec",
+    "recipe": "experiments.recipes",
+    "evaluate": "evaluation.report",
+    "load": "detectors",
+}
 
 
 def __getattr__(name: str) -> object:
     # Loaded on first use: `padim-nb data status` should not wait for torch.
-    if name in _ROOMS:
-        return getattr(import_module(f".{_ROOMS[name]}", __name__), name)
+    if name in _HOMES:
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
     raise AttributeError(f"module 'padim_nb' has no attribute '{name}'")

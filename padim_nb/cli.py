@@ -143,11 +143,6 @@ def _add_model(verbs: argparse._SubParsersAction) -> None:
     export.add_argument("target", type=Path)
     export.set_defaults(call=commands.export)
 
-    pretrain = verbs.add_parser("pretrain", help="train noisenet18, the backbone that never saw a photograph")
-    pretrain.add_argument("--start", type=Path, default=None, help="earlier weights to go on from, their card beside")
-    _add_training(pretrain, Path("runs/noisenet18"))
-    pretrain.set_defaults(call=commands.pretrain)
-
     distill = verbs.add_parser("distill", help="distil an EfficientAD teacher from a backbone")
     distill.add_argument("--size", default="small", help="small or medium")
     distill.add_argument("--backbone", default="wide_resnet101_2", help="who teaches (default: as in the paper)")

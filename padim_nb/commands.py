@@ -15,15 +15,15 @@ padim-nb data extract ARCHIVE. More in data/README.md."""
 
 
 def data_status(_: argparse.Namespace) -> None:
-    from .check import status
+    from .data.check import status
 
     print(status())
     print(f"\n{LICENCE}")
 
 
 def data_render(arguments: argparse.Namespace) -> None:
-    from .counts import CATEGORIES
     from .twin import ensure, part
+    from .util.mvtec_counts import CATEGORIES
 
     if not 64 <= arguments.size <= 4096:
         raise PadimError(f"--size must be between 64 and 4096 pixels, not {arguments.size}")
@@ -37,7 +37,7 @@ def data_render(arguments: argparse.Namespace) -> None:
 
 
 def data_check(arguments: argparse.Namespace) -> int:
-    from .check import check
+    from .data.check import check
 
     report = check(arguments.root)
     print(report)
@@ -45,14 +45,14 @@ def data_check(arguments: argparse.Namespace) -> int:
 
 
 def data_extract(arguments: argparse.Namespace) -> None:
-    from .archive import extract
+    from .data.archive import extract
 
     print(LICENCE)
     print(extract(arguments.archive, arguments.into, arguments.sha256))
 
 
 def data_sheets(arguments: argparse.Namespace) -> None:
-    from .sheets import write_sheets
+    from .plots.sheets import write_sheets
 
     for path in write_sheets(arguments.folder):
         print(path)
@@ -62,8 +62,8 @@ _RUN = ("category", "seed", "data", "weights", "out", "device", "steps", "penalt
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from . import runs
-    from .mvtec import load_category
+    from .data.mvtec import load_category
+    from .experiments import run as runs
 
     given = {name: getattr(arguments, name) for name in _RUN}
     settings = runs.Settings(**given, **({"recipe": arguments.recipe} if arguments.recipe else {}))
@@ -76,14 +76,14 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def recipes(_: argparse.Namespace) -> None:
-    from .recipes import table
+    from .experiments.recipes import table
 
     print(table())
 
 
 def sweep(arguments: argparse.Namespace) -> int:
-    from .counts import CATEGORIES
-    from .sweep import plan, seeds_in, sweep
+    from .experiments.sweep import plan, seeds_in, sweep
+    from .util.mvtec_counts import CATEGORIES
 
     a = arguments
     categories = CATEGORIES if a.categories == ["all"] else a.categories
@@ -99,13 +99,13 @@ def sweep(arguments: argparse.Namespace) -> int:
 
 
 def figures(arguments: argparse.Namespace) -> None:
-    from .showcase import finished, showcase
+    from .experiments.showcase import finished, showcase
 
     showcase(finished(arguments.runs, arguments.data), arguments.out, tell=lambda path: print(path, flush=True))
 
 
 def compare(arguments: argparse.Namespace) -> None:
-    from .compare import comparison, render, unmeasured
+    from .experiments.compare import comparison, render, unmeasured
 
     folders = arguments.records or [path for path in (Path("runs"), Path("data/records")) if path.is_dir()]
     lines = comparison(folders, arguments.metric, arguments.recipes)
@@ -115,41 +115,24 @@ def compare(arguments: argparse.Namespace) -> None:
 
 
 def score(arguments: argparse.Namespace) -> None:
-    from .scoring import score_files
+    from .deploy.scoring import score_files
 
     for line in score_files(arguments.model, arguments.images, arguments.out, arguments.device):
         print(line, flush=True)
 
 
 def export(arguments: argparse.Namespace) -> None:
+    from .deploy.export import export
     from .detectors import load
-    from .export import export
 
     print(export(load(arguments.model), arguments.target))
 
 
-def pretrain(arguments: argparse.Namespace) -> None:
-    from .devices import has_fast_bf16, pick_device
-    from .pretrain import Pretraining, pretrain
-    from .training import changed
-
-    device = pick_device(arguments.device)
-    on_gpu = (
-        {"batch": 512, "dense_batch": 384, "renders": 4, "side": 256, "small": 128, "large": 160}
-        if device != "cpu"
-        else {}
-    )
-    settings = Pretraining(seed=arguments.seed, bf16=has_fast_bf16(device), **on_gpu)
-    settings = changed(settings, arguments.set)
-    a = arguments
-    print(pretrain(a.out, settings, a.minutes, a.steps, device, start=a.start))
-
-
 def distill(arguments: argparse.Namespace) -> None:
-    from .devices import has_fast_bf16, pick_device
-    from .distill import Distillation, distill
-    from .teachers import distilled
-    from .training import changed
+    from .efficientad.checkpoints import changed
+    from .efficientad.distillation import Distillation, distill
+    from .efficientad.teacher import distilled
+    from .util.devices import has_fast_bf16, pick_device
 
     device = pick_device(arguments.device)
     settings = Distillation(
@@ -168,12 +151,12 @@ def distill(arguments: argparse.Namespace) -> None:
 
 
 def weights_list(_: argparse.Namespace) -> None:
-    from .weights import table
+    from .features.weights import table
 
     print(table())
 
 
 def weights_get(arguments: argparse.Namespace) -> None:
-    from .weights import get
+    from .features.weights import get
 
     print(get(arguments.name))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .efficientad import EfficientAD
-from .modelfile import kind_of
-from .padim import PaDiM
+from .efficientad.detector import EfficientAD
+from .padim.detector import PaDiM
+from .util.model_file import kind_of
 
 Detector = PaDiM | EfficientAD
-"""Methods `fit`, `score`, `score_pictures`, `calibrate`, `held_out_scores`, `save`; facts `seed`, `weights`, `facts`,
+"""Methods `fit`, `score`, `score_images`, `calibrate`, `held_out_scores`, `save`; facts `seed`, `weights`, `facts`,
 `threshold_`, `settings.frame`."""
 
 

@@ -39,3 +39,10 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     known = list(known)
     near = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.5)
     return f" (did you mean '{near[0]}'?)" if near else f" (known: {', '.join(known)})"
+
+
+def expect_one_of(what: str, value: str, known: Iterable[str]) -> None:
+    """Refuse a value that is not one of the known ones."""
+    known = list(known)
+    if value not in known:
+        raise OptionError(f"no {what} {value!r}{did_you_mean(str(value), known)}")

@@ -4,8 +4,8 @@ import torch
 from making import write_image
 from safetensors.torch import save_file
 
-from padim_nb import pdn
-from padim_nb.settings import EfficientADSettings, Training
+from padim_nb.efficientad import pdn
+from padim_nb.efficientad.settings import EfficientADSettings, Training
 
 # The layers of PDN-S with an eighth of their channels: what stops, resumes and is written does not depend on them.
 NARROW = ((16, 4, 3, True), (32, 4, 3, True), (32, 3, 1, False), (None, 4, 0, False))

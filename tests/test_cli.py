@@ -9,10 +9,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from padim_nb import runs
 from padim_nb.cli import main
 from padim_nb.errors import OptionError, PadimError
-from padim_nb.runs import Settings, settings_from
+from padim_nb.experiments import run as runs
+from padim_nb.experiments.run import Settings, settings_from
 
 ROOT = Path(__file__).parents[1]
 

@@ -22,7 +22,7 @@ ASKED_BY_THE_USER = {
 
 def requirements() -> list[str]:
     extras = PROJECT["optional-dependencies"]
-    return PROJECT["dependencies"] + [line for name in ("lab", "book", "dev") for line in extras[name]]
+    return PROJECT["dependencies"] + [line for name in ("run", "onnx", "lab", "book", "dev") for line in extras[name]]
 
 
 def test_conda_and_pip_ask_for_the_same():

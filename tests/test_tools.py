@@ -12,15 +12,16 @@ import onnxruntime
 import pytest
 from making import write_image, write_mask
 
-from padim_nb import load_category, weights
-from padim_nb.archive import extract
-from padim_nb.check import check, status
+from padim_nb import load_category
+from padim_nb.data.archive import extract
+from padim_nb.data.check import check, status
+from padim_nb.data.images import Frame, image_batches
+from padim_nb.deploy.export import export
+from padim_nb.deploy.scoring import score_files
 from padim_nb.errors import CannotWrite, DataError, ModelError, OptionError, WeightsError
-from padim_nb.export import export
-from padim_nb.images import Frame, pictures
-from padim_nb.padim import PaDiM
-from padim_nb.scoring import score_files
-from padim_nb.settings import PaDiMSettings, Selection
+from padim_nb.features import weights
+from padim_nb.padim.detector import PaDiM
+from padim_nb.padim.settings import PaDiMSettings, Selection
 
 SMALL = PaDiMSettings("gabor", Frame((64, 64)), Selection("random", 20, 0))
 
@@ -208,7 +209,7 @@ def test_one_onnx_graph_says_what_torch_says(parts, tmp_path, name, form):
     settings = PaDiMSettings(name, Frame((64, 96)), Selection("random", 20, 0), weights=weights, form=form)
     fitted = PaDiM.from_settings(settings, "cpu").fit(widget.train)
     path = export(fitted, tmp_path / "model.onnx")
-    framed = np.concatenate(list(pictures(widget.test, settings.frame)))
+    framed = np.concatenate(list(image_batches(widget.test, settings.frame)))
     found, scores = onnxruntime.InferenceSession(str(path)).run(None, {"pictures": framed})
     wanted = fitted.score(widget.test)
     assert found.shape == (9, 64, 96)
@@ -219,7 +220,7 @@ def test_one_onnx_graph_says_what_torch_says(parts, tmp_path, name, form):
 def test_an_unfitted_or_differing_graph_is_not_kept(detector, tmp_path, monkeypatch):
     with pytest.raises(ModelError, match="has not been fitted"):
         export(PaDiM.from_settings(SMALL, "cpu"), tmp_path / "a.onnx")
-    monkeypatch.setattr("padim_nb.export.TOLERANCE", -1.0)
+    monkeypatch.setattr("padim_nb.deploy.export.TOLERANCE", -1.0)
     with pytest.raises(ModelError, match="was not kept"):
         export(detector, tmp_path / "a.onnx")
     assert not list(tmp_path.glob("*.onnx"))

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..capacity import cores
-from ..counts import CATEGORIES, Plan, plan
 from ..errors import CannotWrite, CategoryNotFound, PadimError, did_you_mean
-from ..files import cache_root, whole_folder
+from ..util.files import cache_root, whole_folder
+from ..util.machine import cores
+from ..util.mvtec_counts import CATEGORIES, Plan, plan
 from .scene import Part
 
 

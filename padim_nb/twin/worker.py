@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..counts import plan
 from ..errors import CannotWrite
-from ..files import writing_to
+from ..util.files import writing_to
+from ..util.mvtec_counts import plan
 from .scene import render
 from .store import jobs, part
 

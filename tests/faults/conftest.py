@@ -10,10 +10,10 @@ from making import write_image, write_parts
 from PIL import Image
 from safetensors.numpy import save_file
 
-from padim_nb.images import Frame
-from padim_nb.mvtec import load_category
-from padim_nb.padim import PaDiM
-from padim_nb.settings import PaDiMSettings, Selection
+from padim_nb.data.images import Frame
+from padim_nb.data.mvtec import load_category
+from padim_nb.padim.detector import PaDiM
+from padim_nb.padim.settings import PaDiMSettings, Selection
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import json
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from padim_nb.modelfile import KEY
+from padim_nb.util.model_file import KEY
 
 RECORD = {
     "recipe": "padim-gabor",

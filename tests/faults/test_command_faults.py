@@ -97,10 +97,10 @@ FAULTS = [
     ("pretrain --steps 1 --device gpu --out {t}", "'gpu'"),
     ("distill --steps 1 --size huge --out {t}", "no size 'huge'"),
     ("distill --steps 1 --backbone resnet81 --out {t}", "did you mean 'resnet18'"),
-    ("distill --steps 1 --backbone noisenet18 --source /no/such --out {t}", "no penalty folder /no/such"),
-    ("distill --steps 1 --backbone noisenet18 --source none --out {t}", "a teacher needs pictures"),
-    ("distill --steps 1 --backbone noisenet18 --pictures 0 --out {t}", "pictures"),
-    ("distill --steps 1 --backbone noisenet18 --side 0 --out {t}", "of 0 px cannot be made"),
+    ("distill --steps 1 --backbone efficientnet-lite0 --source /no/such --out {t}", "no penalty folder /no/such"),
+    ("distill --steps 1 --backbone efficientnet-lite0 --source none --out {t}", "a teacher needs pictures"),
+    ("distill --steps 1 --backbone efficientnet-lite0 --pictures 0 --out {t}", "pictures"),
+    ("distill --steps 1 --backbone efficientnet-lite0 --side 0 --out {t}", "of 0 px cannot be made"),
 ]  # fmt: skip
 
 

@@ -15,16 +15,16 @@ from hypothesis import strategies as st
 from making import write_image
 from safetensors.numpy import load_file
 
-from padim_nb.archive import extract
 from padim_nb.cli import main
+from padim_nb.data.archive import extract
+from padim_nb.data.images import load_image
+from padim_nb.data.mvtec import images_in, load_category
 from padim_nb.detectors import load
 from padim_nb.errors import CategoryNotFound, PadimError
-from padim_nb.images import load_image
-from padim_nb.mvtec import images_in, load_category
-from padim_nb.records import records
-from padim_nb.runs import Settings
-from padim_nb.sweep import plan
-from padim_nb.weights import read_state
+from padim_nb.experiments.record import records
+from padim_nb.experiments.run import Settings
+from padim_nb.experiments.sweep import plan
+from padim_nb.features.weights import read_state
 
 FUZZ = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
@@ -60,7 +60,7 @@ def test_any_header_of_a_model_is_understood_or_refused(data, world, tmp_path_fa
     folder = tmp_path_factory.mktemp("fuzz")
     path = rewritten(world / "model.safetensors", folder / "m.safetensors", header=lambda h: changed(h, data))
     try:
-        maps = load(path, device="cpu").score_pictures(np.zeros((1, 64, 64, 3), np.uint8))
+        maps = load(path, device="cpu").score_images(np.zeros((1, 64, 64, 3), np.uint8))
         assert np.isfinite(maps).all()
     except PadimError as error:
         one_line(error)

@@ -112,7 +112,7 @@ class Trickle(BaseHTTPRequestHandler):
 FETCH = """
 import sys
 from pathlib import Path
-from padim_nb.weights import Source, get
+from padim_nb.features.weights import Source, get
 get("x", Path(sys.argv[1]), Source(sys.argv[2], 0.1))
 """
 

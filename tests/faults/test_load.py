@@ -12,11 +12,11 @@ from PIL import Image
 CHILD = """
 import re, sys, threading, time
 from pathlib import Path
-from padim_nb.images import Frame
-from padim_nb.mvtec import load_category
-from padim_nb.padim import PaDiM
-from padim_nb.scoring import score_files
-from padim_nb.settings import PaDiMSettings, Selection
+from padim_nb.data.images import Frame
+from padim_nb.data.mvtec import load_category
+from padim_nb.padim.detector import PaDiM
+from padim_nb.deploy.scoring import score_files
+from padim_nb.padim.settings import PaDiMSettings, Selection
 
 
 def watch():  # what the process itself holds: files that are mapped belong to the system, which takes them back
@@ -74,7 +74,7 @@ def test_memory_is_steady_however_many_the_pictures(many, tmp_path, count):
 def test_a_picture_of_twelve_million_pixels_is_scored_like_any_other(world, tmp_path):
     large = tmp_path / "large.png"
     Image.fromarray(np.tile(np.arange(250, dtype=np.uint8), (3000, 16))).save(large)
-    code = "import sys; from padim_nb.cli import main; from padim_nb.provenance import peak_memory_mb; "
+    code = "import sys; from padim_nb.cli import main; from padim_nb.util.machine import peak_memory_mb; "
     code += "main(['score', *sys.argv[1:]]); print(peak_memory_mb())"
     model = str(world / "model.safetensors")
     peaks = []

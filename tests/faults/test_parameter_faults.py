@@ -5,25 +5,26 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from making import write_image
+from padim_nb.pretrain import Pretraining, pretrain
 
 from padim_nb import errors
-from padim_nb.backbones import backbone
-from padim_nb.bank import bank
+from padim_nb.data.images import Frame, load_image
+from padim_nb.data.mvtec import load_category
+from padim_nb.deploy.scoring import score_files
 from padim_nb.detectors import load
-from padim_nb.efficientad import EfficientAD
+from padim_nb.efficientad.detector import EfficientAD
+from padim_nb.efficientad.settings import EfficientADSettings
 from padim_nb.errors import CannotWrite, CategoryNotFound, DataError, ModelError, OptionError, WeightsError
-from padim_nb.images import Frame, load_image
-from padim_nb.mvtec import load_category
-from padim_nb.padim import PaDiM
-from padim_nb.pretrain import Pretraining, pretrain
-from padim_nb.recipes import recipe
-from padim_nb.report import evaluate
-from padim_nb.runs import settings_from
-from padim_nb.scoring import score_files
-from padim_nb.settings import EfficientADSettings, PaDiMSettings, Selection
-from padim_nb.thresholds import conformal
+from padim_nb.evaluation.report import evaluate
+from padim_nb.evaluation.thresholds import conformal
+from padim_nb.experiments.recipes import recipe
+from padim_nb.experiments.run import settings_from
+from padim_nb.features.backbones import backbone
+from padim_nb.features.weights import imagenet_file, read_state
+from padim_nb.padim.detector import PaDiM
+from padim_nb.padim.settings import PaDiMSettings, Selection
+from padim_nb.textures import procedural_images
 from padim_nb.twin import ensure
-from padim_nb.weights import imagenet_file, read_state
 
 SMALL = PaDiMSettings("gabor", Frame((64, 64)), Selection("random", 20, 0))
 
@@ -67,7 +68,7 @@ CALLS = {
     "no recipe": (lambda w, t: recipe("padim-r18"), OptionError, "did you mean 'padim-r18-rd100'"),
     "steps for PaDiM": (lambda w, t: recipe("padim-gabor", steps=3), OptionError, "knows no steps"),
     "penalty for PaDiM": (lambda w, t: recipe("padim-gabor", penalty="bank"), OptionError, "no penalty"),
-    "no slip": (lambda w, t: replace(SMALL, slips=("x",)), OptionError, "no slip 'x'"),
+    "no quirk": (lambda w, t: replace(SMALL, quirks=("x",)), OptionError, "no quirk 'x'"),
     "no form": (lambda w, t: replace(SMALL, form="thinn"), OptionError, "mean 'thin'"),
     "no selection": (lambda w, t: Selection("randm", 3), OptionError, "did you mean 'random'"),
     "no dimensions": (lambda w, t: Selection("random"), OptionError, "needs a number of dimensions"),
@@ -116,7 +117,7 @@ CALLS = {
         errors.PadimError,
         "not finite|nan|finite",
     ),
-    "a bank of nothing": (lambda w, t: bank(0, 1, 32, 0), OptionError, "cannot be made"),
+    "a bank of nothing": (lambda w, t: procedural_images(0, 1, 32, 0), OptionError, "cannot be made"),
     "minutes and steps": (lambda w, t: pretrain(t, Pretraining(programs=4), 1, 1), OptionError, "either minutes or"),
     "no minutes, no steps": (lambda w, t: pretrain(t, Pretraining(programs=4)), OptionError, "either minutes or"),
     "names that clash": (

@@ -12,7 +12,7 @@ from padim_nb import evaluate, load_category, recipe
 torch.set_num_threads(int(sys.argv[2]))
 widget = load_category("widget", sys.argv[1])
 told = {}
-for name in ("padim-gabor", "padim-noisenet"):
+for name in ("padim-gabor", "padim-lite0"):
     detector = recipe(name, device="cpu").fit(widget.train)
     maps = detector.score(widget.test)
     threshold = detector.calibrate(widget.train, 0.1).value

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from padim_nb.errors import PadimError, WeightsError
-from padim_nb.weights import read_state
+from padim_nb.features.weights import read_state
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(path for room in ("padim_nb", "book", "benchmarks") for path in (ROOT / room).rglob("*.py"))

@@ -1,0 +1,170 @@
+"""`data status` and `data check`: what is where, and whether it is whole; every problem with its fix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import DataError
+from ..twin import location, rendered
+from ..util.mvtec_counts import CATEGORIES, KINDS, plan, published
+from .images import ahead, load_image, load_mask
+from .mvtec import categories_in, data_root, images_in, mask_of, usual_roots
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a file or folder, and what to do about it."""
+
+    path: Path
+    what: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.what}; {self.fix}"
+
+
+@dataclass(frozen=True)
+class CategoryCheck:
+    """One category: how many images it has, and what is wrong with it. `expected` names the table it agrees with."""
+
+    name: str
+    train: int
+    good: int
+    defective: int
+    expected: str
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """The check of a data root."""
+
+    root: Path
+    categories: tuple[CategoryCheck, ...]
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """All problems of all categories."""
+        return tuple(problem for each in self.categories for problem in each.problems)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+    def __str__(self) -> str:
+        lines = [f"{self.root}", f"{'category':<14}{'train':>6}{'good':>6}{'defective':>11}  counts"]
+        lines += [f"{c.name:<14}{c.train:>6}{c.good:>6}{c.defective:>11}  {c.expected}" for c in self.categories]
+        lines += ["", *(str(problem) for problem in self.problems)]
+        count = len(self.problems)
+        return "\n".join([*lines, f"{count} problem{'s' * (count != 1)} found" if count else "everything is whole"])
+
+
+def check(root: str | Path | None = None) -> CheckReport:
+    """Read every image and mask below a data root (default: the one in use) and report what is not as it should be."""
+    place = data_root(root)
+    if isinstance(place, str):
+        kind = place.partition(":")[2]
+        place = location(kind)
+        if not rendered(kind):
+            raise DataError(f"nothing of the {kind} twin is rendered yet: `padim-nb data render` does it")
+    if (place / "train" / "good").is_dir():
+        return CheckReport(place, (_check(place, place.name),))
+    names = sorted({*categories_in(place), *(name for name in CATEGORIES if (place / name).is_dir())})
+    if not names:
+        raise DataError(f"{place} holds no category: expected folders such as {place / 'cable' / 'train' / 'good'}")
+    return CheckReport(place, tuple(_check(place / name, name) for name in names))
+
+
+def status() -> str:
+    """Where data is looked for, which root is in use, and what of it is there."""
+    place = data_root()
+    lines = ["looked for, the first that exists is used:"]
+    lines += [
+        "  PADIM_NB_DATA",
+        *(f"  {root}{'  (here)' if root.is_dir() else ''}" for root in usual_roots()),
+        "  the twin",
+    ]
+    if isinstance(place, str):
+        kind = place.partition(":")[2]
+        lines.append(f"in use: the twin ({kind}), rendered on this machine, not MVTec AD")
+    else:
+        found = categories_in(place)
+        missing = [name for name in CATEGORIES if name not in found]
+        lines.append(f"in use: {place}: {', '.join(found) or 'no category'}")
+        if missing:
+            lines.append(f"missing of MVTec AD's fifteen: {', '.join(missing)}")
+    for kind in KINDS:
+        have = rendered(kind)
+        lines.append(f"twin ({kind}): {len(have)} of {len(CATEGORIES)} categories rendered in {location(kind)}")
+    return "\n".join(lines)
+
+
+def _check(folder: Path, name: str) -> CategoryCheck:
+    train, good = images_in(folder / "train" / "good"), images_in(folder / "test" / "good")
+    kinds = {p.name: images_in(p) for p in sorted((folder / "test").glob("*")) if p.is_dir() and p.name != "good"}
+    counts = (len(train), len(good), {kind: len(found) for kind, found in kinds.items()})
+    problems = [*_counts_differ(folder, name, counts)] if name in CATEGORIES else []
+    if not train:
+        problems.append(Problem(folder / "train" / "good", "has no images", "put the good ones there"))
+    every = [*train, *good, *(path for found in kinds.values() for path in found)]
+    problems += [p for p in ahead(_unreadable, every) if p]
+    if (folder / "ground_truth").is_dir():
+        for kind, found in kinds.items():
+            problems += _masks(folder / "ground_truth" / kind, found)
+    defective = sum(map(len, kinds.values()))
+    return CategoryCheck(name, len(train), len(good), defective, _agrees(name, counts), tuple(problems))
+
+
+def _agrees(name: str, counts: tuple[int, int, dict[str, int]]) -> str:
+    if name not in CATEGORIES:
+        return "your own"
+    tables = {"as published": published()[name].images, "twin, lite": plan(name, "lite")}
+    return next((label for label, p in tables.items() if counts == (p.train, p.good, dict(p.defects))), "differ")
+
+
+def _counts_differ(folder: Path, name: str, counts: tuple[int, int, dict[str, int]]) -> Iterator[Problem]:
+    if _agrees(name, counts) != "differ":
+        return
+    table, fix = published()[name].images, "extract the archive again, or rename the folder if it is your own"
+    wanted = {"train/good": table.train, "test/good": table.good, **{f"test/{k}": n for k, n in table.defects.items()}}
+    found = {"train/good": counts[0], "test/good": counts[1], **{f"test/{k}": n for k, n in counts[2].items()}}
+    for place in sorted({*wanted, *found}):
+        if wanted.get(place, 0) != found.get(place, 0):
+            yield Problem(
+                folder / place, f"{found.get(place, 0)} images where MVTec AD has {wanted.get(place, 0)}", fix
+            )
+
+
+def _unreadable(path: Path) -> Problem | None:
+    try:
+        load_image(path)
+    except DataError as error:
+        return Problem(path, str(error).removeprefix(f"{path} ").partition(": ")[0], "replace or remove it")
+    return None
+
+
+def _masks(truth: Path, images: list[Path]) -> Iterator[Problem]:
+    used = set()
+    for image in images:
+        mask = mask_of(image, truth)
+        if mask is None:
+            yield Problem(image, "has no mask", f"put it at {truth / f'{image.stem}_mask.png'}")
+            continue
+        used.add(mask)
+        try:
+            marked, size = load_mask(mask), load_image(image).shape[:2]
+        except DataError as error:
+            if str(mask) in str(error):
+                yield Problem(mask, "is not a readable image", "make the mask again")
+            continue
+        if marked.shape != size:
+            yield Problem(
+                mask, f"is {marked.shape[0]}x{marked.shape[1]}, its image {size[0]}x{size[1]}", "make it again"
+            )
+        elif not marked.any():
+            yield Problem(mask, "marks nothing", "draw the defect, or move the image to test/good")
+    for stray in set(images_in(truth)) - used:
+        yield Problem(stray, "belongs to no image", "rename it <image>_mask.png or remove it")

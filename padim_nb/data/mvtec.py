@@ -1,0 +1,169 @@
+"""MVTec AD's folder layout, or a folder of your own, or the twin -> `Category` of `Sample`s."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from ..errors import CategoryNotFound, DataError, OptionError, did_you_mean
+from ..util.mvtec_counts import CATEGORIES, KINDS
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+USUAL_ROOT = Path("data") / "mvtec_anomaly_detection"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image: `label` is 0 for good and 1 for defective, `defect` the name of its folder."""
+
+    image: Path
+    label: int
+    defect: str
+    mask: Path | None = None
+
+
+@dataclass(frozen=True)
+class Category:
+    """The images of one kind of part; `source` tells whether they are 'mvtec', a user's 'folder' or the 'twin'."""
+
+    name: str
+    root: Path
+    source: str
+    train: tuple[Sample, ...]
+    test: tuple[Sample, ...]
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether defects can be judged pixel by pixel, which takes defective images that all have masks."""
+        defective = [sample for sample in self.test if sample.label]
+        return bool(defective) and all(sample.mask for sample in defective)
+
+
+def load_category(name: str, root: str | Path | None = None) -> Category:
+    """Find and scan one category.
+
+    The data root is `root`, else PADIM_NB_DATA, else data/mvtec_anomaly_detection, else the twin is rendered. A root
+    holds categories, or is itself one (it has train/good). "twin" and "twin:full" name the twin on purpose.
+    """
+    plain_name(name)
+    place = data_root(root)
+    if isinstance(place, str):
+        from ..twin import ensure
+
+        if name not in CATEGORIES:
+            raise CategoryNotFound(f"no category {name!r} in the twin{did_you_mean(name, CATEGORIES)}")
+        return scan(ensure(name, place.partition(":")[2] or "lite"), name, "twin")
+    if (place / "train" / "good").is_dir():
+        return scan(place, name, "folder")
+    names = categories_in(place)
+    if name not in names:
+        if not names:
+            raise DataError(f"{place} holds no category: expected {place / name / 'train' / 'good'}")
+        raise CategoryNotFound(f"no category {name!r} in {place}{did_you_mean(name, names)}")
+    return scan(place / name, name, "mvtec" if name in CATEGORIES else "folder")
+
+
+def plain_name(name: str) -> str:
+    """A category's name, refused unless it can only be a folder right below a root."""
+    plain = isinstance(name, str) and name.isprintable() and name.strip() == name and len(name.encode()) < 200
+    if not plain or name in ("", ".", "..") or any(c in name for c in "/\\:"):
+        raise CategoryNotFound(f"{name!r:.80} is no category name: give a folder's plain name, such as 'cable'")
+    return name
+
+
+def data_root(root: str | Path | None = None) -> Path | str:
+    """The data root in use: a folder, or 'twin' / 'twin:full' where there is none or it was asked for."""
+    chosen, told_by = (root, "") if root else (os.environ.get("PADIM_NB_DATA"), " (from PADIM_NB_DATA)")
+    if chosen:
+        text = os.fspath(chosen)
+        if text.split(":")[0] == "twin" and not Path(text).exists():
+            kind = text.partition(":")[2] or "lite"
+            if kind not in KINDS:
+                raise OptionError(f"no twin of kind {kind!r}{did_you_mean(kind, KINDS)}: use 'twin' or 'twin:full'")
+            return f"twin:{kind}"
+        place = Path(text).expanduser()
+        if not place.is_dir():
+            raise DataError(f"the data root {place}{told_by} is not a folder: give an existing one, or 'twin'")
+        return place
+    return next((place for place in usual_roots() if place.is_dir()), "twin:lite")
+
+
+def usual_roots() -> list[Path]:
+    """Where data/mvtec_anomaly_detection is looked for: the working folder and those above, then the clone."""
+    here = Path.cwd()
+    clone = Path(__file__).resolve().parents[2]
+    return list(dict.fromkeys(folder / USUAL_ROOT for folder in (here, *here.parents, clone)))
+
+
+def categories_in(root: Path) -> list[str]:
+    """The names of the folders below a root that hold train/good."""
+    return sorted(entry.name for entry in root.iterdir() if (entry / "train" / "good").is_dir())
+
+
+def scan(folder: Path, name: str, source: str) -> Category:
+    """Read one category's folder: train/good, test/<good or a defect>, ground_truth/<defect> where there is one."""
+    train = tuple(Sample(path, 0, "good") for path in images_in(folder / "train" / "good"))
+    if not train:
+        raise DataError(f"no images in {folder / 'train' / 'good'}: put the good ones there ({', '.join(ENDINGS)})")
+    return Category(name, folder, source, train, tuple(_test_samples(folder)))
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The image files directly in a folder, in the order of their names; [] where there is no such folder."""
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        return [Path(path) for path in sorted(each.path for each in entries if _is_image(each))]
+
+
+def mask_of(image: Path, truth: Path) -> Path | None:
+    """The mask of an image in ground_truth/<defect>: <stem>_mask.* as in MVTec AD, or <stem>.*"""
+    for stem in (f"{image.stem}_mask", image.stem):
+        for ending in ENDINGS:
+            if (path := truth / f"{stem}{ending}").is_file():
+                return path
+    return None
+
+
+def header(path: Path) -> tuple[int, int]:
+    """(width, height) of an image file, from its first bytes."""
+    try:
+        with Image.open(path) as picture:
+            return picture.size
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path} is not a readable image ({_plain(error)}): replace or remove it") from error
+
+
+def _is_image(entry: os.DirEntry) -> bool:
+    if entry.name.startswith(".") or not entry.name.lower().endswith(ENDINGS):
+        return False
+    try:
+        return entry.is_file()
+    except OSError:  # a link that leads round in circles
+        return False
+
+
+def _test_samples(folder: Path) -> Iterator[Sample]:
+    kinds = sorted(p for p in (folder / "test").glob("*") if p.is_dir() and not p.name.startswith("."))
+    with_masks = (folder / "ground_truth").is_dir()
+    for kind in sorted(kinds, key=lambda path: path.name != "good"):
+        for image in images_in(kind):
+            if kind.name == "good":
+                yield Sample(image, 0, "good")
+                continue
+            mask = mask_of(image, folder / "ground_truth" / kind.name) if with_masks else None
+            if with_masks and mask is None:
+                place = folder / "ground_truth" / kind.name / f"{image.stem}_mask.png"
+                raise DataError(f"{image} has no mask: put it at {place}, or remove ground_truth to do without masks")
+            if mask is not None and header(mask) != header(image):
+                sizes = " and ".join("x".join(map(str, header(path))) for path in (mask, image))
+                raise DataError(f"{mask} and its image {image} differ in size ({sizes}): make the mask again")
+            yield Sample(image, 1, kind.name, mask)
+
+
+def _plain(error: Exception) -> str:
+    return str(error).splitlines()[0].split(" '")[0] if str(error) else type(error).__name__

@@ -1,0 +1,55 @@
+"""What a recipe takes on a plain machine, measured by `benchmarks/costs.py`: the guess for what has no record yet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from statistics import mean
+from types import MappingProxyType
+
+from ..util.mvtec_counts import published
+
+TRAIN = round(mean(each.images.train for each in published().values()))  # pictures of a typical category
+TEST = round(mean(each.images.test for each in published().values()))
+UNKNOWN_MB = 8000.0  # a recipe that was not measured is taken for a large one
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one run on a category of typical size, and where that was measured."""
+
+    minutes: float
+    peak_mb: float
+    where: str
+
+    def __str__(self) -> str:
+        return f"{_time(self.minutes)} and {self.peak_mb / 1000:.1f} GB a category"
+
+
+@lru_cache(maxsize=1)
+def costs() -> Mapping[str, Cost]:
+    """The cost of each recipe that was measured."""
+    rows = json.loads((files("padim_nb") / "assets" / "costs.json").read_text())["rows"]
+    found = {name: Cost(row["minutes a category"], row["peak MB"], row["on"]) for name, row in rows.items()}
+    return MappingProxyType(found)
+
+
+def price(recipe: str) -> str:
+    """In words what a category takes."""
+    known = costs().get(recipe)
+    return f"about {known} on {known.where}" if known else "time and memory not measured"
+
+
+def peak_mb(recipes: Iterable[str]) -> float:
+    """The memory that the largest of these recipes takes."""
+    return max(costs()[name].peak_mb if name in costs() else UNKNOWN_MB for name in recipes)
+
+
+def _time(minutes: float) -> str:
+    for size, word in ((60 * 24, "days"), (60, "hours")):
+        if minutes >= 2 * size:
+            return f"{minutes / size:.0f} {word}"
+    return f"{minutes:.0f} minutes" if minutes >= 2 else f"{round(60 * minutes, -1):.0f} seconds"

@@ -1,0 +1,90 @@
+"""What others have published: their tables, tidy, with the source of each figure, and what does not add up in them."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from ..errors import PadimError
+from ..util.mvtec_counts import CATEGORIES
+
+TEXTURES = ("carpet", "grid", "leather", "tile", "wood")
+OBJECTS = tuple(name for name in CATEGORIES if name not in TEXTURES)
+MEANS = {"mean_textures": TEXTURES, "mean_objects": OBJECTS, "mean_all": CATEGORIES}
+UNIT = 0.001  # of the last printed digit: printed means are cut off by some and rounded by others
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row (or column) of a published table: the values of one metric for each category, and the printed means."""
+
+    source: str
+    metric: str
+    name: str
+    values: dict[str, float]
+
+    def mean(self, categories: tuple[str, ...] = CATEGORIES) -> float | None:
+        """The mean over these categories, recomputed; None where one is missing."""
+        found = [self.values.get(category) for category in categories]
+        return None if None in found else sum(found) / len(found)
+
+
+@cache
+def rows() -> tuple[Row, ...]:
+    """All rows of all published tables."""
+    found: dict[tuple[str, str, str], dict[str, float]] = {}
+    for path in sorted(_folder().glob("*.csv")):
+        with open(path, newline="", encoding="utf-8") as lines:
+            for line in csv.DictReader(lines):
+                row = found.setdefault((line["source"], line["metric"], line["row"]), {})
+                if line["value"]:
+                    row[line["category"]] = float(line["value"])
+    return tuple(Row(*key, values) for key, values in found.items())
+
+
+def row(source: str, metric: str, name: str) -> Row | None:
+    """One row, if it was published."""
+    return next((each for each in rows() if (each.source, each.metric, each.name) == (source, metric, name)), None)
+
+
+def inconsistencies() -> list[str]:
+    """Printed means that are not those of their figures, and copied rows that differ from their originals."""
+    notes = []
+    for each in rows():
+        for label, categories in MEANS.items():
+            printed, mean = each.values.get(label), each.mean(categories)
+            if printed is not None and mean is not None and abs(printed - mean) > UNIT:
+                notes.append(
+                    f"{each.source}, {each.name}, {each.metric}: {label} is printed as {printed:.3f}, "
+                    f"the figures give {mean:.4f}"
+                )
+    return notes + _copies()
+
+
+def _copies() -> list[str]:
+    """padim-tensorflow repeats the WR50 column of padim-efficientnet-pytorch under the name PyTorch."""
+    notes = []
+    for metric in ("image_auroc", "pixel_auroc"):
+        original = row("padim-efficientnet-pytorch", metric, "WR50-Rd550")
+        copy = row("padim-tensorflow", metric, "PyTorch")
+        for category in CATEGORIES:
+            found, wanted = copy.values[category], original.values[category]
+            if found != wanted:
+                same = [name for name in CATEGORIES if original.values[name] == found and name != category]
+                hint = f" ({found:.3f} is the original's {' or '.join(same)})" if same else ""
+                notes.append(
+                    f"padim-tensorflow's copy of the PyTorch column, {metric}, {category}: {found:.3f} instead of "
+                    f"{wanted:.3f}{hint}"
+                )
+    return notes
+
+
+def _folder() -> Path:
+    """The tables of the clone, or the copy that an installed package carries."""
+    here = Path(__file__).parents[1]
+    for path in (here.parent / "data" / "published", here / "assets" / "published"):
+        if path.is_dir():
+            return path
+    raise PadimError("the published tables are not part of this installation: install padim-nb again")

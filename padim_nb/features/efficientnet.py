@@ -1,0 +1,114 @@
+"""EfficientNets of `efficientnet_pytorch`, tapped as in the published tables and cut right after the last tap.
+
+Padding is TensorFlow's SAME rule at the size the feature maps really have. A model built for its native size (600 for
+b7) pads one stride-2 convolution differently at 224 and shifts everything behind it; with no size given the package
+pads by the real one, which is also what version 0.6.3, used for the published b7 rows, amounted to at 224.
+"""
+
+from __future__ import annotations
+
+from efficientnet_pytorch import EfficientNet
+from efficientnet_pytorch.model import MBConvBlock
+from efficientnet_pytorch.utils import efficientnet, get_same_padding_conv2d, round_filters, round_repeats
+from torch import Tensor, nn
+
+Tap = tuple[int, str]  # number of the block from 0, and what of it: "output", "expand" or "depthwise"
+
+
+def _outputs(*blocks: int) -> tuple[Tap, ...]:
+    return tuple((block, "output") for block in blocks)
+
+
+# Blocks are counted from 0 here and from 1 in the sources. fst, md and lst: first, middle and last block of stages.
+TAPS: dict[str, tuple[Tap, ...]] = {
+    "efficientnet-lite0": _outputs(2, 4, 10),
+    "efficientnet-b0-lst": _outputs(2, 4, 10),
+    "efficientnet-b1-lst": _outputs(4, 7, 15),
+    "efficientnet-b4-fst": _outputs(2, 6, 16),
+    "efficientnet-b4-md": _outputs(4, 8, 19),
+    "efficientnet-b4-lst": _outputs(5, 9, 21),
+    "efficientnet-b5-paper": _outputs(6, 19, 25),
+    "efficientnet-b7-fst": _outputs(4, 11, 28),
+    "efficientnet-b7-md": _outputs(7, 14, 32),
+    "efficientnet-b7-lst": _outputs(10, 17, 37),
+    "efficientnet-b7-net1": ((28, "expand"), (38, "expand"), (51, "expand")),
+    "efficientnet-b7-net2": ((18, "expand"), (38, "expand"), (51, "expand")),
+    "efficientnet-b7-net3": ((28, "depthwise"), (38, "depthwise"), (51, "depthwise")),
+}
+
+
+# Width and depth beside B0's. Stem, head and the number of blocks in the first and last stage are never scaled.
+LITE = {"efficientnet-lite0": (1.0, 1.0), "efficientnet-lite1": (1.0, 1.1), "efficientnet-lite2": (1.1, 1.2)}
+
+
+class EfficientNetLite(nn.Module):
+    """EfficientNet-Lite: B0's stages without squeeze-and-excitation, with ReLU6.
+
+    Normalised images (b, 3, h, w) -> logits (b, 1000). Its state dict has the names of `efficientnet_pytorch`.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        stages, common = efficientnet(*LITE[name], include_top=True, image_size=None)
+        convolution = get_same_padding_conv2d(image_size=None)
+        self._swish = nn.ReLU6()
+        self._conv_stem = convolution(3, 32, kernel_size=3, stride=2, bias=False)
+        self._bn0 = nn.BatchNorm2d(32, eps=common.batch_norm_epsilon)
+        self._blocks = nn.ModuleList()
+        width = 32
+        for number, stage in enumerate(stages):
+            out = round_filters(stage.output_filters, common)
+            last = number in (0, len(stages) - 1)
+            for repeat in range(stage.num_repeat if last else round_repeats(stage.num_repeat, common)):
+                stride = stage.stride if repeat == 0 else 1
+                block = stage._replace(input_filters=width, output_filters=out, stride=stride, se_ratio=None)
+                self._blocks.append(MBConvBlock(block, common))
+                self._blocks[-1]._swish = nn.ReLU6()
+                width = out
+        self._conv_head = convolution(width, 1280, kernel_size=1, bias=False)
+        self._bn1 = nn.BatchNorm2d(1280, eps=common.batch_norm_epsilon)
+        self._fc = nn.Linear(1280, 1000)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self._swish(self._bn0(self._conv_stem(x)))
+        for block in self._blocks:
+            x = block(x)
+        return self._fc(self._swish(self._bn1(self._conv_head(x))).mean((2, 3)))
+
+
+class TappedEfficientNet(nn.Module):
+    """Normalised pictures (b, 3, h, w) -> the taps' maps; keeps the state-dict names of `efficientnet_pytorch`."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        lite = name in LITE
+        whole = EfficientNetLite(name) if lite else EfficientNet.from_name(name.rpartition("-")[0], image_size=None)
+        self.taps = TAPS[name]
+        self._conv_stem, self._bn0 = whole._conv_stem, whole._bn0
+        self._blocks = whole._blocks[: self.taps[-1][0] + 1]
+        self._swish = whole._swish
+        self.channels = tuple(_channels(self._blocks[block], what) for block, what in self.taps)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        taps = dict(self.taps)
+        found: list[Tensor] = []
+        x = self._swish(self._bn0(self._conv_stem(x)))
+        for number, block in enumerate(self._blocks):
+            what = taps.get(number)
+            if what in ("expand", "depthwise"):
+                found.append(_inside(block, x, what))
+                if number == self.taps[-1][0]:
+                    break
+            x = block(x)
+            if what == "output":
+                found.append(x)
+        return found
+
+
+def _inside(block: nn.Module, x: Tensor, what: str) -> Tensor:
+    x = block._swish(block._bn0(block._expand_conv(x)))
+    return x if what == "expand" else block._swish(block._bn1(block._depthwise_conv(x)))
+
+
+def _channels(block: nn.Module, what: str) -> int:
+    return block._bn2.num_features if what == "output" else block._bn1.num_features

@@ -1,0 +1,66 @@
+"""How many images of what MVTec AD holds: the published table, and the two sizes of the twin that follow from it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from types import MappingProxyType
+
+from ..errors import OptionError, did_you_mean
+
+LITE_TRAIN, LITE_GOOD, LITE_DEFECT = 60, 10, 5
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Images of one category: in train/good, in test/good and in each defect folder of test."""
+
+    train: int
+    good: int
+    defects: Mapping[str, int]
+
+    @property
+    def test(self) -> int:
+        """All test images."""
+        return self.good + sum(self.defects.values())
+
+
+@dataclass(frozen=True)
+class Published:
+    """What is published of one category: side in pixels, 'RGB' or 'grey', annotated regions, images."""
+
+    side: int
+    colour: str
+    regions: int
+    images: Plan
+
+
+@lru_cache(maxsize=1)
+def published() -> Mapping[str, Published]:
+    """Category -> what is published of it, in alphabetical order."""
+    table: dict[str, Published] = {}
+    with (files("padim_nb") / "assets" / "mvtec_ad_counts.csv").open(encoding="utf-8") as stream:
+        rows = sorted(csv.DictReader(stream), key=lambda row: row["category"])
+    for row in rows:
+        name = row["category"]
+        defects = {each["defect"]: int(each["count"]) for each in rows if each["category"] == name}
+        images = Plan(int(row["train_good"]), int(row["test_good"]), MappingProxyType(defects))
+        table[name] = Published(int(row["side_px"]), row["colour"], int(row["regions"]), images)
+    return MappingProxyType(table)
+
+
+CATEGORIES: tuple[str, ...] = tuple(published())
+KINDS = ("lite", "full")
+
+
+def plan(category: str, kind: str) -> Plan:
+    """How many images the twin renders: the published counts ('full'), or few of each ('lite')."""
+    if kind not in KINDS:
+        raise OptionError(f"no twin of kind {kind!r}{did_you_mean(kind, KINDS)}")
+    full = published()[category].images
+    if kind == "full":
+        return full
+    return Plan(LITE_TRAIN, LITE_GOOD, MappingProxyType(dict.fromkeys(full.defects, LITE_DEFECT)))

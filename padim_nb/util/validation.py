@@ -1,0 +1,64 @@
+"""Settings that are checked where they are made: frozen dataclasses whose wrong values are one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar, dataclass_transform
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+
+from ..errors import OptionError, did_you_mean
+
+T = TypeVar("T")
+_CONFIG = ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
+
+
+@dataclass_transform(frozen_default=True)
+def validated(cls: type[T]) -> type[T]:
+    """A frozen dataclass that checks its values against their annotations when it is made (pydantic).
+
+    A wrong value raises `OptionError` with one line: the class, the field, what is wrong with it.
+    `dataclasses.replace` and `dataclasses.asdict` work on it; `replace` checks again.
+    """
+    made = pydantic_dataclass(frozen=True, config=_CONFIG)(cls)
+    return _with_one_line(made)
+
+
+def from_plain(cls: type[T], values: object) -> T:
+    """A validated dataclass, nested ones included, out of plain values such as JSON's (lists become tuples)."""
+    try:
+        return TypeAdapter(cls).validate_python(values)
+    except ValidationError as error:
+        raise OptionError(one_line(cls.__name__, error)) from None
+
+
+def one_line(name: str, error: ValidationError) -> str:
+    """The first of a validation's errors, with the field it is about and what it held."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "literal_error":
+        known = [word.strip(" '") for word in first["ctx"]["expected"].replace(" or ", ", ").split(",")]
+        return f"{name}: no {place} {first['input']!r}{did_you_mean(str(first['input']), known)}"
+    what = first["msg"].removeprefix("Value error, ")
+    return f"{name}: {place or 'settings'}: {what[:1].lower()}{what[1:]}, not {_short(first['input'])}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _with_one_line(cls: type[T]) -> type[T]:
+    made: Callable[..., None] = cls.__init__
+
+    @wraps(made)
+    def checked(self: T, *args: Any, **kwargs: Any) -> None:
+        try:
+            made(self, *args, **kwargs)
+        except ValidationError as error:
+            raise OptionError(one_line(cls.__name__, error)) from None
+
+    cls.__init__ = checked  # type: ignore[method-assign, assignment]
+    return cls

@@ -1,0 +1,227 @@
+"""Every page of the built book in a real browser: nothing broken, nothing from elsewhere, readable anywhere."""
+
+import json
+import shutil
+import sys
+import threading
+from contextlib import suppress
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+HTML = ROOT / "_build" / "html"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+sys.path.insert(0, str(ROOT / "book"))
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: the pages are not opened"),
+    pytest.mark.skipif(not (HTML / "index.html").is_file(), reason="the book is not built: `make book`"),
+]
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
+PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def handle(self):
+        with suppress(OSError):  # a browser that leaves a page before all of it came
+            super().handle()
+
+
+@pytest.fixture(scope="module")
+def address():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(HTML)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser, address, request):
+    width, scheme = getattr(request, "param", (1280, "light"))
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page = context.new_page()
+    page.wrong, page.asked = [], []
+    page.on("console", lambda message: page.wrong.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: page.wrong.append(str(error)))
+    page.on("request", lambda request: page.asked.append(request.url))
+    yield page
+    context.close()
+
+
+# WCAG's contrast of every piece of text with the ground it stands on; pictures and formulas are left out.
+CONTRAST = """() => {
+  const parse = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
+  const light = ([r, g, b]) => {
+    const [x, y, z] = [r, g, b].map((v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+  };
+  const ground = (node) => {
+    for (; node; node = node.parentElement) {
+      const [r, g, b, a = 1] = parse(getComputedStyle(node).backgroundColor);
+      if (a > 0.5) return [r, g, b];
+    }
+    return [255, 255, 255];
+  };
+  const found = [];
+  const walk = document.createTreeWalker(document.querySelector("article.bd-article"), NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) {
+    const node = walk.currentNode.parentElement;
+    const box = node.getBoundingClientRect();
+    if (!walk.currentNode.textContent.trim() || !box.width) continue;
+    if (node.closest("mjx-container, script, style, noscript, .headerlink")) continue;
+    const [a, b] = [light(parse(getComputedStyle(node).color)), light(ground(node))].sort((x, y) => y - x);
+    const ratio = (a + 0.05) / (b + 0.05);
+    if (ratio < 3) found.push([walk.currentNode.textContent.trim().slice(0, 40), Math.round(ratio * 100) / 100]);
+  }
+  return found;
+}"""
+
+
+@pytest.mark.parametrize("page", [(1280, "light"), (390, "dark")], indirect=True, ids=["wide light", "phone dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_whole(page, address, name):
+    page.goto(f"{address}/{name}.html", wait_until="load")
+    page.evaluate("document.querySelectorAll('img').forEach((each) => { each.loading = 'eager'; })")
+    page.wait_for_function("[...document.images].every((each) => each.complete)")
+    assert page.wrong == []
+    assert [url for url in page.asked if not url.startswith((address, "data:", "blob:"))] == []
+    broken = "[...document.images].filter((each) => !each.naturalWidth).map((each) => each.src)"
+    assert page.evaluate(broken) == []
+    assert page.evaluate("[...document.querySelectorAll('article img')].filter((each) => !each.alt).length") == 0
+    lost = """[...document.querySelectorAll('article a[href^="#"]')].map((each) => each.getAttribute("href").slice(1))
+      .filter((id) => id && !document.getElementById(decodeURIComponent(id)))"""
+    assert page.evaluate(lost) == []
+    over = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert page.evaluate(over) <= 0, "the page scrolls sideways"
+    assert page.evaluate(CONTRAST) == []
+
+
+def test_no_sentence_of_the_api_was_taken_for_a_type(page, address):
+    page.goto(f"{address}/book/api.html", wait_until="load")
+    found = "[...document.querySelectorAll('article dl.field-list > dd')].map((each) => each.textContent.trim())"
+    assert [text for text in page.evaluate(found) if " " in text] == []
+
+
+def test_links_between_pages_lead_somewhere(page, address):
+    from html.parser import HTMLParser
+    from urllib.parse import unquote, urldefrag
+
+    class Links(HTMLParser):
+        def __init__(self):
+            super().__init__()
+            self.ids, self.hrefs = set(), []
+
+        def handle_starttag(self, tag, attributes):
+            values = dict(attributes)
+            self.ids.add(values.get("id"))
+            if tag == "a" and values.get("href"):
+                self.hrefs.append(values["href"])
+
+    read = {}
+    for path in HTML.rglob("*.html"):
+        read[path.resolve()] = Links()
+        read[path.resolve()].feed(path.read_text(encoding="utf-8"))
+    lost = []
+    for name in PAGES:
+        path = (HTML / f"{name}.html").resolve()
+        for href in read[path].hrefs:
+            file, anchor = urldefrag(href)
+            if ":" in file:
+                continue
+            target = (path.parent / unquote(file)).resolve() if file else path
+            if not target.exists() or (anchor and target in read and unquote(anchor) not in read[target].ids):
+                lost.append(f"{name}: {href}")
+    assert lost == []
+
+
+def test_search_finds_what_is_there(page, address):
+    page.goto(f"{address}/search.html?q=Mahalanobis")
+    page.wait_for_selector("#search-results ul li a", timeout=15000)
+    assert "padim" in page.locator("#search-results").inner_text().lower()
+
+
+@pytest.fixture
+def live(page, address):
+    if not (HTML / "_static" / "live" / "ort").is_dir():
+        pytest.skip("no runtime for the live page: npm was not there when the book was built")
+    page.goto(f"{address}/book/live.html")
+    page.wait_for_function("window.padimLive && (window.padimLive.ready || window.padimLive.error)", timeout=60000)
+    assert page.evaluate("window.padimLive.error") is None
+    return page
+
+
+def settled(page, runs):
+    page.wait_for_function("n => window.padimLive.runs > n", arg=runs, timeout=30000)
+    page.wait_for_timeout(1500)
+
+
+def test_the_live_page_shows_pythons_map(live):
+    from live import PARTS, detector_of
+
+    from padim_nb import load_category
+
+    category = load_category(PARTS[0].name, "twin:lite")
+    detector = detector_of(category)
+    wanted = detector.score([next(s for s in category.test if s.label == 0)])[0]
+    found = np.array(live.evaluate("Array.from(window.padimLive.map)")).reshape(wanted.shape)
+    assert np.abs(found - wanted).max() < 0.01 * detector.threshold_.value
+
+
+@pytest.mark.parametrize("page", [(1280, "light"), (390, "dark")], indirect=True, ids=["wide", "phone"])
+def test_a_stroke_changes_map_and_verdict_and_undo_takes_it_back(live):
+    before, runs = live.evaluate("window.padimLive.score"), live.evaluate("window.padimLive.runs")
+    assert live.locator("#live-verdict").inner_text() == "passes"
+    live.locator("#live-photo").scroll_into_view_if_needed()
+    box = live.locator("#live-photo").bounding_box()
+    live.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 0.3 * box["height"])
+    live.mouse.down()
+    live.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.7 * box["height"], steps=6)
+    live.mouse.up()
+    settled(live, runs)
+    after = live.evaluate("window.padimLive.score")
+    assert after > 1.5 * before
+    assert "stopped" in live.locator("#live-verdict").inner_text()
+    place = int(np.argmax(live.evaluate("Array.from(window.padimLive.map)")))
+    row, column = divmod(place, 256)
+    assert 0.25 * 256 < row < 0.75 * 256 and 0.35 * 256 < column < 0.65 * 256
+    runs = live.evaluate("window.padimLive.runs")
+    live.locator("#live-undo").click()
+    settled(live, runs)
+    assert live.evaluate("window.padimLive.score") == pytest.approx(before, rel=1e-5)
+    assert live.wrong == []
+
+
+def test_every_part_of_the_live_page_can_be_chosen(live):
+    names = [part["name"] for part in json.loads((HTML / "_static" / "live" / "parts.json").read_text())]
+    for name in names[1:]:
+        runs = live.evaluate("window.padimLive.runs")
+        live.locator("#live-parts button", has_text=name).click()
+        settled(live, runs)
+        assert live.locator("#live-verdict").inner_text() == "passes"
+
+
+def test_the_live_page_has_a_picture_where_scripts_are_off(browser, address):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{address}/book/live.html")
+    assert page.locator("img.live-fallback").is_visible()
+    assert not page.locator(".live-panel").is_visible()
+    context.close()

@@ -1,0 +1,201 @@
+"""Pixels exactly as the published recipes had them, from any kind of file; batches, masks and the cache."""
+
+import hashlib
+import os
+import time
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from making import write_image, write_mask
+from PIL import Image
+from torchvision.transforms import v2
+
+from padim_nb import load_category
+from padim_nb.data import images
+from padim_nb.data.images import Frame, Maps, image_batches, load_image, load_mask, masks
+from padim_nb.data.mvtec import Sample
+from padim_nb.errors import CannotWrite, DataError, OptionError
+from padim_nb.util.files import cache_root
+
+
+@pytest.mark.parametrize("size", [(64, 64), (300, 300), (300, 420), (421, 300), (700, 700)])
+def test_lanczos_256_crop_224_is_torchvisions(size):
+    picture = np.random.default_rng(1).integers(0, 256, (*size, 3), dtype=np.uint8)
+    wanted = v2.Compose([v2.Resize(256, v2.InterpolationMode.LANCZOS), v2.CenterCrop(224)])(Image.fromarray(picture))
+    assert np.array_equal(Frame(256, 224, "lanczos").apply(picture), np.asarray(wanted))
+
+
+@pytest.mark.parametrize("size", [(300, 300), (300, 420)])
+def test_antialiased_bilinear_is_torchvisions_on_pil(size):
+    picture = np.random.default_rng(2).integers(0, 256, (*size, 3), dtype=np.uint8)
+    wanted = v2.Resize((256, 256), v2.InterpolationMode.BILINEAR)(Image.fromarray(picture))
+    assert np.array_equal(Frame((256, 256)).apply(picture), np.asarray(wanted))
+
+
+# SHA-256 of what cv2.resize(..., INTER_LINEAR) of opencv-python-headless returned for the same noise, MVTec AD's sizes.
+OPENCV = {1024: "18d9fe0d11b9560e", 900: "e1586371663f9f4a", 700: "852b68607f318a71", 840: "3de8a1ea65d803ff"}
+
+
+def test_aliased_bilinear_is_opencvs_bit_for_bit():
+    rng = np.random.default_rng(0)
+    frame = Frame((256, 256), resample="bilinear-aliased")
+    for side, digest in OPENCV.items():
+        noise = rng.integers(0, 256, (side, side, 3), dtype=np.uint8)
+        assert hashlib.sha256(frame.apply(noise).tobytes()).hexdigest().startswith(digest), side
+
+
+def test_masks_go_nearest_or_keep_only_what_stays_full():
+    mask = np.zeros((300, 300), dtype=bool)
+    mask[100:160, 90:200] = True
+    wanted = v2.Compose([v2.Resize(256, v2.InterpolationMode.NEAREST), v2.CenterCrop(224)])
+    levels = np.asarray(wanted(Image.fromarray(mask.astype(np.uint8) * 255)))
+    assert np.array_equal(Frame(256, 224, "lanczos").apply_mask(mask), levels > 127)
+    floored = Frame((256, 256), 224, "bilinear-aliased", "bilinear-floor").apply_mask(mask)
+    nearest = Frame((256, 256), 224, "bilinear-aliased").apply_mask(mask)
+    assert floored.sum() < nearest.sum()
+    assert not (floored & ~nearest).any()
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "bmp", "tif"])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_endings_and_modes(tmp_path, ending, mode):
+    path = write_image(tmp_path / f"a.{ending}", (30, 40), mode)
+    picture = load_image(path)
+    assert picture.shape == (30, 40, 3)
+    assert picture.dtype == np.uint8
+    if mode == "L":
+        assert (picture[..., 0] == picture[..., 2]).all()
+
+
+def test_alpha_is_dropped_sixteen_bits_are_scaled_palettes_and_turns_are_obeyed(tmp_path):
+    rgba = np.dstack([np.full((4, 6, 3), 200, np.uint8), np.zeros((4, 6), np.uint8)])
+    Image.fromarray(rgba).save(tmp_path / "a.png")
+    assert (load_image(tmp_path / "a.png") == 200).all()
+    deep = np.array([[0, 257, 32896, 65535]], dtype=np.uint16)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    assert load_image(tmp_path / "deep.png")[0, :, 0].tolist() == [0, 1, 128, 255]
+    Image.fromarray(deep).save(tmp_path / "deep.tif")
+    assert load_image(tmp_path / "deep.tif")[0, :, 1].tolist() == [0, 1, 128, 255]
+    assert load_image(write_image(tmp_path / "p.png", mode="P")).shape == (40, 48, 3)
+    turned = Image.fromarray(np.zeros((4, 6, 3), np.uint8))
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "turned.jpg", exif=exif)
+    assert load_image(tmp_path / "turned.jpg").shape == (6, 4, 3)
+
+
+def truncated(path):
+    write_image(path, (200, 200))
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+@pytest.mark.parametrize(
+    "spoil", [truncated, lambda p: p.write_text("hello"), lambda p: p.write_bytes(b""), lambda p: None]
+)
+def test_what_is_no_image_is_named(tmp_path, spoil):
+    path = tmp_path / "broken.png"
+    spoil(path)
+    with pytest.raises(DataError, match=r"broken\.png") as error:
+        load_image(path)
+    assert "\n" not in str(error.value)
+
+
+def test_batches_keep_order_and_come_from_the_cache_the_second_time(parts, monkeypatch):
+    widget = load_category("widget", parts)
+    frame = Frame((32, 48))
+    first = np.concatenate(list(image_batches(widget.train, frame, batch=5)))
+    assert first.shape == (12, 32, 48, 3)
+    assert np.array_equal(first[7], frame.apply(load_image(widget.train[7].image)))
+    monkeypatch.setattr(images, "load_image", lambda path: pytest.fail("decoded again"))
+    again = np.concatenate(list(image_batches(widget.train, frame, batch=5)))
+    assert np.array_equal(first, again)
+
+
+def test_a_changed_file_and_a_damaged_cache_are_decoded_again(parts):
+    widget = load_category("widget", parts)
+    frame = Frame((32, 32))
+    first = np.concatenate(list(image_batches(widget.train, frame)))
+    write_image(widget.train[0].image, (64, 64), seed=9)
+    second = np.concatenate(list(image_batches(widget.train, frame)))
+    assert not np.array_equal(first[0], second[0])
+    for kept in (cache_root() / "pictures").glob("*.npy"):
+        kept.write_bytes(kept.read_bytes()[:500])
+    assert np.array_equal(second, np.concatenate(list(image_batches(widget.train, frame))))
+
+
+def test_a_generator_that_is_left_early_leaves_no_file(parts):
+    widget = load_category("widget", parts)
+    batches = image_batches(widget.train, Frame((32, 32)), batch=2)
+    next(batches)
+    batches.close()
+    assert not list((cache_root() / "pictures").iterdir())
+
+
+def test_mixed_sizes_need_a_fixed_frame(tmp_path):
+    samples = [
+        Sample(write_image(tmp_path / f"{n}.png", size), 0, "good") for n, size in enumerate([(40, 60), (60, 40)])
+    ]
+    assert next(image_batches(samples, Frame((32, 32)))).shape == (2, 32, 32, 3)
+    with pytest.raises(DataError, match=r"1\.png is 48x32 in this frame where others are 32x48"):
+        list(image_batches(samples, Frame(32)))
+    with pytest.raises(OptionError, match="cannot cut"):
+        list(image_batches(samples, Frame(32, 40)))
+    with pytest.raises(OptionError, match="no such resampling"):
+        Frame(32, resample="cubic")
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(parts, unwritable, monkeypatch):
+    monkeypatch.setenv("PADIM_NB_CACHE", str(unwritable))
+    with pytest.raises(CannotWrite, match="PADIM_NB_CACHE"):
+        list(image_batches(load_category("widget", parts).train, Frame((32, 32))))
+
+
+def test_truth_is_framed_like_the_pictures(parts):
+    widget = load_category("widget", parts)
+    truth = masks(widget.test, Frame((32, 32)))
+    assert truth.shape == (9, 32, 32)
+    assert truth.any(axis=(1, 2)).tolist() == [bool(s.label) for s in widget.test]
+    write_mask(widget.test[-1].mask, (64, 64), marked=False)
+    with pytest.raises(DataError, match="marks nothing"):
+        masks(widget.test, Frame((32, 32)))
+    assert not load_mask(widget.test[-1].mask).any()
+
+
+def test_maps_remember_their_frame():
+    frame = Frame((8, 8))
+    maps = Maps.of(np.zeros((3, 8, 8)), frame)
+    assert maps.dtype == np.float32
+    assert maps[1:].frame is frame
+    assert (maps + 1).frame is frame
+    assert torch.from_numpy(np.asarray(maps)).shape == (3, 8, 8)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(
+    height=st.integers(1, 90),
+    width=st.integers(1, 90),
+    mode=st.sampled_from(["RGB", "L", "RGBA", "P", "1", "I;16", "CMYK", "LA"]),
+    resample=st.sampled_from(images.RESAMPLE),
+)
+def test_any_image_fits_any_frame(height, width, mode, resample, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("any")
+    path = write_image(folder / ("a.tif" if mode in ("CMYK", "LA") else "a.png"), (height, width), mode)
+    picture = load_image(path)
+    assert picture.shape == (height, width, 3)
+    assert Frame((17, 23), resample=resample).apply(picture).shape == (17, 23, 3)
+    assert Frame(20, 16, resample).apply(picture).shape == (16, 16, 3)
+
+
+def test_the_cache_forgets_the_oldest_and_leaves_what_is_being_written(tmp_path, monkeypatch):
+    from padim_nb.data import cache as picture_cache
+
+    monkeypatch.setattr(picture_cache, "LIMIT", 250)
+    now = time.time()
+    for name, age in (("old.npy", 30), ("middle.npy", 20), ("new.npy", 10), (".fresh.npy", 5), (".dead.npy", 200_000)):
+        (tmp_path / name).write_bytes(b"x" * 100)
+        os.utime(tmp_path / name, (now - age, now - age))
+    picture_cache._forget_oldest(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"new.npy", "middle.npy", ".fresh.npy"}

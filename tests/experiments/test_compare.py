@@ -1,0 +1,143 @@
+"""Published tables: what does not add up is found; measured records stand beside them, the twin's never do."""
+
+import json
+import re
+import statistics
+
+import pytest
+
+from padim_nb.cli import main
+from padim_nb.errors import DataError, OptionError
+from padim_nb.experiments.compare import METRICS, comparison, render, unmeasured
+from padim_nb.experiments.costs import costs, price
+from padim_nb.experiments.published import Row, inconsistencies, row, rows
+from padim_nb.experiments.recipes import RECIPES
+from padim_nb.experiments.record import records
+from padim_nb.util.mvtec_counts import CATEGORIES, published
+
+
+def write_record(folder, recipe="padim-r18-rd100", category="screw", seed=0, value=0.75, data="folder", **changes):
+    images = published()[category].images
+    record = {
+        "recipe": recipe,
+        "category": category,
+        "seed": seed,
+        "data": {"name": data},
+        "metrics": {"image_auroc": value, "pixel_auroc": None, "aupro": 0.5, "image_f1max": 0.8},
+        "n_train": images.train,
+        "n_test": images.test,
+    } | changes
+    path = folder / f"{recipe}-{category}-{seed}-{data.replace(':', '')}" / "record.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(record))
+    return path
+
+
+def test_the_two_known_slips_in_the_published_tables_are_found_and_no_others():
+    notes = inconsistencies()
+    assert len(notes) == 4
+    assert "R18-Rd100, pixel_auroc: mean_textures is printed as 0.953, the figures give 0.9542" in notes[0]
+    for note, category, before in zip(
+        notes[1:], ("toothbrush", "transistor", "zipper"), ("screw", "toothbrush", "transistor"), strict=True
+    ):
+        assert f"pixel_auroc, {category}" in note
+        assert f"the original's {before}" in note
+
+
+def test_every_published_row_knows_its_categories():
+    assert len(rows()) > 50
+    for each in rows():
+        assert set(each.values) <= {*CATEGORIES, "mean_textures", "mean_objects", "mean_all"}
+    assert row("padim-efficientnet-pytorch", "image_auroc", "R18-Rd100").values["screw"] == 0.745
+    assert Row("a", "b", "c", {"carpet": 1.0}).mean() is None
+
+
+def test_every_recipe_that_names_a_row_names_one_that_exists():
+    known = {(each.source, each.name) for each in rows()}
+    named = {(each.source, each.row) for each in RECIPES.values() if each.source}
+    assert named - known == {("padim-efficientnet-pytorch", f"Effi-B4, {at} blocks") for at in ("middle", "last")}
+
+
+def test_a_measured_figure_stands_beside_the_published_one_with_its_spread(tmp_path):
+    for seed, value in enumerate((0.74, 0.75, 0.76)):
+        write_record(tmp_path, seed=seed, value=value)
+    lines = comparison([tmp_path], "image_auroc", ["padim-r18-rd100"])
+    screw = next(line for line in lines if line.category == "screw")
+    assert (screw.published, screw.mean, screw.verdict) == (0.745, 0.75, "reproduced")
+    assert screw.spread == pytest.approx(0.01)
+    assert screw.difference == pytest.approx(0.005)
+    others = [line for line in lines if line.category != "screw"]
+    assert {line.verdict for line in others} == {"not measured"}
+    assert others[-1].category == "mean of 15"
+    assert others[-1].published == pytest.approx(0.9055, abs=1e-3)
+
+
+def test_what_is_not_measured_has_a_command_and_a_price(tmp_path, capsys):
+    write_record(tmp_path, "padim-r18-anomalib")
+    lines = comparison([tmp_path])
+    told = unmeasured(lines)
+    assert len(told) == len({line.recipe for line in lines if line.verdict == "not measured"}) > 10
+    assert any("padim-nb sweep --recipes padim-wr50-rd550 --data" in line for line in told)
+    for line in told:
+        assert re.search(r"about \d+ (seconds|minutes|hours|days) and \d+\.\d GB a category on \d+ cores of ", line)
+    assert main(["compare", str(tmp_path)]) == 0
+    assert told[0] in capsys.readouterr().out
+
+
+def test_every_recipe_has_a_price_and_one_that_is_not_known_says_so():
+    assert set(costs()) == set(RECIPES)
+    assert price("padim-r34-rd100") == "time and memory not measured"
+
+
+@pytest.mark.parametrize(("value", "verdict"), [(0.70, "lower"), (0.80, "higher"), (0.754, "reproduced")])
+def test_the_verdict_follows_the_difference(tmp_path, value, verdict):
+    write_record(tmp_path, value=value)
+    screw = next(line for line in comparison([tmp_path]) if line.category == "screw" and line.measured)
+    assert screw.verdict == verdict
+
+
+def test_the_mean_needs_all_fifteen_with_the_same_seed(tmp_path):
+    for number, category in enumerate(CATEGORIES):
+        write_record(tmp_path, category=category, value=0.8 + 0.01 * number)
+    write_record(tmp_path, category="zipper", seed=1, value=0.1)
+    mean = comparison([tmp_path], recipes=["padim-r18-rd100"])[-1]
+    assert mean.measured == (pytest.approx(statistics.mean(0.8 + 0.01 * n for n in range(15))),)
+
+
+def test_records_of_the_twin_and_of_other_folders_stand_beside_no_published_figure(tmp_path):
+    write_record(tmp_path, data="twin:lite")
+    write_record(tmp_path, n_train=3)
+    lines = comparison([tmp_path], recipes=["padim-r18-rd100"])
+    measured = {line.data: line for line in lines if line.measured}
+    assert set(measured) == {"twin", "own"}
+    assert all(line.published is None and line.verdict == "nothing published" for line in measured.values())
+
+
+def test_the_table_is_written_as_markdown_and_csv(tmp_path, capsys):
+    write_record(tmp_path)
+    lines = comparison([tmp_path], recipes=["padim-r18-rd100"])
+    assert "| mvtec | padim-r18-rd100 | screw | 0.745 | 0.750 |  | 1 | +0.005 | reproduced |" in render(lines)
+    assert "mvtec,padim-r18-rd100,screw,0.745,0.750,,1,+0.005,reproduced" in render(lines, "csv")
+    assert main(["compare", str(tmp_path), "--recipes", "padim-r18-rd100", "--format", "csv"]) == 0
+    assert "screw,0.745,0.750" in capsys.readouterr().out
+    for metric in METRICS:
+        assert comparison([tmp_path], metric)
+
+
+def test_bad_input_is_refused_with_one_line(tmp_path):
+    with pytest.raises(DataError, match="no folder of records"):
+        comparison([tmp_path / "none"])
+    for bad, error in (("metric", "no metric"), ("recipe", "no recipe"), ("format", "no format")):
+        with pytest.raises(OptionError, match=error):
+            if bad == "format":
+                render([], "html")
+            else:
+                comparison([tmp_path], *(["accuracy"] if bad == "metric" else ["image_auroc", ["padim"]]))
+    path = write_record(tmp_path)
+    whole = path.read_text()
+    for text in ("{", whole.replace("0.75", '"x"'), whole.replace('"seed": 0', '"seed": null'), "[" * 5000):
+        path.write_text(text)
+        with pytest.raises(DataError, match="remove it, or run again"):
+            records([tmp_path])
+    path.write_text('{"rows": []}')
+    assert records([tmp_path]) == []

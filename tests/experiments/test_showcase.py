@@ -1,0 +1,108 @@
+"""Finished runs as pictures: what is drawn is what was measured, and a run that does not fit is refused."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import save_file
+from sklearn.metrics import precision_recall_curve, roc_auc_score
+
+from padim_nb import load_category
+from padim_nb.cli import main
+from padim_nb.evaluation import metrics
+from padim_nb.experiments.showcase import finished, five_panels, precision_chart, roc_sheet
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    """A cache with the twin's bottle, rendered once for all."""
+    cache = tmp_path_factory.mktemp("rendered")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PADIM_NB_CACHE", str(cache))
+        load_category("bottle", "twin:lite")
+    return cache
+
+
+@pytest.fixture
+def run(tmp_path, rendered, monkeypatch):
+    """A run's folder as `padim-nb run` leaves it, with maps that are right half of the time."""
+    monkeypatch.setenv("PADIM_NB_CACHE", str(rendered))
+    category = load_category("bottle", "twin:lite")
+    g = np.random.default_rng(0)
+    labels = np.array([s.label for s in category.test])
+    maps = (g.random((len(labels), 256, 256)) + 0.5 * labels[:, None, None] * g.random((len(labels), 1, 1))).astype(
+        "f4"
+    )
+    folder = tmp_path / "runs" / "bottle"
+    folder.mkdir(parents=True)
+    record = {
+        "recipe": "padim-lite0",
+        "category": "bottle",
+        "seed": 1024,
+        "data": {"name": "twin"},
+        "threshold": {"value": 1.2},
+        "n_train": len(category.train),
+        "n_test": len(labels),
+    }
+    (folder / "record.json").write_text(json.dumps(record))
+    save_file({"maps": maps}, folder / "maps.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_curves_are_scikit_learns(ties):
+    g = np.random.default_rng(3)
+    labels = g.random(300) < 0.3
+    scores = g.normal(size=300) + labels
+    scores = scores.round(1) if ties else scores
+    x, y = metrics.roc_curve(scores, labels)
+    assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, 1)
+    assert (np.diff(x) >= 0).all() and (np.diff(y) >= 0).all()
+    if not ties:
+        steps = (np.diff(x) * y[:-1]).sum()
+        assert steps == pytest.approx(roc_auc_score(labels, scores))
+    recall, precision = metrics.precision_recall(scores, labels)
+    wanted_precision, wanted_recall, thresholds = precision_recall_curve(labels, scores)
+    at = np.isin(thresholds, scores[labels])
+    np.testing.assert_allclose(recall[::-1], wanted_recall[:-1][at])
+    np.testing.assert_allclose(precision[::-1], wanted_precision[:-1][at])
+
+
+def test_the_command_writes_every_picture(run, tmp_path, capsys):
+    assert main(["figures", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 0
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    stem = "bottle-padim-lite0-seed1024"
+    assert names == [f"demo-{stem}.gif", f"panels-{stem}.png", f"precision-{stem}.png", "roc-padim-lite0.png"]
+    assert capsys.readouterr().out.count("\n") == 4
+    with Image.open(tmp_path / "out" / f"demo-{stem}.gif") as demo:
+        assert demo.n_frames == 24
+
+
+def test_what_is_drawn_is_what_was_measured(run, tmp_path):
+    (only,) = finished([tmp_path])
+    left, right = roc_sheet([only]).axes
+    scores = np.asarray(only.maps).reshape(len(only.maps), -1).max(1)
+    assert f"{metrics.auroc(scores, only.labels):.3f}" in left.get_legend().get_texts()[0].get_text()
+    pixel = metrics.auroc(np.asarray(only.maps).ravel(), only.truth.ravel())
+    assert f"{pixel:.3f}" in right.get_legend().get_texts()[0].get_text()
+    assert f"F1 {metrics.best_f1(scores, only.labels)[0]:.3f}" in precision_chart(only).axes[0].get_title(loc="left")
+    assert len(five_panels(only).axes) == 4 * 5
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda run: (run / "record.json").write_text("{"), "not a readable record"),
+        (lambda run: (run / "record.json").write_text("[]"), "not a readable record"),
+        (lambda run: (run / "maps.safetensors").unlink(), "no maps.safetensors"),
+        (lambda run: (run / "maps.safetensors").write_bytes(b"x"), "cannot be read"),
+        (lambda run: save_file({"maps": np.zeros((3, 4, 4), "f4")}, run / "maps.safetensors"), "other images"),
+        (lambda run: (run / "record.json").unlink(), "no finished run"),
+    ],
+    ids=["half a record", "a list", "no maps", "broken maps", "other maps", "nothing"],
+)
+def test_a_run_that_does_not_fit_is_refused(run, tmp_path, capsys, change, words):
+    change(run)
+    assert main(["figures", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 2
+    assert words in capsys.readouterr().err

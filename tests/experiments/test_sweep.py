@@ -1,0 +1,242 @@
+"""Sweeps: what is there is not done again, what fails is kept and told, a killed one goes on; a fit in shares."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+from distributed import Client, LocalCluster
+from filelock import FileLock
+
+from padim_nb import load_category, recipe
+from padim_nb.cli import main
+from padim_nb.errors import DataError, ModelError, OptionError, PadimError
+from padim_nb.experiments.sweep import complete, plan, run_one, seeds_in, sweep
+from padim_nb.padim.distributed import fit_sharded
+
+QUICK = "padim-gabor"
+
+
+def quick_plan(parts, out, seeds=(0, 1), categories=("widget",)):
+    return plan([QUICK], categories, list(seeds), out, data=str(parts), device="cpu")
+
+
+def figures(out):
+    """Metrics of all records below a folder."""
+    return {path.parent.name: json.loads(path.read_text())["metrics"] for path in sorted(out.rglob("record.json"))}
+
+
+def test_seeds_are_read_as_written():
+    assert seeds_in("0-2") == [0, 1, 2]
+    assert seeds_in("3, 7,9-10") == [3, 7, 9, 10]
+    assert seeds_in("own") == [-1]
+    for text in ("", "a", "3-1", "1-", "-1"):
+        with pytest.raises(OptionError, match="--seeds takes numbers"):
+            seeds_in(text)
+
+
+def test_a_plan_names_each_run_once(tmp_path):
+    runs = plan(["padim-gabor", "padim-gabor"], ["cable", "pill"], [0, 1, 1], tmp_path)
+    assert [(r.category, r.seed) for r in runs] == [("cable", 0), ("cable", 1), ("pill", 0), ("pill", 1)]
+    assert runs[0].folder == tmp_path / "cable" / "padim-gabor-seed0"
+    with pytest.raises(OptionError, match="did you mean 'padim-gabor'"):
+        plan(["padim-gabr"], ["cable"], [0], tmp_path)
+    with pytest.raises(OptionError, match="at least one"):
+        plan([], ["cable"], [0], tmp_path)
+
+
+def test_a_sweep_does_what_is_missing_and_goes_on_after_a_failure(parts, tmp_path):
+    out, told = tmp_path / "out", []
+    shutil.copytree(parts / "widget", parts / "broken")
+    bad = parts / "broken" / "test" / "spot" / "000.png"
+    bad.write_bytes(bad.read_bytes()[:300])  # its head is whole: found only when it is read
+    runs = quick_plan(parts, out, categories=("broken", "widget", "absent"), seeds=(0,))
+    outcomes = {each.settings.category: each for each in sweep(runs, out, 2, tell=told.append)}
+    assert {name: each.state for name, each in outcomes.items()} == {
+        "widget": "done", "broken": "failed", "absent": "failed",
+    }  # fmt: skip
+    assert "000.png" in outcomes["broken"].error
+    assert "no category 'absent'" in outcomes["absent"].error
+    assert (runs[0].folder / "error.txt").read_text().strip() == outcomes["broken"].error
+    assert (runs[0].folder / "run_category.ipynb").is_file()
+    before = (runs[1].folder / "record.json").stat().st_mtime_ns
+    shutil.copy(parts / "widget" / "test" / "spot" / "000.png", parts / "broken" / "test" / "spot" / "000.png")
+    again = {each.settings.category: each for each in sweep(runs, out, 1, tell=told.append)}
+    assert (again["widget"].state, again["broken"].state) == ("was there", "done")
+    assert not (runs[0].folder / "error.txt").exists()
+    assert (runs[1].folder / "record.json").stat().st_mtime_ns == before
+    assert any("1 of 3 runs were there" in line for line in told)
+
+
+def test_a_half_record_is_no_record(parts, tmp_path):
+    settings = quick_plan(parts, tmp_path, seeds=(0,))[0]
+    assert complete(settings) is None
+    settings.folder.mkdir(parents=True)
+    path = settings.folder / "record.json"
+    whole = {"recipe": QUICK, "category": "widget", "seed": 0, "metrics": {"image_auroc": 1.0}}
+    whole |= {"data": {"name": "folder"}, "n_train": 12, "n_test": 9}
+    wrong = ({"metrics": {}}, {"seed": 3}, {"metrics": [1]}, {"metrics": {"image_auroc": "x"}}, {"n_test": None})
+    for text in ("", "{", "[1]", *(json.dumps(whole | each) for each in wrong)):
+        path.write_text(text)
+        assert complete(settings) is None
+    path.write_text(json.dumps(whole))
+    assert complete(settings).metrics == whole["metrics"]
+
+
+def test_two_sweeps_into_one_folder_are_refused(parts, tmp_path):
+    runs = quick_plan(parts, tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    lock = FileLock(tmp_path / "out" / ".sweep.lock")
+    with lock.acquire(), pytest.raises(PadimError, match="another sweep is writing"):
+        sweep(runs, tmp_path / "out", tell=lambda _: None)
+
+
+def test_no_scheduler_and_no_place_to_write_are_told_in_one_line(parts, tmp_path, unwritable, monkeypatch):
+    monkeypatch.setattr("padim_nb.experiments.sweep.WAIT", 1.0)
+    with pytest.raises(PadimError, match="no Dask scheduler answers at tcp:"):
+        sweep(quick_plan(parts, tmp_path / "out"), tmp_path / "out", scheduler="tcp://127.0.0.1:9", tell=str)
+    with pytest.raises(PadimError, match="cannot write"):
+        sweep(quick_plan(parts, unwritable / "out"), unwritable / "out", tell=str)
+
+
+def test_a_scheduler_that_goes_away_is_one_line(parts, tmp_path, monkeypatch):
+    class Gone:
+        """A client, and its future, whose scheduler went away."""
+
+        status = "cancelled"
+
+        def submit(self, *_, **__):
+            return self
+
+    monkeypatch.setattr("padim_nb.experiments.sweep._client", lambda *_: nullcontext((Gone(), 1)))
+    monkeypatch.setattr("distributed.as_completed", iter)
+    runs = quick_plan(parts, tmp_path / "out", seeds=(0,))
+    with pytest.raises(PadimError, match="the scheduler went away: what is done is kept"):
+        sweep(runs, tmp_path / "out", 1, tell=str)
+
+
+def test_a_run_has_its_share_of_the_cores(parts, tmp_path, monkeypatch):
+    seen = {}
+    monkeypatch.setenv("MKL_NUM_THREADS", "1")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    monkeypatch.setattr("padim_nb.experiments.sweep.execute", lambda settings: seen.update(os.environ))
+    monkeypatch.setattr("padim_nb.experiments.workers.cores", lambda: 12)
+    with pytest.raises(AttributeError):  # no run, no record
+        run_one(quick_plan(parts, tmp_path)[0], workers=4)
+    assert seen["OMP_NUM_THREADS"] == seen["MKL_NUM_THREADS"] == seen["OPENBLAS_NUM_THREADS"] == "3"
+    assert os.environ["MKL_NUM_THREADS"] == "1" and "OPENBLAS_NUM_THREADS" not in os.environ
+    with pytest.raises(AttributeError):
+        run_one(quick_plan(parts, tmp_path)[0], workers=4, cores=1)
+    assert seen["OMP_NUM_THREADS"] == "1"
+
+
+def test_a_run_keeps_its_memory_whatever_dask_set_for_its_workers(parts, tmp_path, monkeypatch):
+    seen = {}
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
+    monkeypatch.setattr("papermill.execute_notebook", lambda *_, **__: seen.update(os.environ))
+    assert run_one(quick_plan(parts, tmp_path)[0]).state == "failed", (
+        "no notebook was written, so there is none to show"
+    )
+    assert (seen["MALLOC_MMAP_MAX_"], seen["MALLOC_TRIM_THRESHOLD_"]) == ("0", str(1 << 40))
+    assert os.environ["MALLOC_TRIM_THRESHOLD_"] == "65536" and "MALLOC_MMAP_MAX_" not in os.environ
+
+
+def test_a_full_disk_fails_the_run_and_not_the_sweep(parts, tiny_disk):
+    outcome = run_one(quick_plan(parts, tiny_disk)[0])
+    assert outcome.state == "failed"
+    assert "disk is full" in outcome.error or "No space left" in outcome.error
+    assert complete(outcome.settings) is None
+
+
+def test_the_command_says_by_its_exit_code_that_a_run_failed(parts, tmp_path, capsys):
+    arguments = ["sweep", "--recipes", QUICK, "--categories", "absent", "--data", str(parts), "--out", str(tmp_path)]
+    assert main(arguments) == 1
+    assert "0 of 1 runs are done, 1 failed" in capsys.readouterr().out
+    assert main(["sweep", "--recipes", "padim-x", "--out", str(tmp_path)]) == 2
+    assert "no recipe 'padim-x'" in capsys.readouterr().err
+
+
+def children(pid):
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [int(each) for each in found.stdout.split()]
+
+
+def family(pid):
+    return [pid, *(member for child in children(pid) for member in family(child))]
+
+
+@pytest.mark.slow
+def test_kill_9_of_command_or_worker_and_rerun_ends_with_every_record(parts, tmp_path, kills):
+    rng, killed, start = np.random.default_rng(), 0, time.monotonic()
+    straight = tmp_path / "straight"
+    sweep(quick_plan(parts, straight), straight, 1, tell=str)  # as many threads as below: the last digits depend on it
+    wanted, turn = figures(straight), 0
+    while killed < kills and time.monotonic() - start < 1500:
+        out = tmp_path / f"out{turn}"
+        command = [sys.executable, "-m", "padim_nb.cli", "sweep", "--recipes", QUICK, "--categories", "widget"]
+        command += ["--seeds", "0-1", "--data", str(parts), "--device", "cpu", "--out", str(out), "--workers", "1"]
+        done = {}
+        for _ in range(min(6, kills - killed)):
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            try:
+                process.wait(rng.uniform(3, 12))
+                break
+            except subprocess.TimeoutExpired:
+                members = family(process.pid)
+                os.kill(members[int(rng.integers(len(members)))] if killed % 2 else process.pid, signal.SIGKILL)
+                killed += 1
+            try:
+                process.wait(90)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            now = {path: path.stat().st_mtime_ns for path in out.rglob("record.json")}
+            assert all(now[path] == stamp for path, stamp in done.items()), "a finished run was done again"
+            done = now
+        subprocess.run(command, check=True, capture_output=True)
+        assert figures(out) == wanted
+        turn += 1
+    assert killed >= kills
+
+
+@pytest.fixture(scope="module")
+def client():
+    quiet = {"dashboard_address": ":0", "silence_logs": "CRITICAL"}
+    with LocalCluster(2, threads_per_worker=1, **quiet) as cluster, Client(cluster) as client:
+        yield client
+
+
+def test_a_cluster_that_runs_already_does_a_sweep(parts, tmp_path, client):
+    told, address = [], client.scheduler.address
+    (outcome,) = sweep(quick_plan(parts, tmp_path, seeds=(0,)), tmp_path, scheduler=address, tell=told.append)
+    assert outcome.state == "done"
+    assert complete(outcome.settings).metrics == outcome.metrics
+    assert told[0].startswith(f"2 workers at {address}")
+    assert len(client.nthreads()) == 2  # it was lent: it still runs
+
+
+@pytest.mark.parametrize("shards", [1, 2, 5])
+@pytest.mark.parametrize("name", ["padim-gabor", "padim-lite0"])
+def test_a_fit_in_shares_is_the_single_fit(name, shards, parts, client):
+    widget = load_category("widget", parts)
+    weights = None if name == "padim-gabor" else "random"
+    single = recipe(name, weights, device="cpu").fit(widget.train).score(widget.test)
+    shared = fit_sharded(recipe(name, weights, device="cpu"), widget.train, client, shards, "cpu")
+    assert shared.count == len(widget.train)
+    assert np.abs(shared.score(widget.test) - single).max() < 1e-6 * single.max()
+
+
+def test_a_fit_in_shares_refuses_what_it_cannot_do(parts, client):
+    widget = load_category("widget", parts)
+    with pytest.raises(ModelError, match="nothing to fit"):
+        fit_sharded(recipe("padim-gabor"), [], client)
+    with pytest.raises(OptionError, match="only PaDiM"):
+        fit_sharded(object(), widget.train, client)
+    widget.train[5].image.unlink()
+    with pytest.raises(DataError):
+        fit_sharded(recipe("padim-gabor", device="cpu"), widget.train, client, 3, "cpu")
