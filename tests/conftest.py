@@ -4,6 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from making import write_parts
 
@@ -36,7 +37,7 @@ def unwritable(tmp_path):
 
 @pytest.fixture
 def tiny_disk(tmp_path):
-    """A file system with room for a few pictures only."""
+    """A file system with space for a few images only."""
     folder = tmp_path / "tiny"
     folder.mkdir()
     if os.geteuid() != 0:
@@ -45,10 +46,10 @@ def tiny_disk(tmp_path):
 
 
 def _mounted(folder: Path, options: str):
-    made = subprocess.run(
+    mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, check=False
     )
-    if made.returncode:
+    if mounted.returncode:
         pytest.skip("this machine does not allow mounting a file system")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=False)
@@ -63,9 +64,20 @@ def pytest_collection_modifyitems(items):
 
 def pytest_addoption(parser):
     parser.addoption("--kills", type=int, default=2, help="how often a kill test kills (make torture: 20)")
+    parser.addoption("--seed", type=int, default=None, help="of the torture tests' random moments (default: a new one)")
 
 
 @pytest.fixture
 def kills(request) -> int:
     """How often a kill test kills its process."""
     return request.config.getoption("--kills")
+
+
+@pytest.fixture
+def rng(request) -> np.random.Generator:
+    """Random numbers whose seed is printed: `--seed` repeats them."""
+    seed = request.config.getoption("--seed")
+    seed = int.from_bytes(os.urandom(4), "little") if seed is None else seed
+    if reporter := request.config.pluginmanager.get_plugin("terminalreporter"):
+        reporter.write_line(f"{request.node.name}: --seed {seed}")
+    return np.random.default_rng(seed)

@@ -182,9 +182,9 @@ def killed_and_rerun(command, folder, kills, moments):
     return count
 
 
-@pytest.mark.slow
-def test_kill_9_and_rerun_ends_with_the_same_weights(quick, parts, tmp_path, kills):
-    rng, total, states = np.random.default_rng(), 0, []
+@pytest.mark.torture
+def test_kill_9_and_rerun_ends_with_the_same_weights(quick, parts, tmp_path, kills, rng):
+    total, states = 0, []
     arguments = [str(parts), quick.weights, quick.penalty]
     command = [sys.executable, "-c", KILLED, *arguments]
     (tmp_path / "straight").mkdir()

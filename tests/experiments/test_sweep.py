@@ -171,9 +171,9 @@ def family(pid):
     return [pid, *(member for child in children(pid) for member in family(child))]
 
 
-@pytest.mark.slow
-def test_kill_9_of_command_or_worker_and_rerun_ends_with_every_record(parts, tmp_path, kills):
-    rng, killed, start = np.random.default_rng(), 0, time.monotonic()
+@pytest.mark.torture
+def test_kill_9_of_command_or_worker_and_rerun_ends_with_every_record(parts, tmp_path, kills, rng):
+    killed, start = 0, time.monotonic()
     straight = tmp_path / "straight"
     sweep(quick_plan(parts, straight), straight, 1, tell=str)  # as many threads as below: the last digits depend on it
     wanted, turn = figures(straight), 0

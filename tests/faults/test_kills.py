@@ -12,10 +12,10 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.torture
 
 
 def killed_after(command, seconds, environment=None):
@@ -32,9 +32,9 @@ def killed_after(command, seconds, environment=None):
         return True
 
 
-def until_killed(kills, low, high, start, check):
+def until_killed(rng, kills, low, high, start, check):
     """Kill what `start(seconds)` starts so often at random moments between, and check after each; it may also end."""
-    rng, count = np.random.default_rng(), 0
+    count = 0
     for _ in range(6 * kills):
         count += start(rng.uniform(low, high))
         check()
@@ -43,8 +43,7 @@ def until_killed(kills, low, high, start, check):
     assert count >= kills
 
 
-@pytest.mark.slow
-def test_kill_9_of_a_rendering(tmp_path, kills):
+def test_kill_9_of_a_rendering(tmp_path, kills, rng):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     code = "from padim_nb.twin import ensure; print(ensure('toothbrush', size=64, workers=1))"
     command, turn = [sys.executable, "-c", code], iter(range(1000))
@@ -55,20 +54,19 @@ def test_kill_9_of_a_rendering(tmp_path, kills):
 
     def digests():
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-        found = sorted(Path(done.stdout.strip()).rglob("*.png"))
-        return {str(path)[-30:]: hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
+        images = sorted(Path(done.stdout.strip()).rglob("*.png"))
+        return {str(path)[-30:]: hashlib.sha256(path.read_bytes()).hexdigest() for path in images}
 
     environment["PADIM_NB_CACHE"] = str(tmp_path / "undisturbed")
     wanted = digests()
-    until_killed(kills, 0.2, 1.5, start, lambda: check(digests(), wanted))
+
+    def check():
+        assert digests() == wanted
+
+    until_killed(rng, kills, 0.2, 1.5, start, check)
 
 
-def check(found, wanted):
-    assert found == wanted
-
-
-@pytest.mark.slow
-def test_kill_9_of_a_run(parts, tmp_path, kills):
+def test_kill_9_of_a_run(parts, tmp_path, kills, rng):
     def command(out):
         return [sys.executable, "-m", "padim_nb.cli", "run", "widget", "--data", str(parts), "--out", str(out)]
 
@@ -80,7 +78,7 @@ def test_kill_9_of_a_run(parts, tmp_path, kills):
         if (out / "record.json").exists():
             assert json.loads((out / "record.json").read_text())["metrics"] == record["metrics"]
 
-    until_killed(kills, 1.0, 8.0, lambda seconds: killed_after(command(out), seconds), whole)
+    until_killed(rng, kills, 1.0, 8.0, lambda seconds: killed_after(command(out), seconds), whole)
     subprocess.run(command(out), capture_output=True, check=True)
     assert json.loads((out / "record.json").read_text())["metrics"] == record["metrics"]
     for name in ("maps.safetensors", "model.safetensors"):
@@ -102,7 +100,7 @@ class Trickle(BaseHTTPRequestHandler):
             time.sleep(0.02)
 
     def log_message(self, *_):
-        """Keep quiet."""
+        """Print nothing."""
 
     def handle(self):
         with suppress(OSError):  # the other side was killed
@@ -117,8 +115,7 @@ get("x", Path(sys.argv[1]), Source(sys.argv[2], 0.1))
 """
 
 
-@pytest.mark.slow
-def test_kill_9_of_a_download(tmp_path, kills):
+def test_kill_9_of_a_download(tmp_path, kills, rng):
     with ThreadingHTTPServer(("127.0.0.1", 0), Trickle) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         name = f"x-{hashlib.sha256(BODY).hexdigest()[:8]}.pth"
@@ -132,7 +129,9 @@ def test_kill_9_of_a_download(tmp_path, kills):
         subprocess.run(command, check=True)
         took = time.monotonic() - begun
         whole_or_absent()
-        until_killed(kills, 0.2 * took, 0.8 * took, lambda seconds: killed_after(command, seconds), whole_or_absent)
+        until_killed(
+            rng, kills, 0.2 * took, 0.8 * took, lambda seconds: killed_after(command, seconds), whole_or_absent
+        )
         subprocess.run(command, check=True)
         assert (tmp_path / name).read_bytes() == BODY
         server.shutdown()

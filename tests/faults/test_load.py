@@ -1,4 +1,4 @@
-"""Many pictures and large ones: memory stays where it was. `make torture` takes ten times as many."""
+"""Many images and large ones: memory stays where it was."""
 
 import os
 import subprocess
@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+pytestmark = pytest.mark.torture
 
 CHILD = """
 import re, sys, threading, time
@@ -48,12 +50,13 @@ def peak(root, model, count):
 
 @pytest.fixture
 def count(kills):
+    """300 images; 2,000 with the kills of `make torture`."""
     return max(300, 100 * kills)
 
 
 @pytest.fixture
 def many(tmp_path, count):
-    """A category of 300 pictures (2,000 for `make torture`): one file under many names."""
+    """A category of `count` images: one file under many names."""
     folder = tmp_path / "root" / "part" / "train" / "good"
     folder.mkdir(parents=True)
     noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
@@ -63,25 +66,24 @@ def many(tmp_path, count):
     return tmp_path / "root"
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell what a process holds")
-def test_memory_is_steady_however_many_the_pictures(many, tmp_path, count):
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not say what a process holds")
+def test_memory_is_steady_however_many_the_images(many, tmp_path, count):
     few, all_of_them = (peak(many, tmp_path / "m.safetensors", number) for number in (100, count))
     kept_if_it_grew = (count - 100) * (64 * 64 * 20 * 4 + 256 * 256 * 7) / 1e6
     assert all_of_them - few < 0.1 * kept_if_it_grew, (few, all_of_them, kept_if_it_grew)
 
 
-def test_a_picture_of_twelve_million_pixels_is_scored_like_any_other(world, tmp_path):
+def test_an_image_of_twelve_million_pixels_is_scored_like_any_other(world, tmp_path):
     large = tmp_path / "large.png"
     Image.fromarray(np.tile(np.arange(250, dtype=np.uint8), (3000, 16))).save(large)
     code = "import sys; from padim_nb.cli import main; from padim_nb.util.machine import peak_memory_mb; "
     code += "main(['score', *sys.argv[1:]]); print(peak_memory_mb())"
     model = str(world / "model.safetensors")
     peaks = []
-    for picture in (world / "ok.png", large):
+    for image in (world / "ok.png", large):
         done = subprocess.run(
-            [sys.executable, "-c", code, model, str(picture)], capture_output=True, text=True, check=True
+            [sys.executable, "-c", code, model, str(image)], capture_output=True, text=True, check=True
         )
-        assert str(picture) in done.stdout
+        assert str(image) in done.stdout
         peaks.append(float(done.stdout.split()[-1]))
-    assert peaks[1] - peaks[0] < 4 * 3000 * 4000 * 3 / 1e6  # a few copies of the picture, nothing per pixel
+    assert peaks[1] - peaks[0] < 4 * 3000 * 4000 * 3 / 1e6  # a few copies of the image, nothing per pixel

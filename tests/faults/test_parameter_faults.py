@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from making import write_image
-from padim_nb.pretrain import Pretraining, pretrain
 
 from padim_nb import errors
 from padim_nb.data.images import Frame, load_image
@@ -118,8 +117,6 @@ CALLS = {
         "not finite|nan|finite",
     ),
     "a bank of nothing": (lambda w, t: procedural_images(0, 1, 32, 0), OptionError, "cannot be made"),
-    "minutes and steps": (lambda w, t: pretrain(t, Pretraining(programs=4), 1, 1), OptionError, "either minutes or"),
-    "no minutes, no steps": (lambda w, t: pretrain(t, Pretraining(programs=4)), OptionError, "either minutes or"),
     "names that clash": (
         lambda w, t: list(score_files(w / "model.safetensors", [w / "ok.png"] * 2, t, "cpu")),
         OptionError,
