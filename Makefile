@@ -1,6 +1,7 @@
-# make run CATEGORY=cable   one category end to end      make test   all that CI checks
-# make env                  just the environment         make book   the book in _build/html
-# make lab                  Jupyter Lab on the notebooks make lock   resolve requirements.lock anew
+# make run CATEGORY=cable   one category end to end       make test     all that CI checks
+# make env                  just the environment          make torture  kills, memory, sweeps, every Python; coverage
+# make lab                  Jupyter Lab on the notebooks  make lock     resolve requirements.lock anew
+# make book                 the book in _build/html       make dist     sdist and wheel in dist/, checked
 
 CATEGORY ?= cable
 RECIPE ?=
@@ -20,9 +21,10 @@ PIP := $(if $(UV),uv pip install --quiet --python $(BIN)/python,$(BIN)/python -m
 WORKERS ?= 2
 THREADS ?= 1
 STEPS ?= 2
+SWEPT := padim-lite0 padim-gabor padim-random
 ONLY ?= $(shell cat notebooks/tested.txt) tests
 
-.PHONY: run env test lint pytest torture book pdf sheets lab lock clean
+.PHONY: run env test lint pytest torture dist book pdf sheets lab lock clean
 .DEFAULT_GOAL := run
 
 run: $(STAMP)
@@ -53,6 +55,9 @@ test: lint book pytest
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/python tests/words.py
 
 pytest: $(STAMP)
 	OMP_NUM_THREADS=$(THREADS) PADIM_NB_STEPS=$(STEPS) $(BIN)/python -m pytest $(ONLY) \
@@ -60,7 +65,16 @@ pytest: $(STAMP)
 	  --nbval --nbval-current-env --nbval-sanitize-with tests/nbval-sanitize.cfg --nbval-cell-timeout 600
 
 torture: $(STAMP)
-	$(BIN)/python -m pytest tests -k "kill_9 or steady" --kills 20
+	$(BIN)/python -m pytest tests -v -m "torture or not torture" --kills 20 $(if $(SEED),--seed $(SEED)) \
+	  --cov --cov-report term:skip-covered --cov-fail-under 95
+	$(BIN)/padim-nb sweep --recipes $(SWEPT) --seeds 0-2 --out _build/torture/undisturbed
+	$(BIN)/python benchmarks/survive.py _build/torture/undisturbed --recipes $(SWEPT) --kills 20 $(if $(SEED),--seed $(SEED))
+	$(BIN)/python benchmarks/pythons.py
+
+dist: $(STAMP)
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/twine check --strict dist/*
 
 book: $(STAMP)
 	$(BIN)/python book/build.py $(if $(filter 1,$(EXECUTE)),--execute)
