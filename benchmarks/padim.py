@@ -48,7 +48,7 @@ class Memory:
 
     def score(self, framed: np.ndarray) -> np.ndarray:
         found = [self.detector.score_images(framed[s : s + BATCH]) for s in range(0, len(framed), BATCH)]
-        return np.concatenate([np.asarray(maps) for maps in found])
+        return np.concatenate([maps.maps for maps in found])
 
     def features(self, framed: np.ndarray) -> None:
         for start in range(0, len(framed), BATCH):

@@ -117,7 +117,7 @@ def _part(shown: Shown) -> dict[str, object]:
         framed = next(image_batches([sample], detector.settings.frame, 1))[0]
         names.append({"file": f"{shown.name}-{number}.png", "defect": sample.defect.replace("_", " ")})
         Image.fromarray(framed).save(TARGET / names[-1]["file"], optimize=True)
-    high = float(np.quantile(detector.score(category.test), 0.999))
+    high = float(np.quantile(detector.score(category.test).maps, 0.999))
     return {"name": shown.name, "threshold": detector.threshold_.value, "high": high, "pictures": names}
 
 

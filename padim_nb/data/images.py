@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..errors import DataError, ModelError, OptionError
+from ..errors import DataError, OptionError
 from .cache import cached
 
 _PIL = {"lanczos": Image.LANCZOS, "bicubic": Image.BICUBIC, "bilinear": Image.BILINEAR}
@@ -95,39 +95,6 @@ class Frame:
             )
         top, left = round((array.shape[0] - height) / 2), round((array.shape[1] - width) / 2)
         return array[top : top + height, left : left + width]
-
-
-class Maps(np.ndarray):
-    """Anomaly maps, float32 (n, height, width), that remember the `frame` of the pictures they belong to.
-
-    `scores` (n,) are the images' scores where these are not the maps' largest values; a part of the maps has none.
-    """
-
-    frame: Frame | None
-    scores: np.ndarray | None
-
-    @classmethod
-    def of(cls, array: np.ndarray, frame: Frame | None, scores: np.ndarray | None = None) -> Maps:
-        """The array as maps of pictures in this frame."""
-        maps = np.asarray(array, dtype=np.float32).view(cls)
-        maps.frame, maps.scores = frame, scores
-        return maps
-
-    @classmethod
-    def joined(cls, batches: Sequence[Maps]) -> Maps:
-        """Batches of maps as one."""
-        scores = [batch.scores for batch in batches]
-        kept = None if any(each is None for each in scores) else np.concatenate(scores)
-        return cls.of(np.concatenate(batches), batches[0].frame, kept)
-
-    def checked(self) -> Maps:
-        """The maps themselves, unless one of them is not a number."""
-        if not np.isfinite(self).all():
-            raise ModelError("the maps are not finite: the detector is damaged, fit it again and save it")
-        return self
-
-    def __array_finalize__(self, source: object) -> None:
-        self.frame, self.scores = getattr(source, "frame", None), None
 
 
 def load_image(path: Path) -> np.ndarray:

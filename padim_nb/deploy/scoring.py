@@ -13,7 +13,6 @@ from ..data.images import image_batches
 from ..data.mvtec import ENDINGS, Sample, images_in
 from ..detectors import load
 from ..errors import DataError, OptionError
-from ..evaluation.thresholds import image_scores
 from ..util.files import whole_file
 
 BATCH = 16  # pictures held at once, however many there are
@@ -37,10 +36,10 @@ def score_files(
             list(image_batches([Sample(p, 0, "new") for p in some], detector.settings.frame, cache=False))
         )
         maps = detector.score_images(framed)
-        for number, (path, score) in enumerate(zip(some, image_scores(maps), strict=True)):
+        for number, (path, score) in enumerate(zip(some, maps.scores, strict=True)):
             verdict = "-" if threshold is None else "defective" if score > threshold else "good"
             if out:
-                _write(out, names[start + number], framed[number], np.asarray(maps[number]), threshold)
+                _write(out, names[start + number], framed[number], maps[number], threshold)
             yield f"{score:10.3f}  {verdict:<9}  {path}"
 
 

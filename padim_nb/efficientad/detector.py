@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.images import Frame, Maps, image_batches
+from ..data.images import Frame, image_batches
+from ..data.maps import AnomalyMaps
 from ..data.mvtec import Sample
 from ..errors import DataError, ModelError
-from ..evaluation.thresholds import Threshold, conformal, image_scores
+from ..evaluation.thresholds import Threshold, conformal
 from ..util.devices import has_fast_bf16, pick_device
 from ..util.model_file import image_size, making_sense_of, read_model, write_model
 from . import pdn
@@ -96,13 +97,13 @@ class EfficientAD:
             self.calibrate(samples, false_alarm)
         return self
 
-    def score(self, samples: Sequence[Sample]) -> Maps:
+    def score(self, samples: Sequence[Sample]) -> AnomalyMaps:
         """Anomaly maps (n, height, width) in the frame's pixels; about 0 on good parts, 0.1 and more where not."""
         self._fitted()
         found = [self.score_images(batch) for batch in image_batches(samples, self.settings.frame, 8)]
-        return Maps.of(np.concatenate([np.asarray(part) for part in found]), self.settings.frame)
+        return AnomalyMaps.joined(found, self.size_, self.settings.frame)
 
-    def score_images(self, framed: np.ndarray) -> Maps:
+    def score_images(self, framed: np.ndarray) -> AnomalyMaps:
         """Like `score` for framed pictures that are arrays already, uint8 (b, height, width, 3)."""
         eye = self._fitted()
         if framed.shape[1:3] != self.size_:
@@ -112,7 +113,7 @@ class EfficientAD:
             )
         with torch.inference_mode():
             maps = eye(torch.from_numpy(np.ascontiguousarray(framed)).to(self.device))
-        return Maps.of(maps.cpu().numpy(), self.settings.frame).checked()
+        return AnomalyMaps.of(maps.cpu().numpy(), self.settings.frame).expect_finite()
 
     def calibrate(self, samples: Sequence[Sample], false_alarm: float = 0.01) -> Threshold:
         """Set the threshold from those of the training samples that were held out: nothing learnt from them."""
@@ -122,7 +123,7 @@ class EfficientAD:
     def held_out_scores(self, samples: Sequence[Sample]) -> np.ndarray:
         """The scores that `calibrate` looks at: of those training samples that were held out."""
         _, held = self._split(samples)
-        return image_scores(np.asarray(self.score(held)))
+        return self.score(held).scores
 
     def save(self, path: str | Path) -> Path:
         """Write the fitted detector, teacher, statistics and quantiles inside, to one safetensors file."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..data.images import Frame, Maps, masks
+from ..data.images import Frame, masks
+from ..data.maps import AnomalyMaps
 from ..data.mvtec import Sample
 from ..errors import DataError, OptionError
 from .metrics import Ranks, Regions, aupimo, overlap, rank_pixels
-from .thresholds import image_scores
 
 Array = np.ndarray
 IMAGE = ("image_auroc", "image_ap", "image_f1max")
@@ -60,12 +60,15 @@ class Report:
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
-def evaluate(maps: Array, samples: Sequence[Sample], scores: Array | None = None) -> Report:
-    """Judge anomaly maps (n, h, w) of n samples; image scores (n,) are each map's own, its largest value as a rule,
-    unless given.
+def evaluate(maps: AnomalyMaps | Array, samples: Sequence[Sample], scores: Array | None = None) -> Report:
+    """Judge the anomaly maps of n samples.
 
-    The truth is brought into the maps' frame; without one the maps are taken to cover the whole image.
+    Args:
+        maps: a detector's, or an array (n, height, width) of maps that cover the whole images.
+        samples: what they were scored on, in the same order.
+        scores: image scores (n,) in place of the maps' own, which for an array are the largest value of each map.
     """
+    frame = maps.frame if isinstance(maps, AnomalyMaps) else None
     maps, scores = _checked(maps, samples, scores)
     labels = np.array([sample.label for sample in samples], dtype=bool)
     notes: list[str] = []
@@ -83,12 +86,12 @@ def evaluate(maps: Array, samples: Sequence[Sample], scores: Array | None = None
     if not all(sample.mask for sample in samples if sample.label):
         notes.append("no masks: image-level figures only")
     elif labels.any():
-        truth = _truth(maps, samples)
+        truth = _truth(maps, samples, frame)
         lost = int((labels & ~truth.any(axis=(1, 2))).sum())
         if lost:
             notes.append(f"{lost} defective images have their whole mask outside the frame; they count as images only")
         normal, regions = rank_pixels(maps, truth)
-        by_pixel = Ranks.among(normal, regions.scores)
+        by_pixel = Ranks.of_sorted(normal, regions.scores)
         if by_pixel.defined:
             metrics["pixel_auroc"], metrics["pixel_ap"] = by_pixel.auroc(), by_pixel.average_precision()
             metrics["pixel_f1max"], thresholds["pixel_f1max"] = by_pixel.best_f1()
@@ -110,14 +113,16 @@ def _rows(samples: Sequence[Sample], scores: Array, labels: Array, normal: Array
         pixel = part = None
         if regions is not None:
             own = regions.of_images(mine)
-            by_pixel = Ranks.among(normal, own.scores)
+            by_pixel = Ranks.of_sorted(normal, own.scores)
             if by_pixel.defined:
                 pixel, part = by_pixel.auroc(), float(overlap(by_pixel, own, LIMITS["aupro"]).mean())
         worst = samples[int(np.flatnonzero(mine)[scores[mine].argmin()])].image.stem
         yield DefectRow(str(kind), int(mine.sum()), ranks.auroc() if ranks.defined else None, pixel, part, worst)
 
 
-def _checked(maps: Array, samples: Sequence[Sample], scores: Array | None) -> tuple[Array, Array]:
+def _checked(maps: AnomalyMaps | Array, samples: Sequence[Sample], scores: Array | None) -> tuple[Array, Array]:
+    if isinstance(maps, AnomalyMaps):
+        maps, scores = maps.maps, maps.scores if scores is None else scores
     if not isinstance(maps, np.ndarray) or maps.ndim != 3 or len(maps) != len(samples):
         raise OptionError(f"maps must be an array ({len(samples)} images, height, width), not {np.shape(maps)}")
     if len(samples) == 0:
@@ -125,17 +130,15 @@ def _checked(maps: Array, samples: Sequence[Sample], scores: Array | None) -> tu
     sound = np.isfinite(maps).all(axis=(1, 2))
     if not sound.all():
         raise DataError(f"the map of {samples[int(np.flatnonzero(~sound)[0])].image} holds nan or infinite values")
-    if not isinstance(maps, Maps):
-        maps = Maps.of(maps, None) if maps.dtype != np.float64 else maps
-    scores = image_scores(maps) if scores is None else scores
-    scores = np.asarray(scores, dtype=np.float64)
+    maps = maps if maps.dtype == np.float64 else np.asarray(maps, dtype=np.float32)
+    scores = np.asarray(maps.max(axis=(1, 2)) if scores is None else scores, dtype=np.float64)
     if scores.shape != (len(samples),) or not np.isfinite(scores).all():
         raise OptionError(f"scores must be {len(samples)} finite numbers, not {scores.shape}")
     return maps, scores
 
 
-def _truth(maps: Array, samples: Sequence[Sample]) -> Array:
-    frame = getattr(maps, "frame", None) or Frame(resize=(int(maps.shape[1]), int(maps.shape[2])))
+def _truth(maps: Array, samples: Sequence[Sample], frame: Frame | None) -> Array:
+    frame = frame or Frame(resize=(int(maps.shape[1]), int(maps.shape[2])))
     truth = masks(samples, frame)
     if truth.shape != maps.shape:
         raise OptionError(f"maps of {maps.shape[1:]} do not fit masks of {truth.shape[1:]} in the frame {frame}")

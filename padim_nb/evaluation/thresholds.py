@@ -34,14 +34,6 @@ class Threshold:
         return found
 
 
-def image_scores(maps: np.ndarray) -> np.ndarray:
-    """One score an image, the largest value of its map unless the maps bring their own: (n, height, width) -> (n,)."""
-    own = getattr(maps, "scores", None)
-    if own is not None:
-        return np.asarray(own)
-    return np.asarray(maps).reshape(len(maps), -1).max(axis=1)
-
-
 def enough(false_alarm: float) -> int:
     """How many good images a threshold for this share needs at most; further ones are not looked at."""
     _expect_share(false_alarm)

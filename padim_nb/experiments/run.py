@@ -11,9 +11,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-import numpy as np
-from safetensors.numpy import save_file
-
 from ..data.mvtec import plain_name
 from ..efficientad.settings import EfficientADSettings
 from ..errors import OptionError, PadimError, did_you_mean
@@ -23,7 +20,6 @@ from .recipes import DEFAULT, RECIPES, recipe
 from .workers import keeping_memory
 
 if TYPE_CHECKING:
-    from ..data.images import Maps
     from ..data.mvtec import Category
     from ..detectors import Detector
     from ..evaluation.report import Report
@@ -183,13 +179,6 @@ def execute(settings: Settings) -> tuple[Path, Path]:
             raise PadimError(error.evalue) from None
         raise RuntimeError(f"{error.ename}: {error.evalue} (the notebook with the error: {notebook})") from None
     return notebook, write_html(notebook)
-
-
-def write_maps(maps: Maps, path: Path) -> Path:
-    """Write the anomaly maps of a test set, float32 (n, height, width), in the order of the category's test samples."""
-    with whole_file(path) as scratch:
-        save_file({"maps": np.ascontiguousarray(maps)}, scratch)
-    return path
 
 
 def summary(path: Path) -> str:

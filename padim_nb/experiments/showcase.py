@@ -13,13 +13,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
-from safetensors.numpy import load_file
 
-from ..data.images import Frame, Maps, image_batches, masks
+from ..data.images import Frame, image_batches, masks
+from ..data.maps import AnomalyMaps
 from ..data.mvtec import Category, load_category
-from ..errors import DataError, ModelError
+from ..errors import DataError
 from ..evaluation.metrics import auroc, best_f1, precision_recall, roc_curve
-from ..evaluation.thresholds import image_scores
 from ..plots.figures import DARK, DEFECTIVE, GOOD, HEAT, NEUTRAL, photo, style, telling
 from ..util.files import ensure_dir, whole_file
 from .recipes import RECIPES
@@ -34,7 +33,7 @@ class Run:
 
     folder: Path
     record: dict
-    maps: Maps
+    maps: AnomalyMaps
     category: Category
 
     @property
@@ -65,7 +64,7 @@ class Run:
     @cached_property
     def scale(self) -> tuple[float, float]:
         """Lowest and highest value of all its pictures' colours: one fixed scale, so that pictures can be compared."""
-        low, high = (float(q) for q in np.quantile(self.maps, [0.02, 0.999]))
+        low, high = (float(q) for q in np.quantile(self.maps.maps, [0.02, 0.999]))
         return low, max(high, low + 1e-9)
 
 
@@ -103,7 +102,7 @@ def roc_sheet(runs: Sequence[Run]) -> Figure:
             axes.set(xlabel="share of good ones called defective", ylabel="share of defects found", title=title)
         colours = mpl.colormaps["viridis"](np.linspace(0, 0.95, len(runs)))
         for run, colour in zip(runs, colours, strict=True):
-            pairs = ((image_scores(run.maps), run.labels), (np.asarray(run.maps).ravel(), run.truth.ravel()))
+            pairs = ((run.maps.scores, run.labels), (run.maps.maps.ravel(), run.truth.ravel()))
             for axes, (scores, labels) in zip(both, pairs, strict=True):
                 x, y = _thinned(*roc_curve(scores, labels))
                 axes.plot(
@@ -116,7 +115,7 @@ def roc_sheet(runs: Sequence[Run]) -> Figure:
 
 def precision_chart(run: Run) -> Figure:
     """Precision over recall of the images, and the point of the largest F1."""
-    scores = image_scores(run.maps)
+    scores = run.maps.scores
     recall, precision = precision_recall(scores, run.labels)
     f1, threshold = best_f1(scores, run.labels)
     chosen = scores >= threshold
@@ -132,16 +131,16 @@ def precision_chart(run: Run) -> Figure:
 
 def five_panels(run: Run) -> Figure:
     """Four telling pictures, a row each: picture, truth, map, what the threshold finds, its outline."""
-    chosen = telling(run.category.test, image_scores(run.maps))
+    chosen = telling(run.category.test, run.maps.scores)
     low, high = run.scale
     limit = run.threshold
     if limit is None:
-        limit = best_f1(np.asarray(run.maps).ravel(), run.truth.ravel())[1]
+        limit = best_f1(run.maps.maps.ravel(), run.truth.ravel())[1]
     with style(sheet=True):
         figure, grid = plt.subplots(len(chosen), 5, figsize=(10.2, 2.2 * len(chosen)), squeeze=False)
         for row, number in zip(grid, chosen, strict=True):
             sample, map_, truth = run.category.test[number], run.maps[number], run.truth[number]
-            found = np.asarray(map_ >= limit)
+            found = map_ >= limit
             photo(row[0], run.shown[number], f"{sample.defect.replace('_', ' ')} {sample.image.stem}")
             photo(row[1], np.where(truth, 235, 40).astype(np.uint8), "truth")
             row[2].imshow(map_, cmap=HEAT, vmin=low, vmax=high)
@@ -168,7 +167,7 @@ def demo(run: Run, path: Path, most: int = 24) -> Path:
 
 def _frame(run: Run, number: int) -> Image.Image:
     low, high = run.scale
-    share = np.clip((np.asarray(run.maps[number]) - low) / (high - low), 0, 1)
+    share = np.clip((run.maps[number] - low) / (high - low), 0, 1)
     heat = mpl.colormaps[HEAT](share)[..., :3] * 255
     picture = run.shown[number].astype(np.float32)
     over = picture + (heat - picture) * (0.75 * share[..., None])
@@ -193,13 +192,10 @@ def _run(path: Path, data: str) -> Run:
     if not (folder / "maps.safetensors").is_file():
         raise DataError(f"{folder} has no maps.safetensors: run it again")
     category = load_category(name, data or (source if source.startswith("twin") else None))
-    try:
-        maps = load_file(folder / "maps.safetensors")["maps"]
-    except Exception as error:
-        raise ModelError(f"{folder / 'maps.safetensors'} cannot be read ({error}): run it again") from error
+    maps = AnomalyMaps.load(folder / "maps.safetensors", RECIPES[recipe].settings.frame)
     if len(maps) != len(category.test) or counts[1] != len(category.test):
         raise DataError(f"{folder} was run on other images than {category.root} holds: say which with --data")
-    return Run(folder, record, Maps.of(maps, RECIPES[recipe].settings.frame), category)
+    return Run(folder, record, maps, category)
 
 
 def _thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

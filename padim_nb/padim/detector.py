@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.images import Frame, Maps
+from ..data.images import Frame
+from ..data.maps import AnomalyMaps
 from ..data.mvtec import Sample
 from ..errors import ModelError, OptionError
-from ..evaluation.thresholds import Threshold, conformal, enough, folds, image_scores
+from ..evaluation.thresholds import Threshold, conformal, enough, folds
 from ..features.backbones import Backbone, backbone
 from ..features.dimensions import Embedding
 from ..util.devices import pick_device
@@ -126,13 +127,13 @@ class PaDiM:
         self.extractor.size = self.size_ or other.size_
         return self
 
-    def score(self, samples: Sequence[Sample]) -> Maps:
+    def score(self, samples: Sequence[Sample]) -> AnomalyMaps:
         """Anomaly maps (n, height, width) in the frame's pixels; the larger, the less like the good ones."""
         _fitted(self.gaussians_)
         found = [self._maps(levels, self.gaussians_) for levels in self.extractor.batches(samples, "scoring")]
-        return Maps.joined(found)
+        return AnomalyMaps.joined(found, self.size_, self.settings.frame)
 
-    def score_images(self, framed: np.ndarray) -> Maps:
+    def score_images(self, framed: np.ndarray) -> AnomalyMaps:
         """Like `score` for framed pictures that are arrays already, uint8 (b, height, width, 3)."""
         _fitted(self.gaussians_)
         return self._maps(self.extractor.of(framed), self.gaussians_)
@@ -213,21 +214,21 @@ class PaDiM:
         self.evidence_ = learnt
         return self
 
-    def _maps(self, levels: Sequence[Tensor], gaussians: PatchGaussians | LowRankGaussians) -> Maps:
+    def _maps(self, levels: Sequence[Tensor], gaussians: PatchGaussians | LowRankGaussians) -> AnomalyMaps:
         with torch.inference_mode():
             s, scores = self.settings, None
             distances = gaussians.distances(levels)
             if "smallest distance" in s.quirks:
                 scores = smallest_distance(distances, s.sigma, s.border).cpu().numpy()
             maps = smooth(distances, self.size_, s.sigma, s.border, s.upsample)
-            return Maps.of(maps.cpu().numpy(), s.frame, scores).checked()
+            return AnomalyMaps.of(maps.cpu().numpy(), s.frame, scores).expect_finite()
 
     def _in_turn(self, kept: list[list[Tensor]], groups: list[np.ndarray], learnt: Evidence) -> np.ndarray:
         """The scores of all pictures, those of each group by Gaussians of the other groups; `kept` is emptied."""
         levels = [torch.cat(parts) for parts in zip(*kept, strict=True)]
         kept.clear()  # held once, not twice
         turns = held_out(levels, groups, learnt, self.settings.eps, self.device)
-        return np.concatenate([image_scores(self._maps(*turn)) for turn in turns])
+        return np.concatenate([self._maps(*turn).scores for turn in turns])
 
 
 def _kept(batches: Iterable[list[Tensor]], into: list[list[Tensor]]) -> Iterator[list[Tensor]]:

@@ -12,7 +12,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..data.images import Frame, Maps, image_batches, load_image, load_mask, masks
+from ..data.images import Frame, image_batches, load_image, load_mask, masks
+from ..data.maps import AnomalyMaps
 from ..data.mvtec import Category, Sample
 
 # Okabe and Ito's colours: told apart with any kind of colour vision, legible on white and on dark ground.
@@ -186,12 +187,12 @@ def dots(
     return figure
 
 
-def panels(samples: Sequence[Sample], maps: Maps, threshold: float | None = None) -> Figure:
+def panels(samples: Sequence[Sample], maps: AnomalyMaps, threshold: float | None = None) -> Figure:
     """Photographs, truth outlined, each beside its map (one scale for all); with a threshold, what that finds too."""
-    frame = getattr(maps, "frame", None) or Frame(resize=maps.shape[1:])
+    frame = maps.frame or Frame(resize=maps.shape[1:])
     shown = np.concatenate(list(image_batches(samples, frame, cache=False)))
     truth = masks(samples, frame) if all(s.mask or not s.label for s in samples) else np.zeros(maps.shape, dtype=bool)
-    low, high = (float(q) for q in np.quantile(maps, [0.02, 0.999]))
+    low, high = (float(q) for q in np.quantile(maps.maps, [0.02, 0.999]))
     width, across = (3, 1) if threshold is not None else (2, 2)
     rows, side = -(-len(samples) // across), 5.7 / (width * across)
     with style(sheet=True):
@@ -201,7 +202,7 @@ def panels(samples: Sequence[Sample], maps: Maps, threshold: float | None = None
             heat = tile[1].imshow(maps[number], cmap=HEAT, vmin=low, vmax=high)
             tile[1].set_title(f"highest {maps[number].max():.3g}", fontsize=8.5, pad=3, loc="center")
             if threshold is not None:
-                photo(tile[2], shown[number], "above the threshold", np.asarray(maps[number] >= threshold))
+                photo(tile[2], shown[number], "above the threshold", maps[number] >= threshold)
         figure.subplots_adjust(0.01, 0.01, 0.90, 1 - 0.25 / ((side + 0.22) * rows), 0.04, 0.14)
         bar = figure.colorbar(heat, ax=grid, cax=figure.add_axes((0.915, 0.08, 0.018, 0.84)))
         bar.ax.tick_params(colors="#e8eaed", labelsize=8)

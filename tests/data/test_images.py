@@ -6,7 +6,6 @@ import time
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from making import write_image, write_mask
@@ -15,7 +14,7 @@ from torchvision.transforms import v2
 
 from padim_nb import load_category
 from padim_nb.data import images
-from padim_nb.data.images import Frame, Maps, image_batches, load_image, load_mask, masks
+from padim_nb.data.images import Frame, image_batches, load_image, load_mask, masks
 from padim_nb.data.mvtec import Sample
 from padim_nb.errors import CannotWrite, DataError, OptionError
 from padim_nb.util.files import cache_root
@@ -162,15 +161,6 @@ def test_truth_is_framed_like_the_pictures(parts):
     with pytest.raises(DataError, match="marks nothing"):
         masks(widget.test, Frame((32, 32)))
     assert not load_mask(widget.test[-1].mask).any()
-
-
-def test_maps_remember_their_frame():
-    frame = Frame((8, 8))
-    maps = Maps.of(np.zeros((3, 8, 8)), frame)
-    assert maps.dtype == np.float32
-    assert maps[1:].frame is frame
-    assert (maps + 1).frame is frame
-    assert torch.from_numpy(np.asarray(maps)).shape == (3, 8, 8)
 
 
 @settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))

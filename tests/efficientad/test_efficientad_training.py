@@ -23,7 +23,6 @@ from padim_nb.efficientad.detector import EfficientAD
 from padim_nb.efficientad.settings import Training
 from padim_nb.efficientad.training import StudentTrainer
 from padim_nb.errors import CannotWrite, ModelError, OptionError
-from padim_nb.evaluation.thresholds import image_scores
 from padim_nb.experiments.run import Settings, Stopwatch, write_record
 from padim_nb.padim.detector import PaDiM
 
@@ -53,7 +52,7 @@ def test_fit_score_save_load_calibrate_and_export(settled, parts, tmp_path):
     widget, detector = load_category("widget", parts), settled[2]
     maps = detector.score(widget.test)
     assert maps.shape == (len(widget.test), 256, 256)
-    assert np.isfinite(maps).all()
+    assert np.isfinite(maps.maps).all()
     threshold = detector.calibrate(widget.train)
     assert np.array_equal(detector.held_out_scores(widget.train), [threshold.value])
     assert threshold.images == detector.facts["held out"] == 1
@@ -68,8 +67,8 @@ def test_fit_score_save_load_calibrate_and_export(settled, parts, tmp_path):
     framed = np.stack([np.full((256, 256, 3), 90, np.uint8)] * 3)
     found = onnxruntime.InferenceSession(str(path)).run(None, {"pictures": framed})
     wanted = detector.score_images(framed)
-    assert np.abs(found[0] - wanted).max() < 1e-4 * max(1, np.abs(wanted).max())
-    assert np.allclose(found[1], image_scores(wanted), atol=1e-4)
+    assert np.abs(found[0] - wanted.maps).max() < 1e-4 * max(1, np.abs(wanted.maps).max())
+    assert np.allclose(found[1], wanted.scores, atol=1e-4)
     with pytest.raises(ModelError, match="fitted on pictures of 256x256, not 300x256"):
         detector.score_images(np.zeros((1, 300, 256, 3), np.uint8))
     with pytest.raises(ModelError, match="wanted is 'padim-nb/padim/1'"):

@@ -6,7 +6,8 @@ from scipy import ndimage
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from padim_nb import evaluate, load_category
-from padim_nb.data.images import Frame, Maps
+from padim_nb.data.images import Frame
+from padim_nb.data.maps import AnomalyMaps
 from padim_nb.errors import DataError, OptionError
 from padim_nb.evaluation import metrics
 
@@ -160,7 +161,7 @@ def test_a_report_has_every_figure_and_a_row_for_each_defect(parts):
 def test_maps_of_a_crop_are_judged_inside_it(parts):
     widget = load_category("widget", parts)
     frame = Frame(64, 16)  # the middle 16 pixels: all spots reach in, no line does
-    maps = Maps.of(np.random.default_rng(0).normal(0, 1, (9, 16, 16)), frame)
+    maps = AnomalyMaps.of(np.random.default_rng(0).normal(0, 1, (9, 16, 16)), frame)
     report = evaluate(maps, widget.test)
     assert any("2 defective images have their whole mask outside" in note for note in report.notes)
     assert report.per_defect[0].aupro is None

@@ -82,9 +82,9 @@ def test_the_command_writes_every_picture(run, tmp_path, capsys):
 def test_what_is_drawn_is_what_was_measured(run, tmp_path):
     (only,) = finished([tmp_path])
     left, right = roc_sheet([only]).axes
-    scores = np.asarray(only.maps).reshape(len(only.maps), -1).max(1)
+    scores = only.maps.scores
     assert f"{metrics.auroc(scores, only.labels):.3f}" in left.get_legend().get_texts()[0].get_text()
-    pixel = metrics.auroc(np.asarray(only.maps).ravel(), only.truth.ravel())
+    pixel = metrics.auroc(only.maps.maps.ravel(), only.truth.ravel())
     assert f"{pixel:.3f}" in right.get_legend().get_texts()[0].get_text()
     assert f"F1 {metrics.best_f1(scores, only.labels)[0]:.3f}" in precision_chart(only).axes[0].get_title(loc="left")
     assert len(five_panels(only).axes) == 4 * 5
@@ -96,7 +96,7 @@ def test_what_is_drawn_is_what_was_measured(run, tmp_path):
         (lambda run: (run / "record.json").write_text("{"), "not a readable record"),
         (lambda run: (run / "record.json").write_text("[]"), "not a readable record"),
         (lambda run: (run / "maps.safetensors").unlink(), "no maps.safetensors"),
-        (lambda run: (run / "maps.safetensors").write_bytes(b"x"), "cannot be read"),
+        (lambda run: (run / "maps.safetensors").write_bytes(b"x"), "holds no anomaly maps"),
         (lambda run: save_file({"maps": np.zeros((3, 4, 4), "f4")}, run / "maps.safetensors"), "other images"),
         (lambda run: (run / "record.json").unlink(), "no finished run"),
     ],

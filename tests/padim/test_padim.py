@@ -14,7 +14,7 @@ from making import write_image
 from padim_nb import evaluate, load_category, recipe
 from padim_nb.data.images import Frame, image_batches
 from padim_nb.errors import DataError, ModelError, OptionError, WeightsError
-from padim_nb.evaluation.thresholds import conformal, folds, image_scores
+from padim_nb.evaluation.thresholds import conformal, folds
 from padim_nb.experiments.recipes import RECIPES
 from padim_nb.padim.detector import PaDiM
 from padim_nb.padim.gaussian import PatchGaussians
@@ -44,9 +44,9 @@ def test_maps_equal_the_float64_reference_end_to_end(parts):
 
     distances = reference.distances(features(widget.train), features(widget.test)).reshape(-1, 16, 16)
     wanted = np.stack([reference.smooth(d, (64, 64)) for d in distances])
-    assert np.abs(maps - wanted).max() / wanted.max() < 1e-4
+    assert np.abs(maps.maps - wanted).max() / wanted.max() < 1e-4
     assert maps.shape == (9, 64, 64)
-    assert maps.dtype == np.float32
+    assert maps.maps.dtype == np.float32
     assert maps.frame == SMALL.frame
 
 
@@ -59,9 +59,9 @@ def test_defects_are_found(parts):
 
 def test_learning_in_parts_or_on_two_machines_is_learning_at_once(parts):
     widget = load_category("widget", parts)
-    whole = small().fit(widget.train).score(widget.test)
-    in_parts = small().fit(widget.train[:5]).partial_fit(widget.train[5:]).score(widget.test)
-    merged = small().fit(widget.train[7:]).merge(small().fit(widget.train[:7])).score(widget.test)
+    whole = small().fit(widget.train).score(widget.test).maps
+    in_parts = small().fit(widget.train[:5]).partial_fit(widget.train[5:]).score(widget.test).maps
+    merged = small().fit(widget.train[7:]).merge(small().fit(widget.train[:7])).score(widget.test).maps
     for other in (in_parts, merged):
         assert np.abs(whole - other).max() / whole.max() < 1e-5
     with pytest.raises(OptionError, match="same settings"):
@@ -71,7 +71,7 @@ def test_learning_in_parts_or_on_two_machines_is_learning_at_once(parts):
 def test_three_forms_one_answer_and_the_cheapest_is_taken(parts):
     widget = load_category("widget", parts)
     fitted = {form: small(form=form).fit(widget.train) for form in ("shared", "thin", "dense")}
-    maps = {form: detector.score(widget.test) for form, detector in fitted.items()}
+    maps = {form: detector.score(widget.test).maps for form, detector in fitted.items()}
     for form in ("thin", "dense"):
         assert np.abs(maps[form] - maps["shared"]).max() / maps["shared"].max() < 1e-4, form
     assert fitted["dense"].gaussians_.bytes > fitted["shared"].gaussians_.bytes
@@ -83,7 +83,7 @@ def test_three_forms_one_answer_and_the_cheapest_is_taken(parts):
     grown = few.partial_fit(twice[2:])
     assert isinstance(grown.gaussians_, PatchGaussians)
     assert grown.count == 24
-    assert np.abs(grown.score(widget.test) - many.score(widget.test)).max() < 1e-3
+    assert np.abs(grown.score(widget.test).maps - many.score(widget.test).maps).max() < 1e-3
     with pytest.raises(OptionError, match="did you mean 'thin'"):
         small(form="thinn")
 
@@ -94,7 +94,7 @@ def test_a_thin_detector_is_kept_and_merged_like_any_other(parts, tmp_path):
     again = PaDiM.load(thin.save(tmp_path / "thin.safetensors"), device="cpu")
     assert np.array_equal(thin.score(widget.test), again.score(widget.test))
     merged = small(form="thin").fit(widget.train[:5]).merge(small(form="thin").fit(widget.train[5:]))
-    assert np.abs(merged.score(widget.test) - thin.score(widget.test)).max() < 1e-3
+    assert np.abs(merged.score(widget.test).maps - thin.score(widget.test).maps).max() < 1e-3
 
 
 def test_a_saved_detector_comes_back_the_same(parts, tmp_path):
@@ -141,7 +141,7 @@ def test_the_threshold_comes_from_good_images_alone_and_keeps_its_promise(parts)
     assert conformal(detector.held_out_scores(widget.train), 0.25) == many
     assert detector.fit(widget.train, 0.25).threshold_.value == pytest.approx(many.value, rel=1e-5)
     assert many.value <= few.value
-    scores = image_scores(detector.score(widget.test))
+    scores = detector.score(widget.test).scores
     assert (scores[4:] > few.value).all()
     assert math.isfinite(few.value)
     for bad in (0, 1, -1):
@@ -157,7 +157,7 @@ def test_each_good_picture_is_judged_by_a_model_of_the_other_folds(form, parts):
     apart = []
     for own in folds(len(train)):
         others = [sample for i, sample in enumerate(train) if i not in own]
-        apart += list(image_scores(small(form=form).fit(others).score([train[i] for i in own])))
+        apart += list(small(form=form).fit(others).score([train[i] for i in own]).scores)
     detector = small(form=form)
     assert detector.fit(train).held_out_scores(train) == pytest.approx(apart, rel=1e-4)
     assert detector.fit(train, 0.01).threshold_.value == pytest.approx(max(apart), rel=1e-4)
@@ -202,7 +202,7 @@ def test_constant_images_are_no_trouble(tmp_path):
         from PIL import Image
 
         Image.new("RGB", (64, 64), (90, 90, 90)).save(path)
-    maps = small().fit(load_category("flat", tmp_path).train).score(load_category("flat", tmp_path).train)
+    maps = small().fit(load_category("flat", tmp_path).train).score(load_category("flat", tmp_path).train).maps
     assert np.abs(maps).max() < 1e-2
 
 
@@ -254,7 +254,7 @@ def test_every_recipe_runs_with_random_weights_and_has_the_published_shape(name,
     assert detector.embedding.d == d
     assert maps.shape == (2, side, side)
     assert detector.gaussians_.grids[-1] == (grid, grid)
-    assert (maps >= 0).all()
+    assert (maps.maps >= 0).all()
     seed = detector.settings.seed
     assert detector.backbone.weights["name"] == ("formula" if weights is None else f"random-{seed}")
 
@@ -297,7 +297,7 @@ def test_the_real_weights_load_and_see():
     screw = load_category("screw", REAL / "mvtec_screw_256")
     assert (len(screw.train), len(screw.test)) == (320, 160)
     detector.fit(screw.train[:12])
-    assert np.isfinite(detector.score(screw.test[:2])).all()
+    assert np.isfinite(detector.score(screw.test[:2]).maps).all()
 
 
 @pytest.mark.parametrize("form", ["shared", "thin"])
@@ -312,5 +312,5 @@ def test_a_bad_image_leaves_the_detector_as_it_was(form, parts):
         detector.partial_fit(widget.train[6:])
     assert detector.count == 6
     assert np.array_equal(detector.score(widget.test), before)
-    whole = recipe("padim-r18-rd100", "random", device="cpu").fit(widget.train[:9]).score(widget.test)
+    whole = recipe("padim-r18-rd100", "random", device="cpu").fit(widget.train[:9]).score(widget.test).maps
     assert np.allclose(detector.partial_fit(widget.train[6:9]).score(widget.test), whole, rtol=1e-3)

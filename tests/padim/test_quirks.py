@@ -8,11 +8,10 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from padim_nb import evaluate, load_category
-from padim_nb.data.images import Frame, Maps
+from padim_nb.data.images import Frame
 from padim_nb.deploy.export import export
 from padim_nb.detectors import load
 from padim_nb.errors import ModelError, OptionError
-from padim_nb.evaluation.thresholds import image_scores
 from padim_nb.experiments.recipes import RECIPES
 from padim_nb.padim.detector import PaDiM
 from padim_nb.padim.quirks import scrambled, smallest_distance, whole_batches
@@ -72,14 +71,14 @@ def test_a_detector_with_all_slips_fits_scores_and_comes_back(detector, tmp_path
     maps = detector.score(test)
     assert detector.count == 32
     assert detector.facts["quirks"] == list(QUIRKS)
-    assert (image_scores(maps) < np.asarray(maps).min((1, 2)) + np.asarray(maps).mean()).all()
-    assert not np.array_equal(image_scores(maps), np.asarray(maps).max((1, 2)))
-    by_hand = evaluate(maps, test, image_scores(maps)).as_dict()
+    assert (maps.scores < maps.maps.min((1, 2)) + maps.maps.mean()).all()
+    assert not np.array_equal(maps.scores, maps.maps.max((1, 2)))
+    by_hand = evaluate(maps, test, maps.scores).as_dict()
     assert evaluate(maps, test).as_dict() == by_hand
     back = load(detector.save(tmp_path / "m.safetensors"))
     again = back.score(test)
-    np.testing.assert_array_equal(again, maps)
-    np.testing.assert_array_equal(image_scores(again), image_scores(maps))
+    np.testing.assert_array_equal(again.maps, maps.maps)
+    np.testing.assert_array_equal(again.scores, maps.scores)
 
 
 def test_the_input_is_divided_by_the_root_of_the_deviation(detector):
@@ -105,9 +104,3 @@ def test_each_net_is_there_as_published_and_mended():
         assert published.settings.quirks == QUIRKS and mended.settings.quirks == ()
         assert published.settings.frame.mask_resample == "bilinear-floor"
         assert published.settings.backbone == mended.settings.backbone
-
-
-def test_a_part_of_the_maps_has_no_scores_of_its_own():
-    maps = Maps.of(np.zeros((3, 2, 2)), None, np.arange(3.0))
-    assert maps.scores is not None and maps[1:].scores is None
-    np.testing.assert_array_equal(Maps.joined([maps, maps]).scores, [0, 1, 2, 0, 1, 2])

@@ -1,0 +1,91 @@
+"""Anomaly maps and image scores: what every detector returns, `evaluate` judges and a run saves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from ..errors import DataError, ModelError
+from ..util.files import whole_file
+from .images import Frame
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class AnomalyMaps:
+    """The anomaly maps of n images, and one score for each image.
+
+    `np.asarray(maps)` is the array of the maps; a slice, a list of numbers or a mask selects images with their scores.
+
+    Args:
+        maps: float32 (n, height, width), the larger, the more anomalous.
+        scores: (n,), one for each image.
+        frame: how the images were resized and cropped; None where a map covers the whole image.
+    """
+
+    maps: Array
+    scores: Array
+    frame: Frame | None = None
+
+    @classmethod
+    def of(cls, maps: Array, frame: Frame | None = None, scores: Array | None = None) -> AnomalyMaps:
+        """Anomaly maps from an array (n, height, width); without `scores` they are the largest value of each map."""
+        maps = np.asarray(maps, dtype=np.float32)
+        return cls(maps, maps.max(axis=(1, 2)) if scores is None else np.asarray(scores), frame)
+
+    @classmethod
+    def joined(cls, batches: Sequence[AnomalyMaps], size: tuple[int, int], frame: Frame) -> AnomalyMaps:
+        """Batches of anomaly maps as one; without batches, no maps of this (height, width)."""
+        if not batches:
+            return cls.of(np.zeros((0, *size)), frame)
+        maps = np.concatenate([batch.maps for batch in batches])
+        return cls(maps, np.concatenate([batch.scores for batch in batches]), frame)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(n, height, width)."""
+        return self.maps.shape
+
+    def __len__(self) -> int:
+        return len(self.maps)
+
+    @overload
+    def __getitem__(self, images: int | np.integer) -> Array: ...
+    @overload
+    def __getitem__(self, images: slice | Sequence[int] | Array) -> AnomalyMaps: ...
+    def __getitem__(self, images: int | np.integer | slice | Sequence[int] | Array) -> Array | AnomalyMaps:
+        if isinstance(images, (int, np.integer)):
+            return self.maps[images]
+        return AnomalyMaps(self.maps[images], self.scores[images], self.frame)
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> Array:
+        return np.array(self.maps, dtype=dtype) if copy else np.asarray(self.maps, dtype=dtype)
+
+    def expect_finite(self) -> AnomalyMaps:
+        """The maps themselves; `ModelError` where a value is not a finite number."""
+        if not (np.isfinite(self.maps).all() and np.isfinite(self.scores).all()):
+            raise ModelError("the maps are not finite: the detector is damaged, fit it again and save it")
+        return self
+
+    def save(self, path: str | Path) -> Path:
+        """Write maps and scores to a safetensors file, whole or not at all, and return its path."""
+        with whole_file(Path(path)) as scratch:
+            save_file({"maps": np.ascontiguousarray(self.maps), "scores": np.ascontiguousarray(self.scores)}, scratch)
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | Path, frame: Frame | None = None) -> AnomalyMaps:
+        """Read maps that `save` wrote; a file of version 0.2, without scores, gets the largest value of each map."""
+        try:
+            tensors = load_file(path)
+            return cls.of(tensors["maps"], frame, tensors.get("scores"))
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:120]
+            raise DataError(f"{path} holds no anomaly maps ({reason}): run it again") from error
