@@ -2,9 +2,9 @@
 
 python benchmarks/costs.py [--recipes padim-wr50-rd550 ...] [--out RECORD]
 
-A typical category of MVTec AD, 242 training and 115 test pictures (its means), with random weights, which cost what
-learnt ones do. The network is timed on a few pictures; the Gaussians are fitted, scored and calibrated on all of them,
-fed with those few pictures' features again and again. EfficientAD's steps and maps are timed on a few and multiplied.
+A typical category of MVTec AD, 242 training and 115 test images (its means), with random weights, which cost what
+learnt ones do. The network is timed on a few images; the Gaussians are fitted, scored and calibrated on all of them,
+fed with those few images' features again and again. EfficientAD's steps and maps are timed on a few and multiplied.
 Each recipe has a process of its own. Rows of other recipes that RECORD holds already are kept.
 """
 
@@ -32,7 +32,7 @@ ALIKE = {  # recipes that differ in nothing that costs time or memory are measur
     **{f"padim-tf-net{n}-fixed": f"padim-tf-net{n}" for n in (1, 2, 3)},
     "efficientad-s-anomalib": "efficientad-s",
 }
-FEW = 8
+TIMED = 8
 STEPS = 3
 
 
@@ -47,10 +47,10 @@ def repeated(samples: Sequence[Sample], count: int) -> list[Sample]:
 
 
 def padim_minutes(detector: PaDiM, train: list[Sample], test: list[Sample]) -> float:
-    """The network on every picture, and the Gaussians with the threshold."""
-    few = train[: detector.settings.batch]
-    detector.features(few[:FEW])  # the first call also warms up
-    a_picture = seconds(lambda: detector.features(few)) / len(few)
+    """The network on every image, and the Gaussians with the threshold."""
+    timed = train[: detector.settings.batch]
+    detector.features(timed[:TIMED])  # the first call also warms up
+    an_image = seconds(lambda: detector.features(timed)) / len(timed)
     taps = []
     inner = detector.backbone.forward
 
@@ -60,23 +60,23 @@ def padim_minutes(detector: PaDiM, train: list[Sample], test: list[Sample]) -> f
         return [tap[: len(x)] for tap in taps]
 
     detector.backbone.forward = replay
-    detector.features(few)
+    detector.features(timed)
     rest = seconds(lambda: (detector.fit(train, 0.01), detector.score(test)))
-    return (a_picture * (len(train) + len(test)) + rest) / 60
+    return (an_image * (len(train) + len(test)) + rest) / 60
 
 
 def efficientad_minutes(name: str, weights: str, train: list[Sample], test: list[Sample]) -> tuple[float, EfficientAD]:
     def fitted(steps: int) -> EfficientAD:
-        return recipe(name, weights, device="cpu", steps=steps).fit(train[: 4 * FEW])
+        return recipe(name, weights, device="cpu", steps=steps).fit(train[: 4 * TIMED])
 
     fitted(1)  # the first call also warms up
     one = seconds(lambda: fitted(1))
     start = time.perf_counter()
     detector = fitted(STEPS + 1)
     step = (time.perf_counter() - start - one) / STEPS
-    a_picture = seconds(lambda: detector.score(test[:FEW])) / FEW
+    an_image = seconds(lambda: detector.score(test[:TIMED])) / TIMED
     count = 1.2 * len(train) + len(test)  # the teacher's statistics, the quantiles, the threshold, the maps
-    return (step * RECIPES[name].settings.training.steps + a_picture * count) / 60, detector
+    return (step * RECIPES[name].settings.training.steps + an_image * count) / 60, detector
 
 
 def teacher(size: str, folder: Path) -> str:
@@ -113,15 +113,15 @@ def main() -> None:
         return child(arguments.child)
     rows = json.loads(arguments.out.read_text())["rows"] if arguments.out and arguments.out.exists() else {}
     on = machine("cpu")
-    for name in dict.fromkeys(ALIKE.get(each, each) for each in arguments.recipes):
+    for name in dict.fromkeys(ALIKE.get(name, name) for name in arguments.recipes):
         done = subprocess.run([sys.executable, __file__, "--child", name], capture_output=True, text=True, check=True)
         rows[name] = json.loads(done.stdout.splitlines()[-1]) | {"on": f"{on['threads']} cores of {on['device']}"}
         print(f"{name:<24}", rows[name], flush=True)
         rows |= {alike: rows[name] for alike, other in ALIKE.items() if other == name}
         if arguments.out:
-            kept = {each: rows[each] for each in RECIPES if each in rows}
-            told = {"benchmark": "costs", "train": TRAIN, "test": TEST, "rows": kept}
-            arguments.out.write_text(json.dumps(told, indent=1) + "\n")
+            known = {name: rows[name] for name in RECIPES if name in rows}
+            record = {"benchmark": "costs", "train": TRAIN, "test": TEST, "rows": known}
+            arguments.out.write_text(json.dumps(record, indent=1) + "\n")
     return None
 
 

@@ -1,11 +1,11 @@
-"""EfficientAD beside anomalib's EfficientAd: steps a second, pictures a second, and whether both compute the same.
+"""EfficientAD beside anomalib's EfficientAd: steps a second, images a second, and whether both compute the same.
 
 python benchmarks/efficientad.py [--size small] [--steps 8] [--rounds 3] [--device cpu] [--out FILE]
 
 Run it in the environment of anomalib (see README.md) for the comparison; without anomalib its columns say so. Both get
-the same weights, and pictures that are in memory already: no decoding on either side. One step of anomalib is its
+the same weights, and images that are in memory already: no decoding on either side. One step of anomalib is its
 model's own loss terms, backward and Adam, without its trainer around it. On a GPU also: latency at batch 1 in float16
-with and without transfers, pictures a second at 16 and 64, and the time for 70,000 steps as measured over many.
+with and without transfers, images a second at 16 and 64, and the time for 70,000 steps as measured over many.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from padim_nb.efficientad.teacher import standardised
 from padim_nb.efficientad.training import StudentTrainer
 from padim_nb.util.devices import has_fast_bf16
 
-PICTURES = 24
+IMAGES = 24
 
 
 def fresh(size: str, device: str) -> tuple[pdn.PatchDescription, pdn.Pair, torch.Tensor]:
-    """A teacher, a pair and pictures, uint8 (n, 256, 256, 3), from one seed."""
+    """A teacher, a pair and images, uint8 (n, 256, 256, 3), from one seed."""
     torch.manual_seed(0)
     teacher, pair = pdn.teacher(size), pdn.Pair(pdn.student(size), pdn.autoencoder())
-    shown = torch.randint(0, 256, (PICTURES, 256, 256, 3), dtype=torch.uint8)
+    shown = torch.randint(0, 256, (IMAGES, 256, 256, 3), dtype=torch.uint8)
     layout = {"memory_format": torch.channels_last}
     return teacher.to(device, **layout).eval(), pair.to(device, **layout), shown.to(device)
 
@@ -49,13 +49,13 @@ def clocked(job: Callable[[], object], device: str) -> float:
     return time.perf_counter() - start
 
 
-def course(size: str, device: str, bf16: bool) -> Callable[[int], object]:
+def trainer_step(size: str, device: str, bf16: bool) -> Callable[[int], object]:
     """Our training step."""
     teacher, pair, shown = fresh(size, device)
     teacher = standardised(teacher, shown)
-    found = StudentTrainer(teacher, pair, shown, shown.flip(0), Training(bf16=bf16))
+    trainer = StudentTrainer(teacher, pair, shown, shown.flip(0), Training(bf16=bf16))
     pair.train()
-    return found.step
+    return trainer.step
 
 
 def peer(size: str, device: str) -> tuple[torch.nn.Module, Callable[[int], object]]:
@@ -69,15 +69,15 @@ def peer(size: str, device: str) -> tuple[torch.nn.Module, Callable[[int], objec
     model.ae.load_state_dict(pair.autoencoder.state_dict())
     inputs = shown.permute(0, 3, 1, 2).float() / 255
     with torch.no_grad():
-        outputs = torch.cat([model.teacher(some) for some in inputs.split(4)]).double()
+        outputs = torch.cat([model.teacher(batch) for batch in inputs.split(4)]).double()
         model.mean_std["mean"].copy_(outputs.mean((0, 2, 3), keepdim=True))
         model.mean_std["std"].copy_(outputs.std((0, 2, 3), keepdim=True, correction=0))
     optimiser = torch.optim.Adam([*model.student.parameters(), *model.ae.parameters()], lr=1e-4, weight_decay=1e-5)
 
     def step(number: int) -> None:
-        index = number % PICTURES
+        index = number % IMAGES
         model.train()
-        terms = model(inputs[index : index + 1], inputs[PICTURES - 1 - index : PICTURES - index])
+        terms = model(inputs[index : index + 1], inputs[IMAGES - 1 - index : IMAGES - index])
         optimiser.zero_grad()
         sum(terms).backward()
         optimiser.step()
@@ -88,15 +88,15 @@ def peer(size: str, device: str) -> tuple[torch.nn.Module, Callable[[int], objec
 
 
 def agreement(size: str) -> dict[str, float]:
-    """The largest differences of all outputs from anomalib's, same weights, same pictures, zeros at the border."""
+    """The largest differences of all outputs from anomalib's, same weights, same images, zeros at the border."""
     teacher, pair, shown = fresh(size, "cpu")
     model, _ = peer(size, "cpu")
     model.eval()
     levels = [(0.2, 0.9), (0.1, 0.8)]
     for name, value in zip(("qa_st", "qb_st", "qa_ae", "qb_ae"), (*levels[0], *levels[1]), strict=True):
         model.quantiles[name].data.fill_(value)
-    eye = AnomalyMapModel(standardised(teacher, shown), pair, "raw-zero", (256, 256)).eval()
-    eye.set_levels(levels)
+    mapper = AnomalyMapModel(standardised(teacher, shown), pair, "raw-zero", (256, 256)).eval()
+    mapper.set_levels(levels)
     x = shown[:2].permute(0, 3, 1, 2).float() / 255
     from padim_nb.features.backbones import normalised
 
@@ -106,16 +106,16 @@ def agreement(size: str) -> dict[str, float]:
             "teacher": (teacher(z), model.teacher(x)),
             "student": (pair.student(z), model.student(x)),
             "autoencoder": (pair.autoencoder(z), model.ae(x, (256, 256))),
-            "map": (eye(shown[:2]), model(x).anomaly_map[:, 0]),
+            "map": (mapper(shown[:2]), model(x).anomaly_map[:, 0]),
         }
     return {name: float((a - b).abs().max()) for name, (a, b) in pairs.items()}
 
 
 def training(size: str, steps: int, rounds: int, device: str) -> dict:
     """Steps a second of all ways in turn."""
-    ways: dict[str, Callable[[int], object]] = {"ours float32": course(size, device, False)}
+    ways: dict[str, Callable[[int], object]] = {"ours float32": trainer_step(size, device, False)}
     if has_fast_bf16(device):
-        ways["ours bfloat16"] = course(size, device, True)
+        ways["ours bfloat16"] = trainer_step(size, device, True)
     with suppress(ImportError):
         ways["anomalib"] = peer(size, device)[1]
     spent: dict[str, list[float]] = {name: [] for name in ways}
@@ -138,11 +138,11 @@ def training(size: str, steps: int, rounds: int, device: str) -> dict:
 
 
 def inference(size: str, rounds: int, device: str) -> dict:
-    """Pictures a second, and on a GPU the latency of one."""
+    """Images a second, and on a GPU the latency of one."""
     teacher, pair, shown = fresh(size, device)
-    eye = AnomalyMapModel(standardised(teacher, shown), pair, "replicate", (256, 256)).eval().to(device)
+    mapper = AnomalyMapModel(standardised(teacher, shown), pair, "replicate", (256, 256)).eval().to(device)
     batches = (1, 16, 64) if device != "cpu" else (1, 8)
-    ways: dict[str, Callable[[int], object]] = {"ours": lambda n: eye(_repeated(shown, n))}
+    ways: dict[str, Callable[[int], object]] = {"ours": lambda n: mapper(_repeated(shown, n))}
     with suppress(ImportError):
         model = peer(size, device)[0].eval()
         ways["anomalib"] = lambda n: model(_repeated(shown, n).permute(0, 3, 1, 2).float() / 255)
@@ -156,13 +156,13 @@ def inference(size: str, rounds: int, device: str) -> dict:
                     if turn:
                         spent[name].append(seconds)
             medians = {name: statistics.median(values) for name, values in spent.items()}
-            row[f"pictures_a_second_batch_{n}"] = {name: round(n / value, 2) for name, value in medians.items()}
+            row[f"images_a_second_batch_{n}"] = {name: round(n / value, 2) for name, value in medians.items()}
         if device == "cpu":
             row["latency_ms_batch_1_float16"] = "not measured: no GPU here"
         else:
             one = shown[:1].cpu().pin_memory()
-            without = [clocked(lambda: eye(shown[:1]), device) for _ in range(200)][100:]
-            whole = [clocked(lambda: eye(one.to(device, non_blocking=True)).cpu(), device) for _ in range(200)][100:]
+            without = [clocked(lambda: mapper(shown[:1]), device) for _ in range(200)][100:]
+            whole = [clocked(lambda: mapper(one.to(device, non_blocking=True)).cpu(), device) for _ in range(200)][100:]
             row["latency_ms_batch_1_float16"] = round(1e3 * statistics.median(without), 3)
             row["latency_ms_batch_1_float16_with_transfers"] = round(1e3 * statistics.median(whole), 3)
             row["peak_gpu_mb"] = round(torch.cuda.max_memory_allocated() / 1e6)
@@ -191,7 +191,7 @@ def main() -> None:
         same = agreement(size)
     except ImportError:
         same = "not measured: anomalib is not in this environment"
-    found = {
+    record = {
         "size": size,
         "device": device if device == "cpu" else torch.cuda.get_device_name(),
         "processor": platform.machine(),
@@ -202,9 +202,9 @@ def main() -> None:
         "inference": inference(size, arguments.rounds, device),
         "gpu": "not measured: no GPU here" if device == "cpu" else "above",
     }
-    print(json.dumps(found, indent=2))
+    print(json.dumps(record, indent=2))
     if arguments.out:
-        arguments.out.write_text(json.dumps(found, indent=2) + "\n")
+        arguments.out.write_text(json.dumps(record, indent=2) + "\n")
 
 
 if __name__ == "__main__":

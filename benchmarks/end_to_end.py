@@ -1,4 +1,4 @@
-"""One category from files to metrics: our PaDiM beside anomalib's Engine, same pictures, weights, dimensions and blur.
+"""One category from files to metrics: our PaDiM beside anomalib's Engine, same images, weights, dimensions and blur.
 
 .peers/bin/python benchmarks/end_to_end.py [--category cable] [--recipes NAME ...] [--rounds 3] [--out FILE]
 
@@ -70,9 +70,9 @@ def anomalib(name: str, category: str, root: Path) -> tuple[float, dict[str, flo
         start = time.perf_counter()
         data = MVTecAD(root=root, category=category, num_workers=os.cpu_count() or 1)
         engine.fit(model=model, datamodule=data)
-        (told,) = engine.test(model=model, datamodule=data, verbose=False)
+        (results,) = engine.test(model=model, datamodule=data, verbose=False)
         seconds = time.perf_counter() - start
-    return seconds, {key: float(told[key.replace("auroc", "AUROC")]) for key in SAME}
+    return seconds, {key: float(results[key.replace("auroc", "AUROC")]) for key in SAME}
 
 
 def child(what: str, name: str, category: str, root: Path) -> dict:
@@ -97,28 +97,28 @@ def main() -> None:
     for name in a.recipes:
         seen: dict[str, list[dict]] = {"ours": [], "anomalib": []}
         for _ in range(a.rounds):
-            for what, found in seen.items():
+            for what, runs in seen.items():
                 command = [sys.executable, __file__, "--category", a.category, "--child", what, name, root]
                 done = subprocess.run(command, capture_output=True, text=True, check=False)
                 if done.returncode:
                     sys.exit(done.stderr)
-                found.append(json.loads(done.stdout.strip().splitlines()[-1]))
-        medians = {what: statistics.median(each["seconds"] for each in found) for what, found in seen.items()}
+                runs.append(json.loads(done.stdout.strip().splitlines()[-1]))
+        medians = {what: statistics.median(run["seconds"] for run in runs) for what, runs in seen.items()}
         rows.append(
             {
                 "recipe": name,
                 "seconds": {what: round(value, 1) for what, value in medians.items()},
                 "times faster": round(medians["anomalib"] / medians["ours"], 2),
-                "peak MB": {what: max(each["peak MB"] for each in found) for what, found in seen.items()},
-                "metrics": {what: found[-1]["metrics"] for what, found in seen.items()},
+                "peak MB": {what: max(run["peak MB"] for run in runs) for what, runs in seen.items()},
+                "metrics": {what: runs[-1]["metrics"] for what, runs in seen.items()},
             }
         )
         print(json.dumps(rows[-1]), flush=True)
     counts = {"train": len(parts.train), "test": len(parts.test)}
-    told = {"benchmark": "end to end", "category": a.category, "data": parts.source, "pictures": counts}
-    told |= {"machine": machine("cpu"), "anomalib": version("anomalib"), "rounds": a.rounds, "rows": rows}
+    record = {"benchmark": "end to end", "category": a.category, "data": parts.source, "images": counts}
+    record |= {"machine": machine("cpu"), "anomalib": version("anomalib"), "rounds": a.rounds, "rows": rows}
     if a.out:
-        a.out.write_text(json.dumps(told, indent=1) + "\n")
+        a.out.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

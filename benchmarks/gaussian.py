@@ -81,9 +81,9 @@ def dense(train: list, test: list, block: int = 196) -> torch.Tensor:
     x, y = aligned(train), aligned(test)
     out = []
     for start in range(0, len(x), block):
-        some, new = x[start : start + block], y[start : start + block]
-        mean = some.mean(1, keepdim=True)
-        z = some - mean
+        train, new = x[start : start + block], y[start : start + block]
+        mean = train.mean(1, keepdim=True)
+        z = train - mean
         covariance = torch.bmm(z.mT, z) / (z.shape[1] - 1)
         covariance.diagonal(dim1=-2, dim2=-1).add_(EPS)
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(covariance))
@@ -97,12 +97,12 @@ def textbook(train: list, test: list, positions: int) -> tuple[float, np.ndarray
     x, y = (aligned(levels).cpu().numpy() for levels in (train, test))
     chosen = np.linspace(0, len(x) - 1, positions).astype(int)
     start = time.perf_counter()
-    found = np.empty((positions, y.shape[1]))
+    distances = np.empty((positions, y.shape[1]))
     for row, p in enumerate(chosen):
         inverse = np.linalg.inv(np.cov(x[p], rowvar=False) + EPS * np.eye(x.shape[2]))
         mean = x[p].mean(0)
-        found[row] = [mahalanobis(vector, mean, inverse) for vector in y[p]]
-    return (time.perf_counter() - start) * len(x) / positions, found
+        distances[row] = [mahalanobis(vector, mean, inverse) for vector in y[p]]
+    return (time.perf_counter() - start) * len(x) / positions, distances
 
 
 def timed(way, *given) -> tuple[float, torch.Tensor]:
@@ -146,10 +146,10 @@ def measure(case: str, n: int, m: int, rounds: int, device: str) -> dict:
 
 def sizes(g: PatchGaussians | LowRankGaussians) -> dict:
     """MiB of the saved model (triangles packed) beside the full inverse covariances."""
-    kept = sum(tensor.numel() for tensor in to_tensors(g).values())
+    numbers = sum(tensor.numel() for tensor in to_tensors(g).values())
     d = sum(mean.shape[1] for mean in g.mean)
     full = g.grids[-1][0] * g.grids[-1][1] * d * (d + 1)
-    return {"model_mib": round(kept * 4 / 2**20, 1), "dense_inverse_mib": round(full * 4 / 2**20, 1)}
+    return {"model_mib": round(numbers * 4 / 2**20, 1), "dense_inverse_mib": round(full * 4 / 2**20, 1)}
 
 
 def memory(case: str, n: int) -> float:

@@ -1,9 +1,9 @@
-"""Memory under load: the peak of a process of its own that fits on, or scores, more and more pictures.
+"""Memory under load: the peak of a process of its own that fits on, or scores, more and more images.
 
 python benchmarks/load.py [--recipe padim-lite0] [--out data/records/load.json]
 
-The pictures are 256 x 256 noise, one file under many names; each figure is the most memory the process ever held, with
-Python, torch and the network in it. The large picture is 4,000 x 3,000.
+The images are 256 x 256 noise, one file under many names; each figure is the most memory the process ever held, with
+Python, torch and the network in it. The large image is 4,000 x 3,000.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FIT, SCORE = (200, 1000, 2000), (100, 1000)
 
 
 def image_batches(folder: Path, count: int) -> Path:
-    """A data root with so many training pictures of one part."""
+    """A data root with so many training images of one part."""
     good = folder / "part" / "train" / "good"
     good.mkdir(parents=True)
     noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
@@ -48,15 +48,15 @@ def child(what: str, root: Path, model: Path, count: int, name: str) -> None:
         seconds = time.perf_counter() - start
         detector.save(model)
     elif what == "score":
-        found = images_in(root / "part" / "train" / "good")[:count]
-        assert sum(1 for _ in score_files(model, found, None, "cpu")) == count
+        images = images_in(root / "part" / "train" / "good")[:count]
+        assert sum(1 for _ in score_files(model, images, None, "cpu")) == count
         seconds = time.perf_counter() - start
     else:
         load(model, device="cpu")
         seconds = time.perf_counter() - start
         if what == "large":
             assert len(list(score_files(model, [root / "large.png"], None, "cpu"))) == 1
-    print(json.dumps({"what": what, "pictures": count, "peak MB": peak_memory_mb(), "seconds": round(seconds, 1)}))
+    print(json.dumps({"what": what, "images": count, "peak MB": peak_memory_mb(), "seconds": round(seconds, 1)}))
 
 
 def main() -> None:
@@ -89,9 +89,9 @@ def main() -> None:
             done = subprocess.run(command, env=os.environ | cache, capture_output=True, text=True, check=True)
             rows.append(json.loads(done.stdout.splitlines()[-1]))
             print(rows[-1], flush=True)
-    told = {"benchmark": "load", "recipe_run": arguments.recipe, "machine": machine("cpu"), "rows": rows}
+    record = {"benchmark": "load", "recipe_run": arguments.recipe, "machine": machine("cpu"), "rows": rows}
     if arguments.out:
-        arguments.out.write_text(json.dumps(told, indent=1) + "\n")
+        arguments.out.write_text(json.dumps(record, indent=1) + "\n")
     return None
 
 

@@ -1,11 +1,11 @@
-"""PaDiM from pictures in memory to maps: seconds, memory and model size of our recipes, beside anomalib's PaDiM.
+"""PaDiM from images in memory to maps: seconds, memory and model size of our recipes, beside anomalib's PaDiM.
 
 python benchmarks/padim.py [--n 60] [--m 40] [--rounds 3] [--recipes NAME ...] [--peers NAME ...]
                            [--device cpu] [--out FILE]
 
-Weights are random, pictures are noise with a few smooth shapes: neither changes the time. The backbone is timed by
+Weights are random, images are noise with a few smooth shapes: neither changes the time. The backbone is timed by
 itself, so that `fit` and `score` can be read without it. anomalib (an environment of its own, see README.md) gets the
-same pictures, the same weights, dimensions, eps and blur; its maps must agree. Ratios are of medians of one run.
+same images, the same weights, dimensions, eps and blur; its maps must agree. Ratios are of medians of one run.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ BATCH = 16
 
 
 class Memory:
-    """Pictures in memory in the place of files: what a detector reads is `framed`."""
+    """Images in memory in the place of files: what a detector reads is `framed`."""
 
     def __init__(self, detector: PaDiM) -> None:
         self.detector = detector
@@ -47,8 +47,8 @@ class Memory:
         d._learn(batches, len(framed)).factor()
 
     def score(self, framed: np.ndarray) -> np.ndarray:
-        found = [self.detector.score_images(framed[s : s + BATCH]) for s in range(0, len(framed), BATCH)]
-        return np.concatenate([maps.maps for maps in found])
+        batches = [self.detector.score_images(framed[s : s + BATCH]) for s in range(0, len(framed), BATCH)]
+        return np.concatenate([maps.maps for maps in batches])
 
     def features(self, framed: np.ndarray) -> None:
         for start in range(0, len(framed), BATCH):
@@ -62,8 +62,8 @@ class Peer:
         from anomalib.models.image.padim.torch_model import PadimModel
 
         starts = np.cumsum([0, *detector.backbone.channels])
-        kept = zip(starts, detector.embedding.chosen, strict=False)
-        self.ours, self.chosen = detector, torch.tensor([start + index for start, tap in kept for index in tap])
+        layers = zip(starts, detector.embedding.chosen, strict=False)
+        self.ours, self.chosen = detector, torch.tensor([start + index for start, layer in layers for index in layer])
         self.name = detector.settings.backbone
         self.make = lambda: PadimModel(self.name, pre_trained=False, n_features=len(self.chosen))
 
@@ -80,14 +80,14 @@ class Peer:
 
     def score(self, framed: np.ndarray) -> np.ndarray:
         self.model.eval()
-        return torch.cat([found.anomaly_map[:, 0].cpu() for found in self._run(framed)]).numpy()
+        return torch.cat([output.anomaly_map[:, 0].cpu() for output in self._run(framed)]).numpy()
 
     def _run(self, framed: np.ndarray) -> list:
         out = []
         with torch.no_grad():
             for start in range(0, len(framed), BATCH):
-                some = torch.from_numpy(framed[start : start + BATCH]).to(self.ours.device)
-                out.append(self.model(self.ours.backbone.normalise(some)))
+                batch = torch.from_numpy(framed[start : start + BATCH]).to(self.ours.device)
+                out.append(self.model(self.ours.backbone.normalise(batch)))
         return out
 
 
@@ -97,7 +97,7 @@ def detector_of(name: str, device: str, **changes: object) -> PaDiM:
 
 
 def shown(name: str, count: int, seed: int) -> np.ndarray:
-    """Pictures in the recipe's frame, uint8 (count, h, w, 3)."""
+    """Images in the recipe's frame, uint8 (count, h, w, 3)."""
     height, width = RECIPES[name].settings.frame.apply(np.zeros((256, 256, 3), np.uint8)).shape[:2]
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (count, 8, 8, 3)).repeat(-(-height // 8), 1).repeat(-(-width // 8), 2)
@@ -122,13 +122,13 @@ def ours(name: str, n: int, m: int, rounds: int, device: str) -> dict:
     spent: dict[str, list[float]] = {"fit": [], "score": [], "backbone_train": [], "backbone_test": []}
     detector.features(train[:BATCH])
     for _ in range(rounds):
-        for key, job, pictures in (
+        for key, job, images in (
             ("backbone_train", detector.features, train),
             ("fit", detector.fit, train),
             ("backbone_test", detector.features, test),
             ("score", detector.score, test),
         ):
-            spent[key].append(clocked(job, pictures)[0])
+            spent[key].append(clocked(job, images)[0])
     with tempfile.TemporaryDirectory() as folder:
         size = detector.detector.save(Path(folder) / "model.safetensors").stat().st_size
         peak = peak_memory_mb()  # before the export, which holds the model more than once
@@ -146,9 +146,9 @@ def beside(name: str, n: int, m: int, rounds: int, device: str) -> dict:
     spent: dict[str, list[float]] = {key: [] for key in both}
     maps = {}
     for _ in range(rounds):
-        for key, each in both.items():
-            first = clocked(each.fit, train)[0]
-            second, maps[key] = clocked(each.score, test)
+        for key, detector in both.items():
+            first = clocked(detector.fit, train)[0]
+            second, maps[key] = clocked(detector.score, test)
             spent[key].append(first + second)
     medians = {key: statistics.median(values) for key, values in spent.items()}
     difference = np.abs(maps["ours"] - maps["anomalib"]).max() / np.abs(maps["anomalib"]).max()
@@ -166,10 +166,10 @@ def in_a_process(arguments: argparse.Namespace, name: str, what: str) -> dict:
     """One measurement in a process of its own, with that process's peak memory."""
     options = ["--n", arguments.n, "--m", arguments.m, "--rounds", arguments.rounds, "--device", arguments.device]
     command = [sys.executable, __file__, "--only", f"{what}:{name}", *map(str, options)]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    if found.returncode:
-        return {"recipe": name, "not measured": found.stderr.strip().splitlines()[-1]}
-    return json.loads(found.stdout.strip().splitlines()[-1])
+    child = subprocess.run(command, capture_output=True, text=True, check=False)
+    if child.returncode:
+        return {"recipe": name, "not measured": child.stderr.strip().splitlines()[-1]}
+    return json.loads(child.stdout.strip().splitlines()[-1])
 
 
 def main() -> None:
@@ -192,10 +192,10 @@ def main() -> None:
     rows = [in_a_process(arguments, name, "ours") for name in arguments.recipes]
     peers = [in_a_process(arguments, name, "beside") for name in arguments.peers]
     machine = {"processor": platform.machine(), "threads": torch.get_num_threads(), "torch": torch.__version__}
-    found = {"device": arguments.device, **machine, "rows": rows, "beside_anomalib": peers}
-    print(json.dumps(found, indent=2))
+    record = {"device": arguments.device, **machine, "rows": rows, "beside_anomalib": peers}
+    print(json.dumps(record, indent=2))
     if arguments.out:
-        arguments.out.write_text(json.dumps(found, indent=2) + "\n")
+        arguments.out.write_text(json.dumps(record, indent=2) + "\n")
 
 
 if __name__ == "__main__":

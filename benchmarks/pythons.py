@@ -18,13 +18,13 @@ from pathlib import Path
 
 from padim_nb.util.machine import machine
 
-HOUSE = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[1]
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 SHOWN = ("python", "torch", "numpy", "scipy", "pillow")
 
 
 def uv(*arguments: object) -> bool:
-    """Whether uv did it; what it says of a Python that is not here is not for us."""
+    """Whether uv did it; its message on a Python that is not here is not for us."""
     beside = Path(sys.executable).with_name("uv")
     command = [str(beside if beside.is_file() else shutil.which("uv")), *map(str, arguments), "--quiet"]
     here = os.environ | {"UV_PYTHON_DOWNLOADS": "never"}
@@ -35,7 +35,7 @@ def record_of(python: str, wheel: Path, category: str, place: Path) -> dict | No
     """The record of a run by this Python, or None where it is not on this machine."""
     if not uv("venv", "--python", python, place / "venv"):
         return None
-    if not uv("pip", "install", "--python", place / "venv", wheel):
+    if not uv("pip", "install", "--python", place / "venv", f"{wheel}[run]"):
         raise SystemExit(f"the wheel cannot be installed for Python {python}")
     command = [place / "venv" / "bin" / "padim-nb", "run", category, "--data", "twin:lite", "--out", place / "run"]
     subprocess.run(command, cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
@@ -51,7 +51,7 @@ def main() -> None:
     rows, first, widest = [], None, 0.0
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        if not uv("build", "--wheel", "--out-dir", place, HOUSE):
+        if not uv("build", "--wheel", "--out-dir", place, ROOT):
             raise SystemExit("the wheel cannot be built")
         (wheel,) = place.glob("*.whl")
         for number, python in enumerate(arguments.pythons):
@@ -59,14 +59,14 @@ def main() -> None:
             own.mkdir()
             record = record_of(python, wheel, arguments.category, own)
             if record is None:
-                rows.append({"python": python, "found": "not on this machine"})
+                rows.append({"python": python, "not run": "not on this machine"})
                 continue
             figures = {**record["metrics"], "threshold": record["threshold"]["value"]}
             first = first or figures
             widest = max(widest, *(abs(value - first[name]) for name, value in figures.items()))
             rows.append({name: record["versions"][name] for name in SHOWN} | {"image_auroc": figures["image_auroc"]})
             shutil.rmtree(own)
-    told = {
+    record = {
         "benchmark": "pythons",
         "machine": machine("cpu"),
         "category": arguments.category,
@@ -74,9 +74,9 @@ def main() -> None:
         "largest difference of any figure from the first row": widest,
         "rows": rows,
     }
-    print(json.dumps(told, indent=1))
+    print(json.dumps(record, indent=1))
     if arguments.out:
-        arguments.out.write_text(json.dumps(told, indent=1) + "\n")
+        arguments.out.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

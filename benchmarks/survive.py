@@ -33,8 +33,8 @@ QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 def family(pid: int) -> list[int]:
     """All processes a process started, and theirs."""
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
-    return [member for child in map(int, found.stdout.split()) for member in (child, *family(child))]
+    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [member for child in map(int, listed.stdout.split()) for member in (child, *family(child))]
 
 
 def kill(pid: int) -> None:
@@ -99,7 +99,7 @@ def metrics(path: Path) -> dict:
     return json.loads(path.read_text())["metrics"]
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("undisturbed", type=Path)
     parser.add_argument("--recipes", nargs="+", required=True)
@@ -111,6 +111,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     a = parser.parse_args()
     rng, kills, stamps, again, turns = random.Random(a.seed), Counter(), {}, 0, 0
+    print(f"moments and victims: --seed {a.seed}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         place = a.place or Path(folder)
         place.mkdir(parents=True, exist_ok=True)
@@ -118,30 +119,31 @@ def main() -> None:
         command = [sys.executable, "-m", "padim_nb.cli", "sweep", "--recipes", *a.recipes]
         command += ["--categories", *a.categories, "--seeds", a.seeds, "--out", str(place / "runs")]
         start = time.monotonic()
-        while not all((each.folder / "record.json").is_file() for each in runs):
+        while not all((run.folder / "record.json").is_file() for run in runs):
             turn(command, place, bool(turns % 2), kills, a.kills, rng)
             turns += 1
             now = {path: path.stat().st_mtime_ns for path in (place / "runs").rglob("record.json")}
             again += sum(now.get(path) != stamp for path, stamp in stamps.items())
             stamps = now
             print(f"turn {turns}: {len(now)} of {len(runs)} records after {time.monotonic() - start:.0f} s", flush=True)
-        kept = [each.folder.relative_to(place / "runs") / "record.json" for each in runs]
-        both = [name for name in kept if (a.undisturbed / name).is_file()]
+        names = [run.folder.relative_to(place / "runs") / "record.json" for run in runs]
+        both = [name for name in names if (a.undisturbed / name).is_file()]
         differ = [str(name) for name in both if metrics(place / "runs" / name) != metrics(a.undisturbed / name)]
-    told = {
+    record = {
         "benchmark": "survive",
         "machine": machine("cpu"),
         "runs": len(runs),
         "killed": dict(kills),
-        "records": len(kept),
+        "records": len(names),
         "compared with an undisturbed sweep": len(both),
         "of these different": differ,
         "whole records written again": again,
     }
-    print(json.dumps(told, indent=1))
+    print(json.dumps(record, indent=1))
     if a.out:
-        a.out.write_text(json.dumps(told, indent=1) + "\n")
+        a.out.write_text(json.dumps(record, indent=1) + "\n")
+    return 1 if differ or again else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

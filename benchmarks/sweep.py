@@ -44,9 +44,9 @@ def as_script(settings: Settings) -> str:
 
 
 def plain(runs: list[Settings], _: Path) -> tuple[float, list[float]]:
-    """Seconds of all runs, and of each, without papermill, Dask or pictures on a page."""
-    each = [script(settings) for settings in runs]
-    return sum(each), each
+    """Seconds of all runs, and of each, without papermill, Dask or images on a page."""
+    seconds = [script(settings) for settings in runs]
+    return sum(seconds), seconds
 
 
 def script(settings: Settings) -> float:
@@ -67,9 +67,9 @@ def swept(runs: list[Settings], out: Path, workers: int, budget: int = 0) -> tup
     start = time.perf_counter()
     outcomes = sweep(runs, out, workers, cores=budget)
     whole = time.perf_counter() - start
-    assert all(each.state == "done" for each in outcomes)
-    seconds = {each.settings.category: each.seconds for each in outcomes}
-    return whole, [seconds[each.category] for each in runs]
+    assert all(outcome.state == "done" for outcome in outcomes)
+    seconds = {outcome.settings.category: outcome.seconds for outcome in outcomes}
+    return whole, [seconds[run.category] for run in runs]
 
 
 WAYS = {
@@ -82,26 +82,26 @@ WAYS = {
 
 def measured(recipes: Sequence[str], categories: Sequence[str], ways: Sequence[str], root: Path) -> dict[str, object]:
     """All ways through all runs, and what follows from them."""
-    whole, each = dict.fromkeys(ways, 0.0), {way: [] for way in ways}
+    whole, by_way = dict.fromkeys(ways, 0.0), {way: [] for way in ways}
     for number, recipe in enumerate(recipes):
         for way in ways if number % 2 == 0 else reversed(ways):
             out = root / way / recipe
             seconds, runs = WAYS[way][1](plan([recipe], categories, [-1], out), out)
             whole[way] += seconds
-            each[way] += runs
-    told: dict[str, object] = {
+            by_way[way] += runs
+    record: dict[str, object] = {
         "runs": len(recipes) * len(categories),
-        "seconds a run": {WAYS[way][0]: round(median(each[way]), 2) for way in ways},
+        "seconds a run": {WAYS[way][0]: round(median(by_way[way]), 2) for way in ways},
         "seconds of the sweep": {WAYS[way][0]: round(whole[way], 1) for way in ways},
     }
     if {"plain", "one"} <= set(ways):
-        more = [run - bare for run, bare in zip(each["one"], each["plain"], strict=True)]
-        told["seconds papermill and Dask add to a run"] = round(median(more), 2)
+        more = [run - bare for run, bare in zip(by_way["one"], by_way["plain"], strict=True)]
+        record["seconds papermill and Dask add to a run"] = round(median(more), 2)
     if {"one", "two"} <= set(ways):
-        told["two workers / one"] = round(whole["two"] / whole["one"], 3)
+        record["two workers / one"] = round(whole["two"] / whole["one"], 3)
     if {"half", "two"} <= set(ways):
-        told["two workers / one with half of the cores"] = round(whole["two"] / whole["half"], 3)
-    return told
+        record["two workers / one with half of the cores"] = round(whole["two"] / whole["half"], 3)
+    return record
 
 
 def main() -> None:
@@ -114,12 +114,12 @@ def main() -> None:
     categories = list(counts.CATEGORIES) if a.categories == ["all"] else a.categories
     for name in categories:
         load_category(name)
-    told = {"benchmark": "sweep", "recipes": a.recipes, "machine": machine("cpu")}
+    record = {"benchmark": "sweep", "recipes": a.recipes, "machine": machine("cpu")}
     with tempfile.TemporaryDirectory() as place:
-        told |= measured(a.recipes, categories, a.ways, Path(place))
-    print(json.dumps(told, indent=1))
+        record |= measured(a.recipes, categories, a.ways, Path(place))
+    print(json.dumps(record, indent=1))
     if a.out:
-        a.out.write_text(json.dumps(told, indent=1) + "\n")
+        a.out.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ NAMES = {"found", "kept", "told", "each", "some", "keep", "tell", "made", "pays"
 # The honest exceptions, each with its reason.
 ALLOWED = [
     (r"padim_nb/twin/", r".*", "the renderer speaks of real things: walls, floors, colored wires"),
-    (r".*", r"math\.floor|np\.floor|torch\.floor|\bfloor_divide|\.floor\(|floor=", "rounding"),
+    (r".*", r"math\.floor|np\.floor|(torch|np)\.eye|torch\.floor|\bfloor_divide|\.floor\(|floor=", "rounding"),
     (r".*", r"penalise|description\s*=|\.description|patch[- _]descriptions?|PDN", "argparse's and the PDN's word"),
     (r"notebooks/.*", r"^!\[|image/png", "an attachment, not prose"),
 ]  # fmt: skip
