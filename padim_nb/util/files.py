@@ -7,19 +7,17 @@ import hashlib
 import os
 import re
 import shutil
-import sys
-import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
+import platformdirs
+
 from ..errors import CannotWrite
 
-try:
-    import fcntl
-except ImportError:  # Windows: what a killed process leaves stays
-    fcntl = None
+ABANDONED = 86_400.0  # seconds after which a scratch file or folder belongs to no running process
 
 _REASONS = {
     errno.ENOSPC: "the disk is full: free some space or choose another folder",
@@ -35,21 +33,15 @@ _REASONS = {
 
 
 def cache_root() -> Path:
-    """The folder for rendered and cached files: PADIM_NB_CACHE, else the user's cache folder; never the repo."""
-    if chosen := os.environ.get("PADIM_NB_CACHE"):
-        return Path(chosen).expanduser().absolute()
-    if sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "padim_nb"
+    """The folder for rendered and cached files: PADIM_NB_CACHE, else the user's cache folder."""
+    if folder := os.environ.get("PADIM_NB_CACHE"):
+        return Path(folder).expanduser().absolute()
+    return platformdirs.user_cache_path("padim_nb", appauthor=False, opinion=False)
 
 
 @contextmanager
 def writing_to(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusal to write below `path` into one clear line."""
+    """Turn the operating system's refusal to write below `path` into `CannotWrite` with one line."""
     try:
         yield
     except Exception as error:
@@ -61,46 +53,44 @@ def writing_to(path: Path) -> Iterator[None]:
 
 
 def ensure_dir(folder: Path) -> Path:
-    """The folder, made where it was not there; what is in the way is told in one line."""
+    """The folder, with its parents, made where it does not exist."""
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A scratch path beside `path`; when the block ends well it is synced and renamed to `path`, else removed.
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """A scratch file beside `path`, renamed to `path` when the block ends well and removed when it fails.
 
-    `with whole_file(target) as scratch: scratch.write_bytes(...)`. The scratch file keeps the ending of the target, so
-    that writers which look at it (Pillow, safetensors) behave. What a killed process left is written over.
+    `with whole_file(target) as scratch: scratch.write_bytes(...)`. The scratch file has the ending of the target, as
+    writers such as Pillow look at it, and the user's usual permissions.
     """
     path = Path(path)
     with writing_to(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _scratch_beside(path) as scratch:
-            try:
-                yield scratch
-                scratch.chmod(0o644)
-                _sync(scratch)
-                os.replace(scratch, path)
-            except BaseException:
-                scratch.unlink(missing_ok=True)
-                raise
+        scratch = _scratch_beside(path)
+        mode = scratch.stat().st_mode & 0o777
+        try:
+            yield scratch
+            scratch.chmod(mode)  # a writer may have replaced the file by one of its own
+            _sync(scratch)
+            os.replace(scratch, path)
+        except BaseException:
+            scratch.unlink(missing_ok=True)
+            raise
 
 
 @contextmanager
-def whole_folder(path: Path, keep_existing: bool = False) -> Iterator[Path]:
-    """Like `whole_file` for a folder: filled beside its place, then renamed.
+def whole_folder(path: str | Path, keep_existing: bool = False) -> Iterator[Path]:
+    """Like `whole_file` for a folder.
 
-    A folder that stands at `path` by then is replaced, or kept (another process was quicker with the same content).
+    A folder that exists at `path` by then is replaced, or kept: another process was quicker with the same content.
     """
     path = Path(path)
     with writing_to(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name[:40]}-", dir=path.parent))
+        scratch = _scratch_beside(path, folder=True)
         try:
             yield scratch
-            scratch.chmod(0o755)
             if keep_existing and path.is_dir():
                 shutil.rmtree(scratch)
             else:
@@ -119,58 +109,37 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-@contextmanager
-def _scratch_beside(path: Path) -> Iterator[Path]:
-    """The first of `path`'s numbered scratch files that no process holds, empty, and held while it is written.
-
-    One that a killed process left is held by nobody: the next writer takes it, and no folder need be searched for it.
+def _scratch_beside(path: Path, folder: bool = False) -> Path:
+    """A new hidden file or folder beside `path`: the first free of its numbered names, where one that is older than
+    a day, of a killed process, is removed.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     for number in count():
-        scratch = path.with_name(f".{path.stem[:40]}.part-{number}{path.suffix}")
-        with ExitStack() as held:
-            if _taken(scratch, held):
-                yield scratch
-                return
+        scratch = path.with_name(f".{path.stem[:40]}-part-{number}{path.suffix}")
+        _remove_abandoned(scratch)
+        with suppress(FileExistsError):
+            scratch.mkdir() if folder else scratch.touch(exist_ok=False)
+            return scratch
+    raise AssertionError("numbers do not end")
 
 
-def _taken(scratch: Path, held: ExitStack) -> bool:
-    """Whether this process may write here: it made the file, or holds the lock of one that was left."""
-    try:
-        handle, new = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), True
-    except FileExistsError:
-        if fcntl is None:
-            return False
-        try:
-            handle, new = os.open(scratch, os.O_RDWR | os.O_NOFOLLOW), False
-        except FileNotFoundError:  # finished in this moment
-            return False
-    stream = held.enter_context(os.fdopen(handle, "r+b"))
-    if fcntl is None:
-        stream.close()  # an open file could not be renamed there
-        return True
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks: only a new file is surely nobody's
-        return new
-    try:
-        ours = os.path.samestat(os.fstat(handle), scratch.lstat())  # else its writer has just renamed or removed it
-    except FileNotFoundError:
-        return False
-    if ours:
-        stream.truncate()
-    return ours
+def _remove_abandoned(scratch: Path) -> None:
+    with suppress(FileNotFoundError):
+        if time.time() - scratch.lstat().st_mtime > ABANDONED:
+            if scratch.is_dir() and not scratch.is_symlink():
+                shutil.rmtree(scratch, ignore_errors=True)
+            else:
+                scratch.unlink()
 
 
 def _number_in(message: str) -> int | None:
-    """The system's error number where a library (safetensors) only puts it into words."""
-    found = re.search(r"\(os error (\d+)\)", message)
-    return int(found[1]) if found else None
+    """The system's error number in the message of a library (safetensors) that has no `errno`."""
+    match = re.search(r"\(os error (\d+)\)", message)
+    return int(match[1]) if match else None
 
 
 def _sync(path: Path) -> None:
-    with open(path, "rb") as stream:
+    with open(path, "r+b") as stream:  # Windows refuses fsync on a handle that is read-only
         os.fsync(stream.fileno())
 
 
@@ -180,7 +149,7 @@ def _replace_folder(scratch: Path, path: Path) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
-        old = Path(tempfile.mkdtemp(prefix=f".{path.name[:40]}-old-", dir=path.parent))
+        old = _scratch_beside(path, folder=True)
         os.replace(path, old)
         os.replace(scratch, path)
         shutil.rmtree(old, ignore_errors=True)

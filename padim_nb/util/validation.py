@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, TypeVar, cast, dataclass_transform
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
@@ -22,8 +22,7 @@ def validated(cls: type[T]) -> type[T]:
     A wrong value raises `OptionError` with one line: the class, the field, what is wrong with it.
     `dataclasses.replace` and `dataclasses.asdict` work on it; `replace` checks again.
     """
-    made = pydantic_dataclass(frozen=True, config=_CONFIG)(cls)
-    return _with_one_line(made)
+    return _with_one_line(cast("type[T]", pydantic_dataclass(frozen=True, config=_CONFIG)(cls)))
 
 
 def from_plain(cls: type[T], values: object) -> T:
@@ -51,12 +50,12 @@ def _short(value: object) -> str:
 
 
 def _with_one_line(cls: type[T]) -> type[T]:
-    made: Callable[..., None] = cls.__init__
+    unchecked: Callable[..., None] = cls.__init__
 
-    @wraps(made)
+    @wraps(unchecked)
     def checked(self: T, *args: Any, **kwargs: Any) -> None:
         try:
-            made(self, *args, **kwargs)
+            unchecked(self, *args, **kwargs)
         except ValidationError as error:
             raise OptionError(one_line(cls.__name__, error)) from None
 
