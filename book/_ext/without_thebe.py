@@ -1,4 +1,4 @@
-"""A Sphinx extension with what the theme lacks: without it, each page declares an unused script of Thebe's twice."""
+"""A Sphinx extension that removes Thebe, which the theme adds to every page twice although no page uses it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from sphinx.application import Sphinx
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
-    app.connect("html-page-context", without_thebe, priority=900)
+    app.connect("html-page-context", remove_thebe, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
-def without_thebe(app: Sphinx, pagename: str, templatename: str, context: dict, doctree: object) -> None:
-    """Leave Thebe out of a page: it would ask a third party for code, and its constants are declared twice."""
+def remove_thebe(app: Sphinx, pagename: str, templatename: str, context: dict, doctree: object) -> None:
+    """Remove Thebe's scripts and styles from a page: they would load code from a third party."""
     context["script_files"] = [
         file
         for file in context.get("script_files", [])
