@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 from PIL import Image
 
@@ -67,11 +66,13 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 
 def _write(out: Path, name: str, picture: np.ndarray, map_: np.ndarray, threshold: float | None) -> None:
+    from matplotlib import colormaps  # of the extra "run": overlays need it, scores do not
+
     with whole_file(out / f"{name}_map.npy") as scratch:
         np.save(scratch, map_, allow_pickle=False)
     top = threshold * 1.5 if threshold else float(map_.max())
     share = np.clip(map_ / max(top, 1e-9), 0, 1)[..., None]
-    heat = mpl.colormaps["inferno"](share[..., 0])[..., :3] * 255
+    heat = colormaps["inferno"](share[..., 0])[..., :3] * 255
     shown = picture * (1 - STRENGTH * share) + heat * STRENGTH * share
     with whole_file(out / f"{name}_overlay.png") as scratch:
         Image.fromarray(np.clip(shown, 0, 255).astype(np.uint8)).save(scratch)

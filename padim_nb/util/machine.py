@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
@@ -15,8 +16,10 @@ DRIVERS = ("nvidiactl", "dxg", "kfd")  # of NVIDIA, of Windows' Linux, of AMD: b
 
 def cores() -> int:
     """Cores that this process may use: of its container's quota or its batch job's, not all the machine has."""
-    from dask.system import cpu_count
-
+    try:
+        from dask.system import cpu_count  # knows the quota of a container; it comes with the extra "run"
+    except ImportError:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return cpu_count()
 
 
