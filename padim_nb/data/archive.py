@@ -1,8 +1,9 @@
-"""`data extract`: an archive of MVTec AD unpacked so that no half category is ever taken for whole."""
+"""`data extract`: an archive of MVTec AD unpacked, each category whole or not at all."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import lzma
 import shutil
 import tarfile
@@ -19,10 +20,18 @@ from .mvtec import USUAL_ROOT
 
 
 def extract(archive: Path, into: Path | None = None, expected: str | None = None) -> str:
-    """Unpack an archive of category folders (.tar.xz, .tar.gz, .tar) below `into`; returns what was done, in words.
+    """Unpack an archive of category folders below a data root.
 
     All is unpacked beside its place first; each category is then renamed into it at once. Categories that are there
     already are left alone. Members that point outside, links and devices end the extraction before anything is placed.
+
+    Args:
+        archive: a .tar.xz, .tar.gz or .tar file.
+        into: the data root (default: data/mvtec_anomaly_detection).
+        expected: the archive's SHA-256, which is refused otherwise.
+
+    Returns:
+        A report of several lines: the SHA-256, the categories placed, those left alone.
     """
     archive, into = Path(archive), Path(into or USUAL_ROOT)
     if not archive.is_file():
@@ -34,17 +43,17 @@ def extract(archive: Path, into: Path | None = None, expected: str | None = None
             digest = _unpack(archive, scratch)
             if expected and digest != expected.lower():
                 raise DataError(f"{archive} has the SHA-256 {digest}, not {expected}: get it again")
-            placed, kept = _place(scratch, into)
+            placed, present = _place(scratch, into)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-    if not placed and not kept:
+    if not placed and not present:
         raise DataError(f"{archive} holds no category: expected members such as cable/train/good/000.png")
     lines = [f"sha256 {digest}", f"placed in {into}: {', '.join(placed) or 'nothing'}"]
-    return "\n".join(lines + [f"already there, left alone: {', '.join(kept)}"] * bool(kept))
+    return "\n".join(lines + [f"already there, left alone: {', '.join(present)}"] * bool(present))
 
 
-class _Hashing:
-    """A file that hashes and counts what is read from it, and cannot be rewound."""
+class _Hashing(io.RawIOBase):
+    """A file that hashes and counts what is read from it, front to back."""
 
     def __init__(self, path: Path) -> None:
         self.file, self.digest = path.open("rb"), hashlib.sha256()
@@ -57,6 +66,7 @@ class _Hashing:
         return block
 
     def finish(self) -> str:
+        """The SHA-256 of the whole file."""
         while self.read(1 << 20):
             pass
         return self.digest.hexdigest()
@@ -64,6 +74,7 @@ class _Hashing:
     def close(self) -> None:
         self.bar.close()
         self.file.close()
+        super().close()
 
 
 def _unpack(archive: Path, scratch: Path) -> str:
@@ -75,7 +86,9 @@ def _unpack(archive: Path, scratch: Path) -> str:
                 if target is None:
                     continue
                 target.parent.mkdir(parents=True, exist_ok=True)
-                with members.extractfile(member) as data, open(target, "wb") as out:  # no modes, owners or times
+                data = members.extractfile(member)
+                assert data is not None  # it is a regular file
+                with data, open(target, "wb") as out:  # no modes, owners or times
                     shutil.copyfileobj(data, out, 1 << 20)
         return source.finish()
     except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, ValueError, OSError) as error:
@@ -100,17 +113,18 @@ def _target(member: tarfile.TarInfo, scratch: Path, archive: Path) -> Path | Non
 
 
 def _place(scratch: Path, into: Path) -> tuple[list[str], list[str]]:
-    placed, kept = [], []
+    placed: list[str] = []
+    present: list[str] = []
     for category in _categories(scratch):
         target = into / category.name
         if target.exists():
-            kept.append(category.name)
+            present.append(category.name)
             continue
         category.rename(target)
         placed.append(category.name)
     for rest in [path for path in scratch.glob("*") if path.is_file() and not (into / path.name).exists()]:
         rest.rename(into / rest.name)  # the licence and the readme
-    return placed, kept
+    return placed, present
 
 
 def _categories(scratch: Path) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""Framed pictures kept on disk as one array a category, so that the second recipe decodes no image again."""
+"""Framed images cached on disk as one array a set of files, so that the second recipe decodes no image again."""
 
 from __future__ import annotations
 
@@ -6,82 +6,93 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import DataError
-from ..util.files import cache_root, whole_file
+from ..errors import CannotWrite, DataError
+from ..util.files import ABANDONED, cache_root, whole_file
+
+if TYPE_CHECKING:
+    from .images import Frame
 
 LIMIT = 4 << 30  # bytes; the least recently used go first
-ABANDONED = 86_400.0  # seconds after which a scratch file is nobody's
 
 
-def cached(
-    paths: Sequence[Path], frame: Any, framed: Callable[[Path], np.ndarray], decode: Callable[..., Iterator[np.ndarray]]
-) -> Iterator[np.ndarray]:
-    """The framed picture of each path: memory-mapped where this very set was framed before, else decoded and kept.
+def cached(paths: Sequence[Path], frame: Frame, images: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """The framed images, memory-mapped where this very set was framed before, else those of `images`, cached then.
 
-    A file that changed (size or time) is another set. Pictures of mixed sizes are passed on and not kept.
+    A file that changed (size or time) is another set. Images of mixed sizes are not cached. Where the cache cannot be
+    written, a warning says so and the images come without it.
+
+    Args:
+        paths: the files, in order.
+        frame: how they are resized and cropped.
+        images: the framed images, uint8 (height, width, 3), decoded when they are asked for.
     """
-    place = cache_root() / "pictures" / f"{_key(paths, frame)}.npy"
-    if (kept := _open(place, len(paths))) is not None:
-        yield from kept
+    path = cache_root() / "images" / f"{_key(paths, frame)}.npy"
+    array = _open(path, len(paths))
+    if array is not None:
+        yield from array
         return
     shapes: set[tuple[int, ...]] = set()
-    with whole_file(place) as scratch, open(scratch, "wb") as out:
-        for picture in decode(framed, paths):
-            if not shapes:
-                header = {"descr": "|u1", "fortran_order": False, "shape": (len(paths), *picture.shape)}
-                np.lib.format.write_array_header_1_0(out, header)
-            shapes.add(picture.shape)
-            if len(shapes) == 1:
-                out.write(picture.tobytes())
-            yield picture
-    if len(shapes) > 1:
-        place.unlink(missing_ok=True)
-    _forget_oldest(place.parent)
+    try:
+        with whole_file(path) as scratch, open(scratch, "wb") as out:
+            for image in images:
+                yield image  # first, so that none is lost where it cannot be written
+                if not shapes:
+                    header = {"descr": "|u1", "fortran_order": False, "shape": (len(paths), *image.shape)}
+                    np.lib.format.write_array_header_1_0(out, header)
+                shapes.add(image.shape)
+                if len(shapes) == 1:
+                    out.write(image.tobytes())
+        if len(shapes) > 1:
+            path.unlink(missing_ok=True)
+        _remove_oldest(path.parent)
+    except (CannotWrite, OSError) as error:
+        reason = getattr(error.__cause__ or error, "strerror", None) or error
+        warnings.warn(f"cannot write the cache {cache_root()} ({reason}): going on without it", stacklevel=2)
+        yield from images
 
 
-def _key(paths: Sequence[Path], frame: Any) -> str:
+def _key(paths: Sequence[Path], frame: Frame) -> str:
     digest = hashlib.sha256(json.dumps(asdict(frame), sort_keys=True).encode())
     for path in paths:
         try:
-            found = os.stat(path)
+            stat = os.stat(path)
         except OSError as error:
             raise DataError(f"{path} does not exist") from error
-        digest.update(f"{os.path.abspath(path)}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
+        digest.update(f"{os.path.abspath(path)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:32]
 
 
-def _open(place: Path, count: int) -> np.ndarray | None:
+def _open(path: Path, count: int) -> np.ndarray | None:
     try:
-        array = np.load(place, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):  # not there, or damaged: made again
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):  # not there, or damaged
         return None
     if array.dtype != np.uint8 or array.ndim != 4 or len(array) != count:
         return None
-    os.utime(place)
+    with suppress(OSError):  # a cache that can only be read
+        os.utime(path)
     return array
 
 
-def _forget_oldest(folder: Path) -> None:
-    """Keep the folder below its limit; what another process is just writing (a hidden file) is left alone for a day."""
-    found = {path: stamp for path in folder.glob("*.npy") if (stamp := _stamp(path))}
+def _remove_oldest(folder: Path) -> None:
+    """Hold the folder below its limit; hidden files, which another process is writing, are left alone for a day."""
+    files: list[tuple[float, int, Path]] = []
+    for path in folder.glob("*.npy"):
+        with suppress(OSError):  # another process was quicker
+            stat = path.stat()
+            files.append((stat.st_mtime, stat.st_size, path))
     total, now = 0, time.time()
-    for path, (changed, size) in sorted(found.items(), key=lambda item: item[1], reverse=True):
+    for changed, size, path in sorted(files, reverse=True):
         hidden = path.name.startswith(".")
         total += 0 if hidden else size
         if (now - changed > ABANDONED) if hidden else (total > LIMIT):
             path.unlink(missing_ok=True)
-
-
-def _stamp(path: Path) -> tuple[float, int] | None:
-    try:
-        found = path.stat()
-    except OSError:  # another process was quicker
-        return None
-    return found.st_mtime, found.st_size

@@ -1,94 +1,94 @@
-"""Pictures and masks as arrays: decoded, resized and cropped exactly as a recipe says, in parallel."""
+"""Images and masks as arrays: decoded, resized and cropped exactly as a recipe says, by several threads."""
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Annotated, Literal, TypeVar, get_args
 
 import numpy as np
 from PIL import Image, ImageOps
+from pydantic import Field
 
 from ..errors import DataError, OptionError
+from ..util.validation import validated
 from .cache import cached
+from .mvtec import Sample
 
-_PIL = {"lanczos": Image.LANCZOS, "bicubic": Image.BICUBIC, "bilinear": Image.BILINEAR}
-RESAMPLE = (*_PIL, "bilinear-aliased")
-MASK_RESAMPLE = ("nearest", "bilinear-floor")
+Array = np.ndarray
 LARGEST_SIDE = 1 << 14
-T, R = TypeVar("T"), TypeVar("R")
+Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
+Resample = Literal["lanczos", "bicubic", "bilinear", "bilinear-aliased"]
+RESAMPLE = get_args(Resample)
+T = TypeVar("T")
+R = TypeVar("R")
 
 
-class Labelled(Protocol):
-    """What this room needs to know of a sample."""
-
-    image: Path
-    label: int
-    mask: Path | None
-
-
-@dataclass(frozen=True)
+@validated
 class Frame:
-    """Which part of an image is looked at, and how it gets there.
+    """How an image is resized and cropped before a network sees it.
 
-    `resize`: a number is the shorter side and keeps the aspect; (height, width) squashes to exactly that. `crop` then
-    cuts out the middle. `resample` "bilinear-aliased" takes four neighbours whatever the scale, as OpenCV's
-    INTER_LINEAR does; the others are Pillow's antialiased filters. Masks go "nearest", or "bilinear-floor": only
-    pixels that stay fully marked count, as in padim-tensorflow.
+    Args:
+        resize: the shorter side in pixels, which keeps the aspect; or (height, width), which does not.
+        crop: side, or (height, width), of the middle that is cut out after resizing; None: all of it.
+        resample: "bilinear-aliased" takes four neighbors whatever the scale, as OpenCV's INTER_LINEAR does; the others
+            are Pillow's antialiased filters.
+        mask_resample: "nearest", or "bilinear-floor": only pixels that stay fully marked count, as in padim-tensorflow.
     """
 
-    resize: int | tuple[int, int] = (256, 256)
-    crop: int | tuple[int, int] | None = None
-    resample: str = "bilinear"
-    mask_resample: str = "nearest"
+    resize: Side | tuple[Side, Side] = (256, 256)
+    crop: Side | tuple[Side, Side] | None = None
+    resample: Resample = "bilinear"
+    mask_resample: Literal["nearest", "bilinear-floor"] = "nearest"
 
     def __post_init__(self) -> None:
-        if self.resample not in RESAMPLE or self.mask_resample not in MASK_RESAMPLE:
-            raise OptionError(
-                f"no such resampling: {self.resample!r}, {self.mask_resample!r} (known: {RESAMPLE}, {MASK_RESAMPLE})"
-            )
-        for size in (self.resize, self.crop or 1):
-            sides = size if isinstance(size, tuple) else (size,)
-            if len(sides) > 2 or not all(isinstance(side, int) and 0 < side <= LARGEST_SIDE for side in sides):
-                raise OptionError(f"a frame is 1 to {LARGEST_SIDE} pixels a side, not {size!r}")
+        """Refuse a crop that no image is large enough for."""
+        if self.crop is not None:
+            if isinstance(self.resize, int):
+                enough = min(self._crop_size) <= self.resize
+            else:
+                enough = all(crop <= side for crop, side in zip(self._crop_size, self.resize, strict=True))
+            if not enough:
+                raise OptionError(f"cannot cut {_size_of(self._crop_size)} out of images resized to {self.resize}")
 
-    @classmethod
-    def of(cls, kept: Mapping[str, object]) -> Frame:
-        """The frame that a model file's header holds: its pairs have become lists."""
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in kept.items()})
+    @property
+    def _crop_size(self) -> tuple[int, int]:
+        assert self.crop is not None
+        return (self.crop, self.crop) if isinstance(self.crop, int) else self.crop
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) of an image after resizing, before the crop."""
         if not isinstance(self.resize, int):
             return self.resize
         short, long = sorted((height, width))
-        grown = int(self.resize * long / short)
-        return (self.resize, grown) if height <= width else (grown, self.resize)
+        longer = int(self.resize * long / short)
+        return (self.resize, longer) if height <= width else (longer, self.resize)
 
-    def apply(self, picture: np.ndarray) -> np.ndarray:
-        """uint8 (height, width, 3) -> the framed picture."""
-        size = self.resized(*picture.shape[:2])
+    def apply(self, image: Array) -> Array:
+        """uint8 (height, width, 3) -> the resized and cropped image."""
+        height, width = self.resized(*image.shape[:2])
         if self.resample == "bilinear-aliased":
-            return self._crop(_four_neighbours(picture, size))
-        small = Image.fromarray(picture).resize(size[::-1], _PIL[self.resample])
-        return self._crop(np.asarray(small))
+            return self._cropped(_four_neighbors(image, (height, width)))
+        filter_ = Image.Resampling[self.resample.upper()]
+        return self._cropped(np.asarray(Image.fromarray(image).resize((width, height), filter_)))
 
-    def apply_mask(self, mask: np.ndarray) -> np.ndarray:
-        """bool (height, width) -> the framed mask."""
-        size = self.resized(*mask.shape)
+    def apply_mask(self, mask: Array) -> Array:
+        """bool (height, width) -> the resized and cropped mask."""
+        height, width = self.resized(*mask.shape)
         levels = mask.astype(np.uint8) * 255
-        if self.mask_resample == "nearest":
-            return self._crop(np.asarray(Image.fromarray(levels).resize(size[::-1], Image.NEAREST)) > 127)
-        return self._crop(_four_neighbours(levels[..., None], size)[..., 0] == 255)
+        if self.mask_resample == "bilinear-floor":
+            return self._cropped(_four_neighbors(levels[..., None], (height, width))[..., 0] == 255)
+        nearest = Image.fromarray(levels).resize((width, height), Image.Resampling.NEAREST)
+        return self._cropped(np.asarray(nearest) > 127)
 
-    def _crop(self, array: np.ndarray) -> np.ndarray:
+    def _cropped(self, array: Array) -> Array:
         if self.crop is None:
             return array
-        height, width = (self.crop, self.crop) if isinstance(self.crop, int) else self.crop
+        height, width = self._crop_size
         if height > array.shape[0] or width > array.shape[1]:
             raise OptionError(
                 f"cannot cut {height}x{width} out of an image resized to {array.shape[0]}x{array.shape[1]}"
@@ -97,40 +97,62 @@ class Frame:
         return array[top : top + height, left : left + width]
 
 
-def load_image(path: Path) -> np.ndarray:
+def load_image(path: Path) -> Array:
     """Any image file as uint8 (height, width, 3).
 
-    Grey is repeated, an alpha channel is dropped (not blended: parts are photographed, not composited), 16 bits are
-    scaled by their full range, and a camera's orientation tag is obeyed.
+    Gray is repeated, an alpha channel is dropped (not blended: parts are photographed, not composited), a camera's
+    orientation tag is obeyed. Integers of more than 8 bits are scaled from 0..65535, floats from 0..1; a file with
+    other values is refused, as its scale is not known.
     """
-    return _decode(path, "RGB")
+    image = _decode(path)
+    if image.ndim == 3:
+        return image
+    low, high = float(image.min()), float(image.max())
+    full = 65535 if image.dtype.kind in "iu" else 1
+    if not (low >= 0 and high <= full):
+        raise DataError(f"{path} holds values {low:g} to {high:g}, not 0 to {full}: rescale it, or save it with 8 bits")
+    return np.repeat(np.rint(image * (255.0 / full)).astype(np.uint8)[..., None], 3, axis=2)
 
 
-def load_mask(path: Path) -> np.ndarray:
-    """A mask file as bool (height, width): whatever is not black is marked."""
-    return _decode(path, "L") > 0
+def load_mask(path: Path) -> Array:
+    """A mask file as bool (height, width): whatever is not black is marked, in any channel and of any bit depth."""
+    mask = _decode(path) != 0
+    return mask.any(axis=2) if mask.ndim == 3 else mask
 
 
-def image_batches(
-    samples: Sequence[Labelled], frame: Frame, batch: int = 32, cache: bool = True
-) -> Iterator[np.ndarray]:
-    """Batches of framed pictures, uint8 (b, h, w, 3), decoded ahead by threads; kept on disk unless told otherwise."""
+def as_images(array: Array) -> Array:
+    """Images in memory as uint8 (n, height, width, 3); floats are scaled from 0..1, anything else is refused."""
+    array = np.asarray(array)
+    if array.ndim != 4 or array.shape[-1] != 3:
+        raise OptionError(f"images in memory must be an array (n, height, width, 3), not {array.shape}")
+    if array.dtype.kind == "f" and array.size and array.min() >= 0 and array.max() <= 1:
+        return np.rint(array * 255).astype(np.uint8)
+    if array.dtype != np.uint8:
+        values = f" from {array.min():g} to {array.max():g}" if array.size else ""
+        raise OptionError(f"images in memory must be uint8, or floats from 0 to 1, not {array.dtype}{values}")
+    return array
+
+
+def image_batches(samples: Sequence[Sample], frame: Frame, batch: int = 32, cache: bool = True) -> Iterator[Array]:
+    """Batches of framed images, decoded ahead by threads and cached on disk unless `cache` is false.
+
+    Returns:
+        Arrays uint8 (n, height, width, 3), n = `batch` but for the last.
+    """
     paths = [sample.image for sample in samples]
-
-    def framed_picture(path: Path) -> np.ndarray:
-        return frame.apply(load_image(path))
-
-    framed = cached(paths, frame, framed_picture, ahead) if cache and paths else ahead(framed_picture, paths)
-    group: list[np.ndarray] = []
+    images = ahead(lambda path: frame.apply(load_image(path)), paths)
+    if cache and paths:
+        images = cached(paths, frame, images)
+    group: list[Array] = []
     shape = None
-    for path, picture in zip(paths, framed, strict=True):
-        shape = shape or picture.shape
-        if picture.shape != shape:
+    for path, image in zip(paths, images, strict=True):
+        shape = shape or image.shape
+        if image.shape != shape:
             raise DataError(
-                f"{path} is {_size_of(picture.shape)} in this frame where others are {_size_of(shape)}: "
+                f"{path} is {_size_of(image.shape)} in this frame where others are {_size_of(shape)}: "
                 "choose a frame of fixed (height, width), or images of one aspect"
             )
-        group.append(picture)
+        group.append(image)
         if len(group) == batch:
             yield np.stack(group)
             group = []
@@ -138,19 +160,33 @@ def image_batches(
         yield np.stack(group)
 
 
-def masks(samples: Sequence[Labelled], frame: Frame) -> np.ndarray:
-    """The truth in the frame of the pictures, bool (n, h, w); nothing is marked on good ones."""
-    found = list(ahead(lambda s: _framed_mask(s, frame), samples))
-    shape = next((m.shape for m in found if m is not None), None)
+def masks(samples: Sequence[Sample], frame: Frame) -> Array:
+    """The masks in the frame of the images, bool (n, height, width); nothing is marked on good ones."""
+    framed = list(ahead(lambda sample: frame.apply_mask(_mask(sample)) if sample.label else None, samples))
+    shape = next((mask.shape for mask in framed if mask is not None), None)
     if shape is None:
         shape = frame.apply(load_image(samples[0].image)).shape[:2]
-    return np.stack([np.zeros(shape, dtype=bool) if m is None else m for m in found])
+    return np.stack([np.zeros(shape, dtype=bool) if mask is None else mask for mask in framed])
+
+
+def share_inside(samples: Sequence[Sample], frame: Frame) -> Array:
+    """The share of each defective sample's marked pixels that the crop leaves, float (defective samples,)."""
+    defective = [sample for sample in samples if sample.label]
+    if frame.crop is None:
+        return np.ones(len(defective))
+    whole = replace(frame, crop=None)
+
+    def share(sample: Sample) -> float:
+        mask = _mask(sample)
+        return frame.apply_mask(mask).sum() / max(1, whole.apply_mask(mask).sum())
+
+    return np.array(list(ahead(share, defective)))
 
 
 def ahead(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """`map` in threads, in order, a bounded number of items ahead (Pillow frees the interpreter while it decodes)."""
     workers = min(8, (os.cpu_count() or 1) + 1)
-    waiting: deque = deque()
+    waiting: deque[Future[R]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         for item in items:
             waiting.append(pool.submit(work, item))
@@ -160,26 +196,24 @@ def ahead(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
             yield waiting.popleft().result()
 
 
-def _framed_mask(sample: Labelled, frame: Frame) -> np.ndarray | None:
-    if not sample.label:
-        return None
+def _mask(sample: Sample) -> Array:
     if sample.mask is None:
         raise DataError(f"{sample.image} is defective but has no mask: pixels cannot be judged")
     mask = load_mask(sample.mask)
     if not mask.any():
         raise DataError(f"{sample.mask} marks nothing: draw the defect, or move its image to test/good")
-    return frame.apply_mask(mask)
+    return mask
 
 
-def _decode(path: Path, mode: str) -> np.ndarray:
+def _decode(path: Path) -> Array:
+    """uint8 (height, width, 3), or (height, width) with the file's own numbers where they are not 8-bit integers."""
     try:
-        with Image.open(path) as picture:
-            picture.load()
-            picture = ImageOps.exif_transpose(picture)
-            if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
-                deep = np.asarray(picture).astype(np.float64)
-                picture = Image.fromarray(np.clip(np.rint(deep / 257.0), 0, 255).astype(np.uint8))
-            return np.asarray(picture.convert("RGB").convert(mode) if mode == "L" else picture.convert(mode))
+        with Image.open(path) as file:
+            file.load()
+            image = ImageOps.exif_transpose(file)
+            if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+                return np.asarray(image)
+            return np.asarray(image.convert("RGB"))
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -187,17 +221,18 @@ def _decode(path: Path, mode: str) -> np.ndarray:
         raise DataError(f"{path} is not a readable image ({reason}): replace or remove it") from error
 
 
-def _four_neighbours(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _four_neighbors(image: Array, size: tuple[int, int]) -> Array:
     """OpenCV's INTER_LINEAR for uint8, in its fixed-point arithmetic: equal when shrinking, within 1 when enlarging."""
-    (top, bottom, wy), (left, right, wx) = _taps(picture.shape[0], size[0]), _taps(picture.shape[1], size[1])
-    source = picture.astype(np.int32)
+    top, bottom, wy = _neighbors(image.shape[0], size[0])
+    left, right, wx = _neighbors(image.shape[1], size[1])
+    source = image.astype(np.int32)
     rows = source[:, left] * (2048 - wx)[None, :, None] + source[:, right] * wx[None, :, None]
     upper = ((2048 - wy)[:, None, None] * (rows[top] >> 4)) >> 16
     lower = (wy[:, None, None] * (rows[bottom] >> 4)) >> 16
     return np.clip((upper + lower + 2) >> 2, 0, 255).astype(np.uint8)
 
 
-def _taps(source: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _neighbors(source: int, target: int) -> tuple[Array, Array, Array]:
     position = ((np.arange(target) + 0.5) * (source / target) - 0.5).astype(np.float32)
     first = np.floor(position).astype(np.int64)
     share = np.where((first < 0) | (first >= source - 1), np.float32(0), position - first.astype(np.float32))

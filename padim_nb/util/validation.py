@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import fields
 from functools import wraps
 from typing import Any, TypeVar, cast, dataclass_transform
 
@@ -34,14 +36,17 @@ def from_plain(cls: type[T], values: object) -> T:
 
 
 def one_line(name: str, error: ValidationError) -> str:
-    """The first of a validation's errors, with the field it is about and what it held."""
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
+    """The most specific of a validation's errors, with the field it is about and what it held."""
+    first = max(error.errors(), key=lambda each: len(each["loc"]))  # of a union, the branch that came closest
+    place = ".".join(part for part in map(str, first["loc"]) if re.fullmatch(r"\w+", part) and part not in _BRANCHES)
     if first["type"] == "literal_error":
         known = [word.strip(" '") for word in first["ctx"]["expected"].replace(" or ", ", ").split(",")]
         return f"{name}: no {place} {first['input']!r}{did_you_mean(str(first['input']), known)}"
     what = first["msg"].removeprefix("Value error, ")
     return f"{name}: {place or 'settings'}: {what[:1].lower()}{what[1:]}, not {_short(first['input'])}"
+
+
+_BRANCHES = ("int", "float", "str")  # of a union, which stand among the fields' names
 
 
 def _short(value: object) -> str:
@@ -51,9 +56,13 @@ def _short(value: object) -> str:
 
 def _with_one_line(cls: type[T]) -> type[T]:
     unchecked: Callable[..., None] = cls.__init__
+    names = [field.name for field in fields(cls)]  # type: ignore[arg-type]  # it is a dataclass
 
+    # Positional values are passed on by name: pydantic's errors would call them 0, 1, 2.
     @wraps(unchecked)
     def checked(self: T, *args: Any, **kwargs: Any) -> None:
+        if len(args) <= len(names) and kwargs.keys().isdisjoint(names[: len(args)]):
+            args, kwargs = (), dict(zip(names, args, strict=False)) | kwargs
         try:
             unchecked(self, *args, **kwargs)
         except ValidationError as error:

@@ -14,10 +14,11 @@ from torchvision.transforms import v2
 
 from padim_nb import load_category
 from padim_nb.data import images
-from padim_nb.data.images import Frame, image_batches, load_image, load_mask, masks
+from padim_nb.data.images import Frame, as_images, image_batches, load_image, load_mask, masks, share_inside
 from padim_nb.data.mvtec import Sample
-from padim_nb.errors import CannotWrite, DataError, OptionError
+from padim_nb.errors import DataError, OptionError
 from padim_nb.util.files import cache_root
+from padim_nb.util.validation import from_plain
 
 
 @pytest.mark.parametrize("size", [(64, 64), (300, 300), (300, 420), (421, 300), (700, 700)])
@@ -120,7 +121,7 @@ def test_a_changed_file_and_a_damaged_cache_are_decoded_again(parts):
     write_image(widget.train[0].image, (64, 64), seed=9)
     second = np.concatenate(list(image_batches(widget.train, frame)))
     assert not np.array_equal(first[0], second[0])
-    for kept in (cache_root() / "pictures").glob("*.npy"):
+    for kept in (cache_root() / "images").glob("*.npy"):
         kept.write_bytes(kept.read_bytes()[:500])
     assert np.array_equal(second, np.concatenate(list(image_batches(widget.train, frame))))
 
@@ -130,7 +131,7 @@ def test_a_generator_that_is_left_early_leaves_no_file(parts):
     batches = image_batches(widget.train, Frame((32, 32)), batch=2)
     next(batches)
     batches.close()
-    assert not list((cache_root() / "pictures").iterdir())
+    assert not list((cache_root() / "images").iterdir())
 
 
 def test_mixed_sizes_need_a_fixed_frame(tmp_path):
@@ -142,14 +143,96 @@ def test_mixed_sizes_need_a_fixed_frame(tmp_path):
         list(image_batches(samples, Frame(32)))
     with pytest.raises(OptionError, match="cannot cut"):
         list(image_batches(samples, Frame(32, 40)))
-    with pytest.raises(OptionError, match="no such resampling"):
+    with pytest.raises(OptionError, match="no resample 'cubic'"):
         Frame(32, resample="cubic")
 
 
-def test_a_cache_that_cannot_be_written_is_one_line(parts, unwritable, monkeypatch):
-    monkeypatch.setenv("PADIM_NB_CACHE", str(unwritable))
-    with pytest.raises(CannotWrite, match="PADIM_NB_CACHE"):
-        list(image_batches(load_category("widget", parts).train, Frame((32, 32))))
+def test_without_a_cache_that_can_be_written_all_goes_on_after_one_warning(parts, tmp_path, monkeypatch):
+    samples, frame = load_category("widget", parts).train, Frame((32, 32))
+    wanted = np.concatenate(list(image_batches(samples, frame, cache=False)))
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("PADIM_NB_CACHE", str(tmp_path / "file"))
+    with pytest.warns(UserWarning, match="going on without it") as warned:
+        assert np.array_equal(np.concatenate(list(image_batches(samples, frame))), wanted)
+    assert len(warned) == 1
+
+
+def test_a_cache_that_fills_the_disk_loses_no_image(parts, tiny_disk, monkeypatch):
+    samples, frame = load_category("widget", parts).train, Frame((64, 64))
+    monkeypatch.setenv("PADIM_NB_CACHE", str(tiny_disk))
+    with pytest.warns(UserWarning, match="No space left"):
+        images = np.concatenate(list(image_batches(samples, frame, 5)))
+    assert np.array_equal(images, np.concatenate(list(image_batches(samples, frame, cache=False))))
+    assert not [path for path in tiny_disk.rglob("*") if path.is_file()]
+
+
+def test_a_cache_that_can_only_be_read_is_read(parts, monkeypatch):
+    samples, frame = load_category("widget", parts).train, Frame((32, 32))
+    first = np.concatenate(list(image_batches(samples, frame)))
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert np.array_equal(np.concatenate(list(image_batches(samples, frame))), first)
+
+
+@pytest.mark.parametrize("ending", ["tif", "tiff"])
+def test_floats_of_0_to_1_are_scaled_and_other_scales_are_refused(tmp_path, ending):
+    path = tmp_path / f"float.{ending}"
+    Image.fromarray(np.array([[0, 0.25, 0.5, 1]], dtype=np.float32)).save(path)
+    assert load_image(path)[0, :, 0].tolist() == [0, 64, 128, 255]
+    for values in ([0, 200], [-1, 0], [0, np.nan]):
+        Image.fromarray(np.array([values], dtype=np.float32)).save(path)
+        with pytest.raises(DataError, match=rf"float\.{ending} holds values .* not 0 to 1: rescale it"):
+            load_image(path)
+    Image.fromarray(np.array([[0, 70000]], dtype=np.int32)).save(path)
+    with pytest.raises(DataError, match="holds values 0 to 70000, not 0 to 65535"):
+        load_image(path)
+
+
+@pytest.mark.parametrize("kind", ["u1", "u2", "i4", "f4", "RGB", "P", "1"])
+def test_the_faintest_mark_counts_in_a_mask_of_any_depth(tmp_path, kind):
+    marked = np.zeros((5, 6), dtype=bool)
+    marked[2, 3:] = True
+    if kind == "RGB":
+        image = Image.fromarray(np.dstack([marked, marked * 0, marked * 0]).astype(np.uint8))
+    elif kind == "P":
+        image = Image.fromarray(marked.astype(np.uint8)).convert("P")
+        image.putpalette([0, 0, 0, 0, 0, 1])
+    elif kind == "1":
+        image = Image.fromarray(marked)
+    else:
+        image = Image.fromarray((marked * (1e-3 if kind == "f4" else 1)).astype(kind))
+    path = tmp_path / "mask.tif"
+    image.save(path)
+    assert np.array_equal(load_mask(path), marked)
+
+
+def test_images_in_memory_are_bytes_or_floats_of_0_to_1():
+    eight = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), dtype=np.uint8)
+    assert as_images(eight) is eight
+    for kind in (np.float32, np.float64):
+        assert np.array_equal(as_images(eight.astype(kind) / 255), eight)
+    for wrong in (eight.astype(np.float32), eight.astype(np.int64), eight[0], np.full((1, 4, 4, 3), np.nan)):
+        with pytest.raises(OptionError, match="images in memory must be"):
+            as_images(wrong)
+
+
+def test_a_frame_out_of_a_file_is_checked_too():
+    assert from_plain(Frame, {"resize": [256, 300], "crop": None}) == Frame((256, 300))
+    for wrong in ({"resize": [0, -4]}, {"resise": 3}, {"resize": 10, "crop": 11}, {"mask_resample": "x"}, []):
+        with pytest.raises(OptionError) as error:
+            from_plain(Frame, wrong)
+        assert "\n" not in str(error.value)
+
+
+def test_the_share_of_marked_pixels_inside_a_crop(parts):
+    widget = load_category("widget", parts)
+    assert share_inside(widget.test, Frame((64, 64))).tolist() == [1] * 5
+    inside = share_inside(widget.test, Frame(64, 16))  # rows and columns 24 to 39
+    line, spot = 0.0, 8 * 10 / (12 * 14)
+    np.testing.assert_allclose(inside, [line] * 2 + [spot] * 3)
 
 
 def test_truth_is_framed_like_the_pictures(parts):
@@ -180,12 +263,12 @@ def test_any_image_fits_any_frame(height, width, mode, resample, tmp_path_factor
 
 
 def test_the_cache_forgets_the_oldest_and_leaves_what_is_being_written(tmp_path, monkeypatch):
-    from padim_nb.data import cache as picture_cache
+    from padim_nb.data import cache as image_cache
 
-    monkeypatch.setattr(picture_cache, "LIMIT", 250)
+    monkeypatch.setattr(image_cache, "LIMIT", 250)
     now = time.time()
     for name, age in (("old.npy", 30), ("middle.npy", 20), ("new.npy", 10), (".fresh.npy", 5), (".dead.npy", 200_000)):
         (tmp_path / name).write_bytes(b"x" * 100)
         os.utime(tmp_path / name, (now - age, now - age))
-    picture_cache._forget_oldest(tmp_path)
+    image_cache._remove_oldest(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"new.npy", "middle.npy", ".fresh.npy"}

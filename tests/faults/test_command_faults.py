@@ -37,7 +37,7 @@ FAULTS = [
     ("score {w}/word.safetensors {w}/ok.png", "is of format 'padim'"),
     ("score {w}/format.safetensors {w}/ok.png", "is of format 'padim-nb/padim/9'"),
     ("score {w}/backbone.safetensors {w}/ok.png", "did you mean 'gabor'"),
-    ("score {w}/frame.safetensors {w}/ok.png", "a frame is 1 to"),
+    ("score {w}/frame.safetensors {w}/ok.png", "frame.resize.0: input should be greater"),
     ("score {w}/weights.safetensors {w}/ok.png", "was fitted with the weights other"),
     ("score {w}/nan.safetensors {w}/ok.png", "the maps are not finite"),
     ("score {w}/model.safetensors {w}/none.png", "none.png does not exist"),
