@@ -1,13 +1,14 @@
-"""What a figure comes from: the machine, the versions, the commit, and the most memory that was held."""
+"""What a result was computed with: the machine, the versions, the commit, and the peak of memory."""
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+import joblib
 
 PACKAGES = ("padim-nb", "torch", "torchvision", "numpy", "scipy", "pillow", "scikit-learn", "safetensors")
 
@@ -15,16 +16,13 @@ DRIVERS = ("nvidiactl", "dxg", "kfd")  # of NVIDIA, of Windows' Linux, of AMD: b
 
 
 def cores() -> int:
-    """Cores that this process may use: of its container's quota or its batch job's, not all the machine has."""
-    try:
-        from dask.system import cpu_count  # knows the quota of a container; it comes with the extra "run"
-    except ImportError:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cpu_count()
+    """The number of cores that this process may use: its container's quota or its batch job's share."""
+    return joblib.cpu_count()
 
 
 def gpus() -> int:
-    """GPUs of this machine. torch takes seconds to load: it is only asked where there can be one."""
+    """The number of GPUs of this machine."""
+    # torch takes seconds to load: it is only asked where there can be one.
     if sys.platform == "linux" and not any(Path("/dev", name).exists() for name in DRIVERS):
         return 0
     import torch
@@ -33,15 +31,30 @@ def gpus() -> int:
 
 
 def machine(device: str) -> dict[str, object]:
-    """In plain words what a computation ran on."""
+    """What a computation on this device ran on: name of the GPU or processor, threads, version of torch."""
     import torch  # commands that compute nothing do without it
 
-    name = torch.cuda.get_device_name(device) if str(device).startswith("cuda") else _processor()
-    return {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__}
+    gpu = gpu_facts(device)
+    return {"device": gpu.get("gpu", _processor()), "threads": torch.get_num_threads(), "torch": torch.__version__}
+
+
+def gpu_facts(device: str) -> dict[str, object]:
+    """The GPU's name and whether its float32 convolutions and products may use TF32; nothing for a processor."""
+    if not device.startswith("cuda"):
+        return {}
+    import torch
+
+    return {
+        "gpu": torch.cuda.get_device_name(device),
+        "tf32": {
+            "convolutions": torch.backends.cudnn.allow_tf32,
+            "products": torch.backends.cuda.matmul.allow_tf32,
+        },
+    }
 
 
 def versions() -> dict[str, str | None]:
-    """Of Python and of all packages that decide a record's figures."""
+    """The versions of Python and of all packages that decide a record's metrics."""
     return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
 
 
@@ -59,7 +72,7 @@ def commit() -> str | None:
 
 
 def peak_memory_mb() -> float | None:
-    """The most memory this process has held so far, in MB; None where the system does not tell."""
+    """The peak of this process's memory so far, in MB; None where the system does not tell."""
     status = Path("/proc/self/status")
     if status.exists():  # ru_maxrss would start at what the parent process held when it started this one
         peak = next((line for line in status.read_text().splitlines() if line.startswith("VmHWM:")), None)
