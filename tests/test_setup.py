@@ -1,5 +1,6 @@
-"""What a clone promises before any code runs: one set of constraints, a clean lock, the files of a good citizen."""
+"""What a clone holds before any code runs: one set of constraints, a clean lock, the papers of an open project."""
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -37,6 +38,13 @@ def test_every_package_the_project_was_asked_to_use_is_there():
     assert names >= ASKED_BY_THE_USER
 
 
+def test_jupyter_lab_renders_the_chapters_folded_solutions():
+    chapters = [path for path in (ROOT / "notebooks").glob("*.ipynb") if ":::{dropdown}" in path.read_text()]
+    assert chapters
+    lab = PROJECT["optional-dependencies"]["lab"]
+    assert any(re.match(r"jupyterlab-myst\b", line) for line in lab), "Jupyter Lab shows raw directives without it"
+
+
 def test_lock_has_hashes_and_no_addresses():
     lock = (ROOT / "requirements.lock").read_text()
     assert "://" not in lock
@@ -70,12 +78,50 @@ def test_lock_holds_every_requirement():
         "_toc.yml",
         "Makefile",
         ".ci/run",
+        "CHANGELOG.md",
+        "CODE_OF_CONDUCT.md",
+        "paper.md",
+        "paper.bib",
+        "Dockerfile",
+        ".devcontainer/devcontainer.json",
+        ".github/ISSUE_TEMPLATE/bug.yml",
         "data/README.md",
         "notebooks/runs/.gitkeep",
     ],
 )
 def test_files_that_readers_look_for(name):
     assert (ROOT / name).exists()
+
+
+def test_one_version_everywhere():
+    import padim_nb
+
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert PROJECT["version"] == padim_nb.__version__ == citation["version"]
+    assert f"## {PROJECT['version']}" in (ROOT / "CHANGELOG.md").read_text()
+    assert f"version {PROJECT['version']}" in (ROOT / "book" / "elsewhere.md").read_text()
+
+
+def test_issue_forms_and_the_paper_can_be_read():
+    forms = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+    for form in (yaml.safe_load(path.read_text()) for path in forms if path.name != "config.yml"):
+        assert form["name"] and form["description"]
+        assert all(field["attributes"]["label"] for field in form["body"])
+    front, text = (ROOT / "paper.md").read_text().split("---\n", 2)[1:]
+    assert yaml.safe_load(front)["bibliography"] == "paper.bib"
+    cited = set(re.findall(r"@([a-z]+\d{4}[a-z]+)", text))
+    assert cited == set(re.findall(r"^@\w+\{(\w+),", (ROOT / "paper.bib").read_text(), flags=re.M))
+
+
+def test_the_container_installs_the_cpu_builds_and_names_no_address():
+    lines = (ROOT / "Dockerfile").read_text()
+    assert lines.count("FROM ") == 1 and "--torch-backend cpu" in lines
+    assert not re.search(r"https?://|--(extra-)?index(-url)?\b|--find-links", lines)
+    extras = re.search(r'--editable "\.\[([\w,]+)\]"', lines)[1].split(",")
+    assert set(extras) <= set(PROJECT["optional-dependencies"]) and {"run", "lab"} <= set(extras)
+    assert re.search(r"^USER ", lines, flags=re.M), "Binder runs nothing as root"
+    container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
+    assert (ROOT / ".devcontainer" / container["build"]["dockerfile"]).resolve() == ROOT / "Dockerfile"
 
 
 def test_jupyter_book_is_the_one_that_knows_config_yml():
