@@ -40,7 +40,7 @@ def example(seed: int = 0) -> tuple[Array, Array]:
 
 def ours(maps: Array, masks: Array) -> dict[str, float]:
     normal, regions = rank_pixels(maps, masks)
-    ranks = Ranks.among(normal, regions.scores)
+    ranks = Ranks.of_sorted(normal, regions.scores)
     return {
         "pixel_auroc": ranks.auroc(),
         "pixel_ap": ranks.average_precision(),
@@ -68,9 +68,9 @@ def shortcut(maps: Array, masks: Array, thresholds: int = 200, limit: float = 0.
         rates.append((normal > threshold).mean())
         overlaps.append(np.mean([(scores > threshold).mean() for scores in regions]))
     rates, overlaps = np.array(rates)[::-1], np.array(overlaps)[::-1]
-    kept = rates < limit
-    x = rates[kept] / max(rates[kept].max(), 1e-12)
-    return {"aupro": float(np.trapezoid(overlaps[kept], x))}
+    below = rates < limit
+    x = rates[below] / max(rates[below].max(), 1e-12)
+    return {"aupro": float(np.trapezoid(overlaps[below], x))}
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from statistics import median
 import nbformat
 
 from padim_nb.data.mvtec import load_category
-from padim_nb.experiments.run import Settings, template
+from padim_nb.experiments.run import RunSettings, template
 from padim_nb.experiments.sweep import plan, sweep
 from padim_nb.experiments.workers import cores
 from padim_nb.util import mvtec_counts as counts
@@ -34,7 +34,7 @@ from padim_nb.util.machine import machine
 CATEGORIES = ("bottle", "cable", "carpet", "grid", "leather", "pill", "screw", "zipper")
 
 
-def as_script(settings: Settings) -> str:
+def as_script(settings: RunSettings) -> str:
     """The notebook's code with these settings in place of its parameters."""
     cells = [cell for cell in nbformat.read(template(), 4).cells if cell.cell_type == "code"]
     given = f"category, recipe, out = {settings.category!r}, {settings.recipe!r}, {settings.out!r}"
@@ -43,13 +43,13 @@ def as_script(settings: Settings) -> str:
     )
 
 
-def plain(runs: list[Settings], _: Path) -> tuple[float, list[float]]:
+def plain(runs: list[RunSettings], _: Path) -> tuple[float, list[float]]:
     """Seconds of all runs, and of each, without papermill, Dask or images on a page."""
     seconds = [script(settings) for settings in runs]
     return sum(seconds), seconds
 
 
-def script(settings: Settings) -> float:
+def script(settings: RunSettings) -> float:
     """Seconds of one run as a plain script."""
     path = settings.folder / "run.py"
     path.parent.mkdir(parents=True)
@@ -62,7 +62,7 @@ def script(settings: Settings) -> float:
     return seconds
 
 
-def swept(runs: list[Settings], out: Path, workers: int, budget: int = 0) -> tuple[float, list[float]]:
+def swept(runs: list[RunSettings], out: Path, workers: int, budget: int = 0) -> tuple[float, list[float]]:
     """Seconds of the whole sweep, and of each run in it, in the order of the runs."""
     start = time.perf_counter()
     outcomes = sweep(runs, out, workers, cores=budget)

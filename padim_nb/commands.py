@@ -1,4 +1,4 @@
-"""What each command of `padim-nb` does: call one room, print what it says. Rooms are loaded only when asked for."""
+"""What each command of `padim-nb` does: it calls the package and prints the result. Modules load when first needed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .errors import PadimError
 
-LICENCE = """\
+LICENSE = """\
 MVTec AD (P. Bergmann et al.) is licensed by its authors under CC BY-NC-SA 4.0: no commercial use. It is not part of
 this project. Get it from the MVTec AD page of MVTec's web site (www.mvtec.com, company, research, datasets), then:
 padim-nb data extract ARCHIVE. More in data/README.md."""
@@ -18,7 +18,7 @@ def data_status(_: argparse.Namespace) -> None:
     from .data.check import status
 
     print(status())
-    print(f"\n{LICENCE}")
+    print(f"\n{LICENSE}")
 
 
 def data_render(arguments: argparse.Namespace) -> None:
@@ -31,7 +31,7 @@ def data_render(arguments: argparse.Namespace) -> None:
         raise PadimError(f"--workers must be 1 or more, not {arguments.workers}")
     chosen = arguments.categories or CATEGORIES
     for name in chosen:
-        part(name)  # refuse a wrong name before the first picture
+        part(name)  # refuse a wrong name before the first image
     for name in chosen:
         print(ensure(name, arguments.kind, arguments.size, arguments.seed, arguments.workers), flush=True)
 
@@ -47,7 +47,7 @@ def data_check(arguments: argparse.Namespace) -> int:
 def data_extract(arguments: argparse.Namespace) -> None:
     from .data.archive import extract
 
-    print(LICENCE)
+    print(LICENSE)
     print(extract(arguments.archive, arguments.into, arguments.sha256))
 
 
@@ -64,12 +64,13 @@ _RUN = ("category", "seed", "data", "weights", "out", "device", "steps", "penalt
 def run(arguments: argparse.Namespace) -> None:
     from .data.mvtec import load_category
     from .experiments import run as runs
+    from .experiments.record import read_record
 
     given = {name: getattr(arguments, name) for name in _RUN}
-    settings = runs.Settings(**given, **({"recipe": arguments.recipe} if arguments.recipe else {}))
+    settings = runs.RunSettings(**given, **({"recipe": arguments.recipe} if arguments.recipe else {}))
     category = load_category(settings.category, settings.data or None)  # here, so that rendering shows its progress
     notebook, html = runs.execute(settings)
-    print(runs.summary(notebook.parent / "record.json"))
+    print(read_record(notebook.parent / "record.json"))
     print(f"\ndata      {category.source}: {category.root}")
     for name, path in (("notebook", notebook), ("page", html), ("record", notebook.parent / "record.json")):
         print(f"{name:9} {os.path.relpath(path)}")
@@ -93,7 +94,7 @@ def sweep(arguments: argparse.Namespace) -> int:
             common[name] = str(Path(common[name]).absolute())
     runs = plan(a.recipes, categories, seeds_in(a.seeds), a.out, **common)
     outcomes = sweep(runs, a.out, a.workers, a.scheduler, tell=lambda line: print(line, flush=True), cores=a.cores)
-    failed = sum(each.state == "failed" for each in outcomes)
+    failed = sum(outcome.state == "failed" for outcome in outcomes)
     print(f"{len(outcomes) - failed} of {len(runs)} runs are done" + (f", {failed} failed" if failed else ""))
     return 1 if failed else 0
 
@@ -117,7 +118,7 @@ def compare(arguments: argparse.Namespace) -> None:
 def score(arguments: argparse.Namespace) -> None:
     from .deploy.scoring import score_files
 
-    for line in score_files(arguments.model, arguments.images, arguments.out, arguments.device):
+    for line in score_files(arguments.model, arguments.images, arguments.out, arguments.device, arguments.weights):
         print(line, flush=True)
 
 
@@ -125,29 +126,19 @@ def export(arguments: argparse.Namespace) -> None:
     from .deploy.export import export
     from .detectors import load
 
-    print(export(load(arguments.model), arguments.target))
+    print(export(load(arguments.model, arguments.weights, arguments.device), arguments.target))
 
 
 def distill(arguments: argparse.Namespace) -> None:
     from .efficientad.checkpoints import changed
     from .efficientad.distillation import Distillation, distill
-    from .efficientad.teacher import distilled
     from .util.devices import has_fast_bf16, pick_device
 
     device = pick_device(arguments.device)
-    settings = Distillation(
-        size=arguments.size,
-        backbone=arguments.backbone,
-        weights=arguments.weights,
-        source=arguments.source,
-        pictures=arguments.pictures,
-        side=arguments.side,
-        seed=arguments.seed,
-        bf16=has_fast_bf16(device),
-    )
-    settings = changed(settings, arguments.set)
+    given = {name: getattr(arguments, name) for name in ("size", "backbone", "weights", "images", "side", "seed")}
+    settings = Distillation(source=tuple(arguments.source), bf16=has_fast_bf16(device), **given)
     steps = arguments.steps or (0 if arguments.minutes else 60_000)
-    print(distill(arguments.out or distilled(arguments.size).parent, settings, arguments.minutes, steps, device))
+    print(distill(arguments.out, changed(settings, arguments.set), arguments.minutes, steps, device))
 
 
 def weights_list(_: argparse.Namespace) -> None:

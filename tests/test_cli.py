@@ -12,7 +12,7 @@ import pytest
 from padim_nb.cli import main
 from padim_nb.errors import OptionError, PadimError
 from padim_nb.experiments import run as runs
-from padim_nb.experiments.run import Settings, settings_from
+from padim_nb.experiments.run import RunSettings, settings_from
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
         ("run cabel --data twin", "did you mean 'cable'"),
         ("run cable --recipe padim-gabro", "did you mean 'padim-gabor'"),
         ("run cable --data /no/such/folder", "/no/such/folder is not a folder"),
-        ("run cable --seed -7", "'seed' must be 0 or more"),
+        ("run cable --seed -7", "seed: must be 0 or more"),
         ("run ../../x", "plain name"),
         ("data render cabel", "did you mean 'cable'"),
         ("data render cable --size 3", "--size must be between"),
@@ -77,12 +77,12 @@ def test_what_computes_nothing_does_not_wait_for_torch(arguments, tmp_path):
 
 def test_settings_come_from_a_notebooks_names_and_nothing_else_is_let_in():
     names = {"category": "cable", "seed": 3, "In": [], "_": 1, "get_ipython": print, "re": re}
-    assert settings_from(names) == Settings("cable", seed=3)
+    assert settings_from(names) == RunSettings("cable", seed=3)
     for wrong, words in (
         ({"categry": "cable"}, "no parameter 'categry'.*did you mean 'category'"),
-        ({"category": 1}, "'category' must be of type str, not 1"),
-        ({"seed": "x"}, "'seed' must be of type int"),
-        ({"seed": True}, "'seed' must be of type int"),
+        ({"category": 1}, "category: input should be a valid string, not 1"),
+        ({"seed": "x"}, "seed: input should be a valid integer"),
+        ({"seed": True}, "seed: input should be a valid integer"),
         ({"recipe": "nonsense"}, "no recipe 'nonsense'"),
     ):
         with pytest.raises(OptionError, match=words):

@@ -1,9 +1,10 @@
-"""`evaluate(maps, samples) -> Report`: every figure of a category, and a row for each kind of defect."""
+"""`evaluate(maps, samples) -> Report`: every metric of a category, and a row for each kind of defect."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from ..data.images import Frame, masks
 from ..data.maps import AnomalyMaps
 from ..data.mvtec import Sample
 from ..errors import DataError, OptionError
+from .intervals import bootstrap_auroc
 from .metrics import Ranks, Regions, aupimo, overlap, rank_pixels
 
 Array = np.ndarray
@@ -21,7 +23,10 @@ LIMITS = {"aupro": 0.3, "aupro_05": 0.05}
 
 @dataclass(frozen=True)
 class DefectRow:
-    """One kind of defect against all good images (image AUROC) and all normal pixels (pixel AUROC, AUPRO)."""
+    """One kind of defect against all good images (image AUROC) and all normal pixels (pixel AUROC, AUPRO).
+
+    `worst` is the image of this kind with the lowest score.
+    """
 
     defect: str
     n: int
@@ -33,31 +38,47 @@ class DefectRow:
 
 @dataclass(frozen=True)
 class Report:
-    """The figures of one category. What cannot be had is None, and `notes` says why."""
+    """The metrics of one category. What cannot be computed is None, and `notes` says why.
+
+    `intervals` hold (low, high) of a 95 % bootstrap interval over images, for the metrics that have one.
+    """
 
     metrics: Mapping[str, float | None]
     thresholds: Mapping[str, float | None]
     per_defect: tuple[DefectRow, ...]
     notes: tuple[str, ...] = ()
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         """Plain lists, numbers and strings, as they stand in record.json."""
-        rows = [vars(row).copy() for row in self.per_defect]
         return {
             "metrics": dict(self.metrics),
+            "intervals": {name: list(ends) for name, ends in self.intervals.items()},
             "thresholds": dict(self.thresholds),
-            "per_defect": rows,
+            "per_defect": [asdict(row) for row in self.per_defect],
             "notes": list(self.notes),
         }
 
     def __str__(self) -> str:
-        lines = ["metric         value", *(f"{name:<13}  {_show(value)}" for name, value in self.metrics.items())]
+        lines = ["metric         value"]
+        for name, value in self.metrics.items():
+            ends = self.intervals.get(name)
+            lines.append(f"{name:<13}  {_digits(value)}" + (f"  [{ends[0]:.3f}, {ends[1]:.3f}]" if ends else ""))
+        if self.intervals:
+            lines.append("in brackets: 95 % bootstrap interval over images")
         if self.per_defect:
             lines += ["", f"{'defect':<22} {'n':>3}  image AUROC  pixel AUROC   AUPRO"]
             for row in self.per_defect:
-                figures = f"{_show(row.image_auroc):>11}  {_show(row.pixel_auroc):>11}  {_show(row.aupro):>6}"
-                lines.append(f"{row.defect:<22} {row.n:>3}  {figures}")
+                values = f"{_digits(row.image_auroc):>11}  {_digits(row.pixel_auroc):>11}  {_digits(row.aupro):>6}"
+                lines.append(f"{row.defect:<22} {row.n:>3}  {values}")
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+
+def format_value(value: float | None) -> str:
+    """A threshold or score with three significant digits, such as 0.0840, 38.8 or 1234; "-" for None."""
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:#.3g}".rstrip(".")
 
 
 def evaluate(maps: AnomalyMaps | Array, samples: Sequence[Sample], scores: Array | None = None) -> Report:
@@ -69,72 +90,82 @@ def evaluate(maps: AnomalyMaps | Array, samples: Sequence[Sample], scores: Array
         scores: image scores (n,) in place of the maps' own, which for an array are the largest value of each map.
     """
     frame = maps.frame if isinstance(maps, AnomalyMaps) else None
-    maps, scores = _checked(maps, samples, scores)
+    array, scores = _checked(maps, samples, scores)
     labels = np.array([sample.label for sample in samples], dtype=bool)
     notes: list[str] = []
     metrics: dict[str, float | None] = dict.fromkeys(IMAGE + PIXEL)
     thresholds: dict[str, float | None] = {"image_f1max": None, "pixel_f1max": None}
 
+    intervals: dict[str, tuple[float, float]] = {}
     by_image = Ranks.of(scores[~labels], scores[labels])
     if by_image.defined:
+        intervals["image_auroc"] = bootstrap_auroc(scores[~labels], scores[labels])
         metrics["image_auroc"], metrics["image_ap"] = by_image.auroc(), by_image.average_precision()
         metrics["image_f1max"], thresholds["image_f1max"] = by_image.best_f1()
     else:
-        notes.append(f"image figures need good and defective images; all are {'defective' if labels.all() else 'good'}")
+        notes.append(f"image metrics need good and defective images; all are {'defective' if labels.all() else 'good'}")
 
-    normal, regions = None, None
+    pixels: tuple[Array, Regions] | None = None  # normal scores in rising order, anomalous ones by region
     if not all(sample.mask for sample in samples if sample.label):
-        notes.append("no masks: image-level figures only")
+        notes.append("no masks: image-level metrics only")
     elif labels.any():
-        truth = _truth(maps, samples, frame)
+        truth = _truth(array, samples, frame)
         lost = int((labels & ~truth.any(axis=(1, 2))).sum())
         if lost:
             notes.append(f"{lost} defective images have their whole mask outside the frame; they count as images only")
-        normal, regions = rank_pixels(maps, truth)
+        normal, regions = pixels = rank_pixels(array, truth)
         by_pixel = Ranks.of_sorted(normal, regions.scores)
         if by_pixel.defined:
             metrics["pixel_auroc"], metrics["pixel_ap"] = by_pixel.auroc(), by_pixel.average_precision()
             metrics["pixel_f1max"], thresholds["pixel_f1max"] = by_pixel.best_f1()
             for name, limit in LIMITS.items():
                 metrics[name] = float(overlap(by_pixel, regions, limit).mean())
-        each = aupimo(maps, truth, ~labels)
-        if np.isfinite(each).any():
-            metrics["aupimo"] = float(np.nanmean(each))
+        by_defect = aupimo(array, truth, ~labels)
+        if np.isfinite(by_defect).any():
+            metrics["aupimo"] = float(np.nanmean(by_defect))
         else:
             notes.append("AUPIMO needs at least 100,000 pixels of good images to tell a false-alarm rate of 1e-5")
-    return Report(metrics, thresholds, tuple(_rows(samples, scores, labels, normal, regions)), tuple(notes))
+    rows = tuple(_rows(samples, scores, labels, pixels))
+    return Report(metrics, thresholds, rows, tuple(notes), intervals)
 
 
-def _rows(samples: Sequence[Sample], scores: Array, labels: Array, normal: Array | None, regions: Regions | None):
-    kinds = np.array([sample.defect for sample in samples])
-    for kind in dict.fromkeys(kinds[labels]):
-        mine = kinds == kind
-        ranks = Ranks.of(scores[~labels], scores[mine])
-        pixel = part = None
-        if regions is not None:
-            own = regions.of_images(mine)
-            by_pixel = Ranks.of_sorted(normal, own.scores)
+def _rows(
+    samples: Sequence[Sample], scores: Array, labels: Array, pixels: tuple[Array, Regions] | None
+) -> Iterator[DefectRow]:
+    defects = np.array([sample.defect for sample in samples])
+    for defect in dict.fromkeys(defects[labels]):
+        chosen = defects == defect
+        ranks = Ranks.of(scores[~labels], scores[chosen])
+        image_auroc = ranks.auroc() if ranks.defined else None
+        pixel_auroc = pixel_overlap = None
+        if pixels is not None:
+            normal, regions = pixels[0], pixels[1].of_images(chosen)
+            by_pixel = Ranks.of_sorted(normal, regions.scores)
             if by_pixel.defined:
-                pixel, part = by_pixel.auroc(), float(overlap(by_pixel, own, LIMITS["aupro"]).mean())
-        worst = samples[int(np.flatnonzero(mine)[scores[mine].argmin()])].image.stem
-        yield DefectRow(str(kind), int(mine.sum()), ranks.auroc() if ranks.defined else None, pixel, part, worst)
+                pixel_auroc = by_pixel.auroc()
+                pixel_overlap = float(overlap(by_pixel, regions, LIMITS["aupro"]).mean())
+        lowest = samples[int(np.flatnonzero(chosen)[scores[chosen].argmin()])].image.stem
+        yield DefectRow(str(defect), int(chosen.sum()), image_auroc, pixel_auroc, pixel_overlap, lowest)
 
 
 def _checked(maps: AnomalyMaps | Array, samples: Sequence[Sample], scores: Array | None) -> tuple[Array, Array]:
+    """The arrays of maps (n, height, width) and scores (n,), refused where they do not fit the samples."""
     if isinstance(maps, AnomalyMaps):
-        maps, scores = maps.maps, maps.scores if scores is None else scores
-    if not isinstance(maps, np.ndarray) or maps.ndim != 3 or len(maps) != len(samples):
-        raise OptionError(f"maps must be an array ({len(samples)} images, height, width), not {np.shape(maps)}")
+        array, scores = maps.maps, maps.scores if scores is None else scores
+    else:
+        array = maps
+    if not isinstance(array, np.ndarray) or array.ndim != 3 or len(array) != len(samples):
+        raise OptionError(f"maps must be an array ({len(samples)} images, height, width), not {np.shape(array)}")
     if len(samples) == 0:
         raise OptionError("there is nothing to evaluate: no samples")
-    sound = np.isfinite(maps).all(axis=(1, 2))
-    if not sound.all():
-        raise DataError(f"the map of {samples[int(np.flatnonzero(~sound)[0])].image} holds nan or infinite values")
-    maps = maps if maps.dtype == np.float64 else np.asarray(maps, dtype=np.float32)
-    scores = np.asarray(maps.max(axis=(1, 2)) if scores is None else scores, dtype=np.float64)
+    finite = np.isfinite(array).all(axis=(1, 2))
+    if not finite.all():
+        raise DataError(f"the map of {samples[int(finite.argmin())].image} holds nan or infinite values")
+    array = array if array.dtype == np.float64 else np.asarray(array, dtype=np.float32)
+    scores = np.asarray(array.max(axis=(1, 2)) if scores is None else scores, dtype=np.float64)
     if scores.shape != (len(samples),) or not np.isfinite(scores).all():
         raise OptionError(f"scores must be {len(samples)} finite numbers, not {scores.shape}")
-    return maps, scores
+    return array, scores
 
 
 def _truth(maps: Array, samples: Sequence[Sample], frame: Frame | None) -> Array:
@@ -145,5 +176,5 @@ def _truth(maps: Array, samples: Sequence[Sample], frame: Frame | None) -> Array
     return truth
 
 
-def _show(value: float | None) -> str:
+def _digits(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"

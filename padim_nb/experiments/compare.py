@@ -1,20 +1,21 @@
-"""Published figures beside measured ones: per category and for the mean, with the spread over seeds and a verdict."""
+"""Published values beside measured ones: per category and for the mean, with the spread over seeds and a verdict."""
 
 from __future__ import annotations
 
 import csv
 import io
 import statistics
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import OptionError, did_you_mean
+from ..efficientad.settings import EfficientADSettings
+from ..errors import expect_one_of
 from ..util.mvtec_counts import CATEGORIES
 from .costs import price
 from .published import MEANS, row
 from .recipes import RECIPES
-from .record import Record, records
+from .record import NAMED, Record, flat, plain, records
 
 METRICS = {  # as published -> as in a record
     "image_auroc": "image_auroc",
@@ -22,7 +23,7 @@ METRICS = {  # as published -> as in a record
     "aupro": "aupro",
     "image_f1": "image_f1max",
 }
-NEAR = 0.01  # a difference up to which a figure counts as reproduced, or twice the spread over seeds if that is more
+NEAR = 0.01  # a difference up to which a value counts as reproduced, or twice the spread over seeds if that is more
 ROOT = "data/mvtec_anomaly_detection"
 FORMATS = ("markdown", "csv")
 
@@ -57,50 +58,81 @@ def comparison(
 ) -> list[Line]:
     """A line for each category of each recipe that has a published row or a record; then its mean over all fifteen.
 
-    Records of the twin are lines of their own, without a published figure: they are no results on MVTec AD.
+    No published value stands beside records of the twin, which are no results on MVTec AD, or of runs with other
+    settings than the recipe's: these are lines of their own, and the verdict names what differs.
     """
-    if metric not in METRICS:
-        raise OptionError(f"no metric {metric!r}{did_you_mean(metric, METRICS)}")
+    expect_one_of("metric", metric, METRICS)
     for name in recipes or ():
-        if name not in RECIPES:
-            raise OptionError(f"no recipe {name!r}{did_you_mean(name, RECIPES)}")
-    kept = records(folders)
+        expect_one_of("recipe", name, RECIPES)
+    measured = [r for r in records(folders) if r.metrics.get(METRICS[metric]) is not None and r.recipe in RECIPES]
+    groups: dict[tuple[str, str, str], list[Record]] = {}
+    for record in measured:
+        groups.setdefault((record.recipe, record.kind, differences(record)), []).append(record)
     lines = []
     for name in recipes or RECIPES:
-        mine = [each for each in kept if each.recipe == name and each.metrics.get(METRICS[metric]) is not None]
-        other = row(RECIPES[name].source, metric, RECIPES[name].row)
-        if other or any(each.data == "mvtec" for each in mine):
-            lines += _block("mvtec", name, mine, METRICS[metric], other.values if other else {})
-        for data in ("twin", "own"):
-            if any(each.data == data for each in mine):
-                lines += _block(data, name, mine, METRICS[metric], {})
+        stated = row(RECIPES[name].source, metric, RECIPES[name].row)
+        values = stated.values if stated else {}
+        if values or (name, "mvtec", "") in groups:
+            lines += _block("mvtec", name, groups.get((name, "mvtec", ""), []), METRICS[metric], values)
+        for (recipe, kind, other), group in sorted(groups.items()):
+            if recipe == name and (kind, other) != ("mvtec", ""):
+                lines += _block(kind, name, group, METRICS[metric], {}, f"other settings: {other}" if other else "")
     return lines
+
+
+def differences(record: Record) -> str:
+    """The settings of a run, besides its seed, that are not its recipe's, such as "steps=2"; "" where there are none.
+
+    Of records without settings (written before version 0.3) only the training steps are known.
+    """
+    recipe = RECIPES[record.recipe].settings
+    own = dict(flat(plain(recipe)))
+    if record.settings is None:
+        actual = {"training.steps": record.facts["steps"]} if "steps" in record.facts else {}
+    else:
+        actual = dict(flat(record.settings))
+        expected = {"": "imagenet"}.get(recipe.weights, recipe.weights)
+        if isinstance(recipe, EfficientADSettings):
+            expected = expected if recipe.weights else "file"  # a teacher has to be given
+        elif recipe.backbone == "gabor":
+            expected = "formula"
+        if record.weights.get("source") == expected:
+            del own["weights"]
+        else:
+            actual["weights"] = record.weights.get("name", "unknown")
+    if own.get("penalty") == "" and actual.get("penalty") not in NAMED:
+        del own["penalty"]  # a folder has to be given
+    other = {
+        name.rpartition(".")[2]: actual[name]
+        for name in own
+        if name in actual and actual[name] != own[name] and not name.endswith("seed")
+    }
+    return ", ".join(f"{name}={value}" for name, value in other.items())
 
 
 def render(lines: Sequence[Line], form: str = "markdown") -> str:
     """The table as text."""
-    if form not in FORMATS:
-        raise OptionError(f"no format {form!r}{did_you_mean(form, FORMATS)}")
+    expect_one_of("format", form, FORMATS)
     heads = ("data", "recipe", "category", "published", "measured", "sd", "seeds", "difference", "verdict")
     cells = [
         (
-            each.data,
-            each.recipe,
-            each.category,
-            _figure(each.published),
-            _figure(each.mean),
-            _figure(each.spread),
-            str(len(each.measured)) if each.measured else "",
-            _figure(each.difference, "+.3f"),
-            each.verdict,
+            line.data,
+            line.recipe,
+            line.category,
+            _number(line.published),
+            _number(line.mean),
+            _number(line.spread),
+            str(len(line.measured)) if line.measured else "",
+            _number(line.difference, "+.3f"),
+            line.verdict,
         )
-        for each in lines
+        for line in lines
     ]
     if form == "csv":
         out = io.StringIO()
         csv.writer(out, lineterminator="\n").writerows([heads, *cells])
         return out.getvalue().rstrip()
-    return "\n".join("| " + " | ".join(row) + " |" for row in (heads, ["---"] * len(heads), *cells))
+    return "\n".join("| " + " | ".join(cell) + " |" for cell in (heads, ["---"] * len(heads), *cells))
 
 
 def unmeasured(lines: Iterable[Line]) -> list[str]:
@@ -113,35 +145,49 @@ def unmeasured(lines: Iterable[Line]) -> list[str]:
     ]
 
 
-def _block(data: str, name: str, mine: list[Record], key: str, values: dict[str, float]) -> list[Line]:
+def _block(
+    kind: str, name: str, group: Sequence[Record], key: str, values: Mapping[str, float], verdict: str = ""
+) -> list[Line]:
     """The lines of one recipe on one kind of data, and their mean where all fifteen are there."""
-    seeds: dict[str, dict[int, float]] = {}
-    for each in mine:
-        if each.data == data:
-            seeds.setdefault(each.category, {})[each.seed] = float(each.metrics[key])
+    seeds: dict[str, dict[int, Record]] = {}
+    for record in sorted(group, key=lambda record: record.settings is not None):  # with all settings before without
+        seeds.setdefault(record.category, {})[record.seed] = record
     chosen = [c for c in CATEGORIES if c in values or c in seeds] + sorted(set(seeds) - set(CATEGORIES))
-    lines = [_line(data, name, c, values.get(c), tuple(seeds.get(c, {}).values())) for c in chosen]
-    common = set.intersection(*(set(each) for each in seeds.values())) if len(seeds) == len(CATEGORIES) else set()
-    means = tuple(statistics.mean(seeds[c][seed] for c in CATEGORIES) for seed in sorted(common))
-    if all(c in values for c in MEANS["mean_all"]) or means:
-        stated = [values[c] for c in CATEGORIES if c in values]
-        lines.append(_line(data, name, "mean of 15", statistics.mean(stated) if len(stated) == 15 else None, means))
+
+    def line(category: str, stated: float | None, measured: Iterable[float], used: Iterable[Record]) -> Line:
+        made = Line(kind, name, category, stated, tuple(measured), verdict)
+        text = verdict or _verdict(made)
+        if stated is not None and any(record.settings is None for record in used):
+            text += " (settings not recorded)"
+        return replace(made, verdict=text)
+
+    lines = []
+    for category in chosen:
+        used = list(seeds.get(category, {}).values())
+        lines.append(line(category, values.get(category), [_value(record, key) for record in used], used))
+    common = set.intersection(*(set(own) for own in seeds.values())) if set(seeds) >= set(CATEGORIES) else set()
+    complete = [[seeds[category][seed] for category in CATEGORIES] for seed in sorted(common)]
+    if all(category in values for category in MEANS["mean_all"]) or complete:
+        stated = statistics.mean(values[c] for c in CATEGORIES) if set(CATEGORIES) <= set(values) else None
+        means = [statistics.mean(_value(record, key) for record in runs) for runs in complete]
+        lines.append(line("mean of 15", stated, means, [record for runs in complete for record in runs]))
     return lines
 
 
-def _line(data: str, recipe: str, category: str, stated: float | None, measured: tuple[float, ...]) -> Line:
-    line = Line(data, recipe, category, stated, measured, "")
-    return Line(data, recipe, category, stated, measured, _verdict(line))
+def _value(record: Record, key: str) -> float:
+    value = record.metrics[key]
+    assert value is not None  # `comparison` takes no others
+    return value
 
 
 def _verdict(line: Line) -> str:
     if not line.measured:
         return "not measured"
-    if line.published is None:
+    if line.difference is None:
         return "nothing published"
     near = max(NEAR, 2 * (line.spread or 0.0))
     return "reproduced" if abs(line.difference) <= near else "higher" if line.difference > 0 else "lower"
 
 
-def _figure(value: float | None, form: str = ".3f") -> str:
+def _number(value: float | None, form: str = ".3f") -> str:
     return "" if value is None else format(value, form)

@@ -1,4 +1,4 @@
-"""What a recipe takes on a plain machine, measured by `benchmarks/costs.py`: the guess for what has no record yet."""
+"""Time and memory of each recipe on a plain machine, measured by `benchmarks/costs.py`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from types import MappingProxyType
 
 from ..util.mvtec_counts import published
 
-TRAIN = round(mean(each.images.train for each in published().values()))  # pictures of a typical category
-TEST = round(mean(each.images.test for each in published().values()))
-UNKNOWN_MB = 8000.0  # a recipe that was not measured is taken for a large one
+TRAIN = round(mean(counts.images.train for counts in published().values()))  # images of a typical category
+TEST = round(mean(counts.images.test for counts in published().values()))
+UNKNOWN_MB = 8000.0  # of a recipe that was not measured: as much as a large one
 
 
 @dataclass(frozen=True)
@@ -33,18 +33,19 @@ class Cost:
 def costs() -> Mapping[str, Cost]:
     """The cost of each recipe that was measured."""
     rows = json.loads((files("padim_nb") / "assets" / "costs.json").read_text())["rows"]
-    found = {name: Cost(row["minutes a category"], row["peak MB"], row["on"]) for name, row in rows.items()}
-    return MappingProxyType(found)
+    return MappingProxyType(
+        {name: Cost(row["minutes a category"], row["peak MB"], row["on"]) for name, row in rows.items()}
+    )
 
 
 def price(recipe: str) -> str:
-    """In words what a category takes."""
-    known = costs().get(recipe)
-    return f"about {known} on {known.where}" if known else "time and memory not measured"
+    """Time and memory of a recipe on one category, in words."""
+    cost = costs().get(recipe)
+    return f"about {cost} on {cost.where}" if cost else "time and memory not measured"
 
 
 def peak_mb(recipes: Iterable[str]) -> float:
-    """The memory that the largest of these recipes takes."""
+    """The memory of the largest of these recipes."""
     return max(costs()[name].peak_mb if name in costs() else UNKNOWN_MB for name in recipes)
 
 

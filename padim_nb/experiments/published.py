@@ -1,4 +1,4 @@
-"""What others have published: their tables, tidy, with the source of each figure, and what does not add up in them."""
+"""What others have published: their tables, with the source of each value, and what does not add up in them."""
 
 from __future__ import annotations
 
@@ -27,56 +27,59 @@ class Row:
 
     def mean(self, categories: tuple[str, ...] = CATEGORIES) -> float | None:
         """The mean over these categories, recomputed; None where one is missing."""
-        found = [self.values.get(category) for category in categories]
-        return None if None in found else sum(found) / len(found)
+        if not set(categories) <= set(self.values):
+            return None
+        return sum(self.values[category] for category in categories) / len(categories)
 
 
 @cache
 def rows() -> tuple[Row, ...]:
     """All rows of all published tables."""
-    found: dict[tuple[str, str, str], dict[str, float]] = {}
+    tables: dict[tuple[str, str, str], dict[str, float]] = {}
     for path in sorted(_folder().glob("*.csv")):
         with open(path, newline="", encoding="utf-8") as lines:
             for line in csv.DictReader(lines):
-                row = found.setdefault((line["source"], line["metric"], line["row"]), {})
+                values = tables.setdefault((line["source"], line["metric"], line["row"]), {})
                 if line["value"]:
-                    row[line["category"]] = float(line["value"])
-    return tuple(Row(*key, values) for key, values in found.items())
+                    values[line["category"]] = float(line["value"])
+    return tuple(Row(*key, values) for key, values in tables.items())
 
 
 def row(source: str, metric: str, name: str) -> Row | None:
     """One row, if it was published."""
-    return next((each for each in rows() if (each.source, each.metric, each.name) == (source, metric, name)), None)
+    return next((row for row in rows() if (row.source, row.metric, row.name) == (source, metric, name)), None)
 
 
 def inconsistencies() -> list[str]:
-    """Printed means that are not those of their figures, and copied rows that differ from their originals."""
+    """Printed means that are not those of their values, and copied rows that differ from their originals."""
     notes = []
-    for each in rows():
+    for row in rows():
         for label, categories in MEANS.items():
-            printed, mean = each.values.get(label), each.mean(categories)
+            printed, mean = row.values.get(label), row.mean(categories)
             if printed is not None and mean is not None and abs(printed - mean) > UNIT:
                 notes.append(
-                    f"{each.source}, {each.name}, {each.metric}: {label} is printed as {printed:.3f}, "
-                    f"the figures give {mean:.4f}"
+                    f"{row.source}, {row.name}, {row.metric}: {label} is printed as {printed:.3f}, "
+                    f"the values give {mean:.4f}"
                 )
-    return notes + _copies()
+    return notes + _wrong_copies()
 
 
-def _copies() -> list[str]:
+def _wrong_copies() -> list[str]:
     """padim-tensorflow repeats the WR50 column of padim-efficientnet-pytorch under the name PyTorch."""
     notes = []
     for metric in ("image_auroc", "pixel_auroc"):
         original = row("padim-efficientnet-pytorch", metric, "WR50-Rd550")
         copy = row("padim-tensorflow", metric, "PyTorch")
+        if original is None or copy is None:
+            continue
         for category in CATEGORIES:
-            found, wanted = copy.values[category], original.values[category]
-            if found != wanted:
-                same = [name for name in CATEGORIES if original.values[name] == found and name != category]
-                hint = f" ({found:.3f} is the original's {' or '.join(same)})" if same else ""
+            copied, right = copy.values[category], original.values[category]
+            if copied != right:
+                same = [name for name in CATEGORIES if original.values[name] == copied and name != category]
+                hint = f" ({copied:.3f} is the original's {' or '.join(same)})" if same else ""
                 notes.append(
-                    f"padim-tensorflow's copy of the PyTorch column, {metric}, {category}: {found:.3f} instead of "
-                    f"{wanted:.3f}{hint}"
+                    f"padim-tensorflow's copy of the PyTorch column, {metric}, {category}: {copied:.3f} instead of "
+                    f"{right:.3f}{hint}"
                 )
     return notes
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..data.images import Frame
 from ..efficientad.settings import EfficientADSettings, Training
-from ..errors import OptionError, did_you_mean
+from ..errors import OptionError, expect_one_of
 from ..padim.settings import QUIRKS, PaDiMSettings, Selection
 from .costs import TEST, TRAIN, costs
 
@@ -38,22 +38,22 @@ class Recipe:
         return f"{self.source}, {self.row}" if self.source else self.row
 
 
-def _padim(name: str, backbone: str, frame: Frame, selection: Selection, published: str, **more: object) -> Recipe:
-    network = backbone.rpartition("-")[0] or backbone  # of an EfficientNet without the name of its taps
+def _padim(name: str, backbone: str, frame: Frame, selection: Selection, published: str, **more: Any) -> Recipe:
+    network = backbone.rpartition("-")[0] or backbone  # of an EfficientNet without the name of its layers
     needs = (
         "nothing"
-        if network in ("gabor", "efficientnet-lite0") or "weights" in more
+        if backbone in ("gabor", "efficientnet-lite0") or "weights" in more
         else f"ImageNet weights of {network}"
     )
     return Recipe(name, PaDiMSettings(backbone, frame, selection, **more), *_published(published), needs)
 
 
-def _efficient(tap: str, row: str) -> Recipe:
+def _efficientnet(layers: str, row: str) -> Recipe:
     published = f"padim-efficientnet-pytorch, {row}"
-    return _padim(f"padim-eff{tap}", f"efficientnet-{tap}", _CROP, Selection("all"), published)
+    return _padim(f"padim-eff{layers}", f"efficientnet-{layers}", _CROP, Selection("all"), published)
 
 
-def _efficientad(name: str, published: str, needs: str, **more: object) -> Recipe:
+def _efficientad(name: str, published: str, needs: str, **more: Any) -> Recipe:
     return Recipe(name, EfficientADSettings(**more), *_published(published), needs)
 
 
@@ -64,6 +64,9 @@ def _published(text: str) -> tuple[str, str]:
 
 
 _PAPER = "a teacher distilled from WideResNet-101 (`padim-nb distill`)"
+_NELSON = "nelson1425's teacher_{}.pth, and ImageNet or a folder like it as penalty images (`--penalty FOLDER`)"
+_SOUND = "nothing published: the paper's settings with maps that have no zeros at their borders"
+_IMAGENETTE = f"{_PAPER}, and Imagenette or a folder like it as penalty images (`--penalty FOLDER`)"
 _ROWS = (
     _padim(
         "padim-lite0",
@@ -91,12 +94,12 @@ _ROWS = (
         Selection("random", 550, 1024),
         "padim-efficientnet-pytorch, WR50-Rd550",
     ),
-    _efficient("b7-fst", "Effi-B7-Fst-Block"),
-    _efficient("b7-md", "Effi-B7-Md-Block"),
-    _efficient("b7-lst", "Effi-B7-Lst-Block"),
-    _efficient("b4-fst", "Effi-B4"),
-    _efficient("b4-md", "Effi-B4, middle blocks"),
-    _efficient("b4-lst", "Effi-B4, last blocks"),
+    _efficientnet("b7-fst", "Effi-B7-Fst-Block"),
+    _efficientnet("b7-md", "Effi-B7-Md-Block"),
+    _efficientnet("b7-lst", "Effi-B7-Lst-Block"),
+    _efficientnet("b4-fst", "Effi-B4"),
+    _efficientnet("b4-md", "Effi-B4, middle blocks"),
+    _efficientnet("b4-lst", "Effi-B4, last blocks"),
     _padim(
         "padim-effb5-paper",
         "efficientnet-b5-paper",
@@ -131,9 +134,29 @@ _ROWS = (
             ("wr50", "wide_resnet50_2", 550, "Wide ResNet-50"),
         )
     ),
-    _efficientad("efficientad-s", "efficientad-nelson1425, EfficientAD-S", _PAPER),
-    _efficientad("efficientad-m", "efficientad-nelson1425, EfficientAD-M", _PAPER, size="medium"),
-    _efficientad("efficientad-s-anomalib", "efficientad-anomalib, EfficientAD-S", _PAPER, border="raw-zero"),
+    _efficientad("efficientad-s", _SOUND, _PAPER),
+    _efficientad("efficientad-m", _SOUND, _PAPER, size="medium"),
+    *(
+        _efficientad(
+            f"efficientad-{size[0]}-nelson1425",
+            f"efficientad-nelson1425, EfficientAD-{size[0].upper()}",
+            _NELSON.format(size),
+            size=size,
+            weights=f"teacher_{size}.pth",
+            border="zero",
+            penalty="",
+            penalties=10_000,
+        )
+        for size in ("small", "medium")
+    ),
+    _efficientad(
+        "efficientad-s-anomalib",
+        "efficientad-anomalib, EfficientAD-S",
+        _IMAGENETTE,
+        border="raw-zero",
+        penalty="",
+        penalties=10_000,
+    ),
     _efficientad(
         "efficientad-quick",
         "nothing published: few steps and our own teacher",
@@ -147,6 +170,25 @@ _ROWS = (
 RECIPES = {row.name: row for row in _ROWS}
 
 
+def settings_of(
+    name: str, weights: str | None = None, seed: int | None = None, steps: int = 0, penalty: str = ""
+) -> PaDiMSettings | EfficientADSettings:
+    """The settings of the detector that `recipe` makes of the same arguments; needs no torch."""
+    expect_one_of("recipe", name, RECIPES)
+    settings = RECIPES[name].settings
+    if weights:
+        settings = replace(settings, weights=weights)
+    if isinstance(settings, EfficientADSettings):
+        training = settings.training
+        training = replace(training, steps=steps or training.steps, seed=training.seed if seed is None else seed)
+        return replace(settings, training=training, penalty=penalty or settings.penalty)
+    if steps or penalty:
+        raise OptionError(f"recipe '{name}' is PaDiM: it has no training steps and no penalty images")
+    if seed is None:
+        return settings
+    return replace(settings, seed=seed, selection=replace(settings.selection, seed=seed))
+
+
 def recipe(
     name: str,
     weights: str | None = None,
@@ -157,40 +199,31 @@ def recipe(
 ) -> Detector:
     """A detector made by a named recipe, ready to `fit`.
 
-    `seed` replaces the recipe's own for what is drawn at random (dimensions, weights, order); `weights` is
-    "imagenet", "random", "shipped" or a file. `steps` and `penalty` are EfficientAD's.
+    Args:
+        name: one of `RECIPES`.
+        weights: "imagenet", "random", "shipped" or a file; the recipe's own unless given.
+        seed: for everything that is drawn at random (dimensions, weights, order); the recipe's own unless given.
+        device: "auto", "cpu", "cuda" or "cuda:1".
+        steps: of EfficientAD's training; 0 is the recipe's own.
+        penalty: EfficientAD's penalty images, a folder or a word; "" is the recipe's own.
     """
-    if name not in RECIPES:
-        raise OptionError(f"no recipe {name!r}{did_you_mean(name, RECIPES)}")
-    settings = RECIPES[name].settings
-    if weights:
-        settings = replace(settings, weights=weights)
+    settings = settings_of(name, weights, seed, steps, penalty)
     if isinstance(settings, EfficientADSettings):
-        course = replace(
-            settings.training,
-            steps=steps or settings.training.steps,
-            seed=settings.training.seed if seed is None else seed,
-        )
-        settings = replace(settings, training=course, penalty=penalty or settings.penalty)
         from ..efficientad.detector import EfficientAD
 
         return EfficientAD.from_settings(settings, device)
-    if steps or penalty:
-        raise OptionError(f"recipe '{name}' is PaDiM: it knows no steps and no penalty pictures")
-    if seed is not None:
-        settings = replace(settings, seed=seed, selection=replace(settings.selection, seed=seed))
     from ..padim.detector import PaDiM
 
     return PaDiM.from_settings(settings, device)
 
 
 def table() -> str:
-    """All recipes: name, what each reproduces, what it needs, what it takes."""
-    wide = max(map(len, RECIPES)) + 2
-    known = costs()
+    """All recipes: name, what each reproduces, what it needs, how long it takes and how much memory."""
+    width = max(map(len, RECIPES)) + 2
+    measured = costs()
     rows = [
-        f"{name:<{wide}}{each.reproduces}; needs {each.needs}; {known.get(name, 'not measured')}"
-        for name, each in RECIPES.items()
+        f"{name:<{width}}{row.reproduces}; needs {row.needs}; {measured.get(name, 'not measured')}"
+        for name, row in RECIPES.items()
     ]
-    where = " or ".join(sorted({cost.where for cost in known.values()}))
-    return "\n".join([*rows, "", f"Times and memory: {TRAIN} training and {TEST} test pictures on {where}."])
+    machines = " or ".join(sorted({cost.where for cost in measured.values()}))
+    return "\n".join([*rows, "", f"Times and memory: {TRAIN} training and {TEST} test images on {machines}."])

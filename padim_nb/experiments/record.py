@@ -1,73 +1,176 @@
-"""Reading `record.json`: what a table needs to know of a run, and nothing that is not whole."""
+"""`record.json`: everything that is known of one run; written by `run`, read by every table, sweep and figure."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, field, fields
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from ..errors import DataError
+from pydantic import AfterValidator
+
+from ..data.mvtec import Category, images_in
+from ..errors import DataError, OptionError
+from ..evaluation.report import DefectRow, Report
+from ..evaluation.thresholds import Threshold
+from ..util.files import sha256
 from ..util.mvtec_counts import published
+from ..util.validation import from_plain, validated
+
+if TYPE_CHECKING:
+    from ..efficientad.settings import EfficientADSettings
+    from ..padim.settings import PaDiMSettings
 
 
-@dataclass(frozen=True)
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("holds characters that cannot be printed")
+    return text
+
+
+NAMED = (
+    "",
+    "imagenet",
+    "random",
+    "shipped",
+    "formula",
+    "procedural",
+    "bank",
+    "none",
+)  # no files, even where one exists
+Word = Annotated[str, AfterValidator(_printable)]
+
+
+@validated
+class DataFacts:
+    """The images of a run; `fingerprint` is a hash of the names and sizes of all image files and masks."""
+
+    name: str  # "mvtec", "folder" or "twin"
+    root: str = ""
+    counts: dict[str, int] = field(default_factory=dict)
+    fingerprint: str = ""
+
+
+@validated
 class Record:
-    """What is known of one run."""
+    """One run. Records written before version 0.3 hold neither `settings` nor a fingerprint of the data.
 
-    recipe: str
-    category: str
+    `settings` are those of the detector as plain values (see `plain`); `weights` name the file, its SHA-256 and its
+    source: "imagenet" (a published file, by its hash), "random", "formula", "shipped" or "file".
+    """
+
+    recipe: Word
+    category: Word
     seed: int
-    data: str  # "mvtec", "twin" or "own"
+    data: DataFacts
     metrics: dict[str, float | None]
+    n_train: int
+    n_test: int
+    weights: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, Any] | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    thresholds: dict[str, float | None] = field(default_factory=dict)
+    per_defect: tuple[DefectRow, ...] = ()
+    notes: tuple[str, ...] = ()
+    threshold: Threshold | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    peak_memory_mb: float | None = None
+    device: str = ""
+    versions: dict[str, str | None] = field(default_factory=dict)
+    commit: str | None = None
+
+    @property
+    def kind(self) -> Literal["mvtec", "twin", "own"]:
+        """What the images were: the twin says so; MVTec AD is known by its published counts; the rest is one's own."""
+        if self.data.name.startswith("twin"):
+            return "twin"
+        known = published().get(self.category)
+        counts = (self.n_train, self.n_test)
+        return "mvtec" if known and counts == (known.images.train, known.images.test) else "own"
+
+    def __str__(self) -> str:
+        """Title, metrics, a row for each kind of defect, notes."""
+        report = Report(self.metrics, self.thresholds, self.per_defect, self.notes, self.intervals)
+        return f"{self.category} x {self.recipe}, seed {self.seed}, data: {self.data.name}\n\n{report}"
 
 
 def records(folders: Iterable[Path]) -> list[Record]:
-    """All runs' records below these folders, the newest of each recipe, category, seed and kind of data."""
-    found: dict[tuple, Record] = {}
+    """All runs' records below these folders, oldest first."""
+    paths: list[Path] = []
     for folder in folders:
         if not folder.is_dir():
             raise DataError(f"no folder of records {folder}")
-        for path in sorted(folder.rglob("*.json"), key=lambda path: path.stat().st_mtime):
-            record = read_record(path)
-            if record is not None:
-                found[(record.recipe, record.category, record.seed, record.data)] = record
-    return list(found.values())
+        paths += folder.rglob("*.json")
+    read = map(read_record, sorted(paths, key=lambda path: path.stat().st_mtime))
+    return [record for record in read if record is not None]
 
 
 def read_record(path: Path) -> Record | None:
     """A run's record; None for other JSON files (benchmarks, cards)."""
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is not a readable record ({type(error).__name__}): remove it, or run again") from error
-    if not isinstance(kept, dict) or not {"recipe", "category", "metrics"} <= set(kept):
+    if not isinstance(values, dict) or not {"recipe", "category", "metrics"} <= set(values):
         return None
+    known = {each.name for each in fields(Record)}
     try:
-        counts = (int(kept["n_train"]), int(kept["n_test"]))
-        metrics = {str(k): None if v is None else _finite(k, v) for k, v in kept["metrics"].items()}
-        data = _data(str(kept["data"]["name"]), kept["category"], counts)
-        return Record(_word(kept["recipe"]), _word(kept["category"]), int(kept["seed"]), data, metrics)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise DataError(f"{path} is a record with {error!r} missing or wrong: remove it, or run again") from error
+        return from_plain(Record, {name: value for name, value in values.items() if name in known})
+    except OptionError as error:
+        raise DataError(f"{path} is not a readable record ({error}): remove it, or run again") from None
 
 
-def _word(value: object) -> str:
-    if not isinstance(value, str) or not value.isprintable():
-        raise ValueError(value)
-    return value
+def plain(settings: PaDiMSettings | EfficientADSettings) -> dict[str, Any]:
+    """All settings of a detector as they stand in a record and can be compared: JSON's types, no paths.
+
+    A weights file is its name and hash, a penalty folder its name and fingerprint: the same file elsewhere is the same.
+    """
+    values: dict[str, Any] = json.loads(json.dumps(asdict(settings)))
+    values["weights"] = _identity(values["weights"])
+    if "penalty" in values:
+        values["penalty"] = _identity(values["penalty"])
+    return values
 
 
-def _finite(name: str, value: object) -> float:
-    if not math.isfinite(figure := float(value)):
-        raise ValueError(f"{name} {value}")
-    return figure
+def flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested settings as pairs such as ("training.steps", 150)."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
 
 
-def _data(name: str, category: str, counts: tuple[int, int]) -> str:
-    """What the images were: the twin says so; MVTec AD is known by its published counts; the rest is one's own."""
-    if name.startswith("twin"):
-        return "twin"
-    known = published().get(category)
-    return "mvtec" if known and counts == (known.images.train, known.images.test) else "own"
+def fingerprint(category: Category) -> str:
+    """A hash of the names and sizes of a category's images and masks: other images have another one."""
+    paths = [path for s in (*category.train, *category.test) for path in (s.image, s.mask) if path is not None]
+    return _hash_of_files(category.root, paths)
+
+
+def _identity(name: str) -> str:
+    """A file or folder by its name and contents; any other word as it is."""
+    path = Path(name).expanduser()
+    if name in NAMED or not path.exists():
+        return name
+    status = path.stat()
+    return f"{path.name}:{_contents(path.resolve(), status.st_mtime_ns, status.st_size)}"
+
+
+@lru_cache(maxsize=64)
+def _contents(path: Path, changed: int, size: int) -> str:
+    if path.is_file():
+        return sha256(path)[:16]
+    folders = [path, *(folder for folder in sorted(path.rglob("*")) if folder.is_dir())]
+    return _hash_of_files(path, [image for folder in folders for image in images_in(folder)])
+
+
+def _hash_of_files(root: Path, paths: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(os.fsencode(os.path.relpath(path, root)) + b"\0%d\n" % path.stat().st_size)
+    return digest.hexdigest()[:16]

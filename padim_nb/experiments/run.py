@@ -9,15 +9,18 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator, StrictInt, StrictStr
 
 from ..data.mvtec import plain_name
-from ..efficientad.settings import EfficientADSettings
-from ..errors import OptionError, PadimError, did_you_mean
+from ..errors import OptionError, PadimError, did_you_mean, expect_one_of
 from ..util.files import whole_file, writing_to
-from ..util.machine import commit, peak_memory_mb, versions
+from ..util.machine import commit, gpu_facts, peak_memory_mb, versions
+from ..util.validation import validated
 from .recipes import DEFAULT, RECIPES, recipe
-from .workers import keeping_memory
+from .record import DataFacts, Record, fingerprint, plain
+from .workers import NO_TRIM, environment
 
 if TYPE_CHECKING:
     from ..data.mvtec import Category
@@ -25,38 +28,38 @@ if TYPE_CHECKING:
     from ..evaluation.report import Report
 
 
-@dataclass(frozen=True)
-class Settings:
+def _known_recipe(name: str) -> str:
+    expect_one_of("recipe", name, RECIPES)
+    return name
+
+
+def _at_least(least: int, text: str) -> AfterValidator:
+    def check(value: int) -> int:
+        if value < least:
+            raise ValueError(text)
+        return value
+
+    return AfterValidator(check)
+
+
+@validated
+class RunSettings:
     """What a run is asked to do: the parameters of `run_category.ipynb` and of `padim-nb run`.
 
-    `seed` -1 is the recipe's own draw. An empty string means the usual choice: `data` the first root that exists,
+    `seed` -1 is the recipe's own. An empty string means the usual choice: `data` the first root that exists,
     `weights` the recipe's own, `out` the folder runs/<category>/<recipe>, with -seed<seed> where one was given.
-    `steps` (0: the recipe's own) and `penalty` (a folder, "bank" or "none") are EfficientAD's.
+    `steps` (0: the recipe's own) and `penalty` (a folder, or a word such as "none") are EfficientAD's.
     """
 
-    category: str = "cable"
-    recipe: str = DEFAULT
-    seed: int = -1
-    data: str = ""
-    weights: str = ""
-    out: str = ""
-    device: str = "auto"
-    steps: int = 0
-    penalty: str = ""
-
-    def __post_init__(self) -> None:
-        for each in fields(self):
-            found = getattr(self, each.name)
-            wanted = int if each.type == "int" else str
-            if type(found) is not wanted:
-                raise OptionError(f"parameter '{each.name}' must be of type {wanted.__name__}, not {found!r}")
-        plain_name(self.category)  # it becomes a folder's name
-        if self.recipe not in RECIPES:
-            raise OptionError(f"no recipe {self.recipe!r}{did_you_mean(self.recipe, RECIPES)}")
-        if self.seed < -1:
-            raise OptionError(f"parameter 'seed' must be 0 or more (or -1, the recipe's own), not {self.seed}")
-        if self.steps < 0:
-            raise OptionError(f"parameter 'steps' must be 1 or more (or 0, the recipe's own), not {self.steps}")
+    category: Annotated[StrictStr, AfterValidator(plain_name)] = "cable"  # it becomes a folder's name
+    recipe: Annotated[StrictStr, AfterValidator(_known_recipe)] = DEFAULT
+    seed: Annotated[StrictInt, _at_least(-1, "must be 0 or more (or -1, the recipe's own)")] = -1
+    data: StrictStr = ""
+    weights: StrictStr = ""
+    out: StrictStr = ""
+    device: StrictStr = "auto"
+    steps: Annotated[StrictInt, _at_least(0, "must be 1 or more (or 0, the recipe's own)")] = 0
+    penalty: StrictStr = ""
 
     @property
     def folder(self) -> Path:
@@ -68,35 +71,39 @@ class Settings:
 
     @property
     def checkpoint(self) -> Path:
-        """Where a long training is kept while it runs, so that a run that was stopped goes on from there."""
+        """Where a long training is saved while it runs, so that a run that was stopped resumes there."""
         return self.folder / "checkpoint.safetensors"
 
 
-def settings_from(names: Mapping[str, object]) -> Settings:
+def settings_from(names: Mapping[str, Any]) -> RunSettings:
     """The settings among a fresh notebook's variables; any other variable is a misspelt parameter and refused.
 
-    papermill passes unknown parameters on in silence, so that `-p categry cable` would run the default category:
-    call this with `globals()` in the cell right after the parameters.
+    papermill accepts unknown parameters, so that `-p categry cable` would run the default category: call this with
+    `globals()` in the cell right after the parameters.
     """
-    known = {each.name for each in fields(Settings)}
-    noise = {"In", "Out", "get_ipython", "exit", "quit", "open"}
+    known = {each.name for each in fields(RunSettings)}
+    jupyter = {"In", "Out", "get_ipython", "exit", "quit", "open"}
     given = {
         name: value
         for name, value in names.items()
-        if not name.startswith("_") and name not in noise and not callable(value) and not isinstance(value, ModuleType)
+        if not name.startswith("_")
+        and name not in jupyter
+        and not callable(value)
+        and not isinstance(value, ModuleType)
     }
     for name in given:
         if name not in known:
             raise OptionError(f"run_category has no parameter {name!r}{did_you_mean(name, known)}")
-    return Settings(**given)
+    return RunSettings(**given)
 
 
-def detector_of(settings: Settings) -> Detector:
+def detector_of(settings: RunSettings) -> Detector:
     """The detector that a run's settings ask for."""
-    seed = settings.seed if settings.seed >= 0 else None
+    from ..efficientad.detector import EfficientAD
+
     s = settings
-    detector = recipe(s.recipe, s.weights or None, seed, s.device, s.steps, s.penalty)
-    if isinstance(detector.settings, EfficientADSettings):
+    detector = recipe(s.recipe, s.weights, s.seed if s.seed >= 0 else None, s.device, s.steps, s.penalty)
+    if isinstance(detector, EfficientAD):
         detector.checkpoint = s.checkpoint
     return detector
 
@@ -114,38 +121,65 @@ class Stopwatch:
         self.seconds[stage] = round(time.perf_counter() - start, 3)
 
 
-def write_record(settings: Settings, category: Category, detector: Detector, report: Report, watch: Stopwatch) -> Path:
+def write_record(
+    settings: RunSettings, category: Category, detector: Detector, report: Report, watch: Stopwatch
+) -> Path:
     """Write `record.json`, all that a table needs to know of a run, and return its path."""
-    kinds = [sample.defect for sample in category.test]
+    from ..efficientad.detector import EfficientAD
+
+    defects = [sample.defect for sample in category.test]
     seconds = dict(watch.seconds)
-    if isinstance(detector.settings, EfficientADSettings):  # its training may have gone on from a checkpoint
+    if isinstance(detector, EfficientAD):  # its training may have resumed from a checkpoint
         seconds["fit"] = round(seconds["fit"] + detector.earlier_, 3)
-    counts = {"train": len(category.train), **{kind: kinds.count(kind) for kind in sorted(set(kinds))}}
-    record = {
-        "recipe": settings.recipe,
-        "category": category.name,
-        "seed": detector.seed,
-        "data": {"name": category.source, "root": category.root.name, "counts": counts},
-        "weights": detector.weights,
-        "facts": detector.facts,
-        **report.as_dict(),
-        "threshold": asdict(detector.threshold_) if detector.threshold_ else None,
-        "seconds": seconds,
-        "peak_memory_mb": peak_memory_mb(),
-        "n_train": len(category.train),
-        "n_test": len(category.test),
-        "device": detector.device,
-        "versions": versions(),
-        "commit": commit(),
-    }
+    counts = {"train": len(category.train), **{defect: defects.count(defect) for defect in sorted(set(defects))}}
+    record = Record(
+        recipe=settings.recipe,
+        category=category.name,
+        seed=detector.seed,
+        data=DataFacts(category.source, category.root.name, counts, fingerprint(category)),
+        metrics=dict(report.metrics),
+        n_train=len(category.train),
+        n_test=len(category.test),
+        weights=detector.weights | {"source": _weights_source(detector)},
+        settings=plain(detector.settings),
+        facts=detector.facts | gpu_facts(detector.device),
+        intervals=dict(report.intervals),
+        thresholds=dict(report.thresholds),
+        per_defect=report.per_defect,
+        notes=report.notes,
+        threshold=detector.threshold_,
+        seconds=seconds,
+        peak_memory_mb=peak_memory_mb(),
+        device=detector.device,
+        versions=versions(),
+        commit=commit(),
+    )
     path = settings.folder / "record.json"
     with whole_file(path) as scratch:
-        scratch.write_text(json.dumps(record, indent=2) + "\n")
+        scratch.write_text(json.dumps(asdict(record), indent=2) + "\n")
     settings.checkpoint.unlink(missing_ok=True)
     return path
 
 
-def execute(settings: Settings) -> tuple[Path, Path]:
+def _weights_source(detector: Detector) -> str:
+    """Where weights are from: a word of the settings, "imagenet" also for a file with a published hash, or "file"."""
+    from ..features.backbones import SPECS
+    from ..features.weights import LITE_FILES, sources
+    from ..padim.settings import PaDiMSettings
+
+    settings, digest = detector.settings, detector.weights["sha256"]
+    if settings.weights in ("random", "shipped"):
+        return settings.weights
+    if not isinstance(settings, PaDiMSettings):
+        return "file"
+    network = SPECS[settings.backbone].weights
+    if not network:
+        return "formula"
+    published = LITE_FILES[network][2] if network in LITE_FILES else sources()[network].digest
+    return "imagenet" if digest.startswith(published) else "file"
+
+
+def execute(settings: RunSettings) -> tuple[Path, Path]:
     """Run `run_category.ipynb` with these settings; returns the paths of the executed notebook and of its HTML.
 
     A cell that fails raises: PadimError with the cell's own message where it is one, RuntimeError otherwise; the
@@ -164,7 +198,7 @@ def execute(settings: Settings) -> tuple[Path, Path]:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "record.json").unlink(missing_ok=True)
     try:
-        with keeping_memory():
+        with environment(NO_TRIM):
             papermill.execute_notebook(
                 template(),
                 notebook,
@@ -172,25 +206,13 @@ def execute(settings: Settings) -> tuple[Path, Path]:
                 kernel_name="python3",
                 progress_bar={"desc": settings.category, "disable": None, "leave": False},
                 cwd=folder,
-                extra_arguments=["--IPKernelApp.log_level=50"],  # at start and end it tells of itself, not of the run
+                extra_arguments=["--IPKernelApp.log_level=50"],  # no messages of the kernel's own
             )
     except PapermillExecutionError as error:
-        if error.ename in {kind.__name__ for kind in PadimError.__subclasses__()}:
+        if error.ename in {"PadimError", *(kind.__name__ for kind in PadimError.__subclasses__())}:
             raise PadimError(error.evalue) from None
         raise RuntimeError(f"{error.ename}: {error.evalue} (the notebook with the error: {notebook})") from None
     return notebook, write_html(notebook)
-
-
-def summary(path: Path) -> str:
-    """A record as a small table: the metrics, then the rows of each defect type."""
-    record = json.loads(path.read_text())
-    lines = [f"{record['category']} x {record['recipe']}, seed {record['seed']}, data: {record['data']['name']}", ""]
-    lines += [f"  {name:<14} {_figure(value)}" for name, value in record["metrics"].items()]
-    lines += ["", f"  {'defect':<24}{'n':>4}  image AUROC  pixel AUROC  AUPRO"]
-    for row in record["per_defect"]:
-        figures = (row["image_auroc"], row["pixel_auroc"], row["aupro"])
-        lines.append(f"  {row['defect']:<24}{row['n']:>4}  " + "  ".join(f"{_figure(f):>11}" for f in figures))
-    return "\n".join(lines)
 
 
 def template() -> Path:
@@ -212,7 +234,3 @@ def write_html(notebook: Path) -> Path:
     with whole_file(path) as scratch:
         scratch.write_text(html)
     return path
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

@@ -7,19 +7,26 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from ..data.mvtec import load_category
-from ..errors import DataError, OptionError, PadimError, did_you_mean
-from ..util.files import whole_file, writing_to
+from ..efficientad.settings import EfficientADSettings
+from ..errors import OptionError, PadimError, expect_one_of
+from ..padim.settings import PaDiMSettings
+from ..util.files import sha256, whole_file, writing_to
 from . import workers as capacity
 from .costs import peak_mb
-from .recipes import RECIPES
-from .record import Record, read_record
-from .run import Settings, execute
+from .recipes import RECIPES, settings_of
+from .record import Record, fingerprint, plain, read_record
+from .run import RunSettings, execute
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 RETRIES = 3  # of a run whose worker died
 WAIT = 60.0  # seconds for a cluster to answer
@@ -29,30 +36,29 @@ WAIT = 60.0  # seconds for a cluster to answer
 class Outcome:
     """How one run ended: "done", "was there" or "failed" with its error."""
 
-    settings: Settings
-    state: str
+    settings: RunSettings
+    state: Literal["done", "was there", "failed"]
     seconds: float = 0.0
     metrics: dict[str, float | None] | None = None
     error: str = ""
 
     def __str__(self) -> str:
         s = self.settings
-        told = self.error if self.state == "failed" else _told(self.metrics or {})
-        return f"{s.category:<12} {s.recipe:<20} seed {s.seed:<5} {self.state:<9} {self.seconds:6.1f} s  {told}"
+        result = self.error if self.state == "failed" else _main_metrics(self.metrics or {})
+        return f"{s.category:<12} {s.recipe:<20} seed {s.seed:<5} {self.state:<9} {self.seconds:6.1f} s  {result}"
 
 
 def plan(
-    recipes: Sequence[str], categories: Sequence[str], seeds: Sequence[int], out: Path, **common: object
-) -> list[Settings]:
+    recipes: Sequence[str], categories: Sequence[str], seeds: Sequence[int], out: Path, **common: Any
+) -> list[RunSettings]:
     """The runs of a sweep, each with a folder of its own below `out`; `common` are parameters that all share."""
     for name in recipes:
-        if name not in RECIPES:
-            raise OptionError(f"no recipe {name!r}{did_you_mean(name, RECIPES)}")
+        expect_one_of("recipe", name, RECIPES)
     if not (recipes and categories and seeds):
         raise OptionError("a sweep needs at least one recipe, one category and one seed")
     folder = out.absolute()
     return [
-        Settings(category, name, seed, out=str(folder / category / f"{name}-seed{seed}"), **common)
+        RunSettings(category, name, seed, out=str(folder / category / f"{name}-seed{seed}"), **common)
         for category in dict.fromkeys(categories)
         for name in dict.fromkeys(recipes)
         for seed in dict.fromkeys(seeds)
@@ -63,27 +69,55 @@ def seeds_in(text: str) -> list[int]:
     """ "0-4" or "0,3,7" as numbers; "own" is each recipe's own seed."""
     if text == "own":
         return [-1]
-    found: list[int] = []
+    seeds: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
             raise OptionError(f"--seeds takes numbers such as 0-4 or 0,3,7, or 'own', not {text!r}")
-        found += range(int(first), int(last if dash else first) + 1)
-    return found
+        seeds += range(int(first), int(last if dash else first) + 1)
+    return seeds
 
 
-def complete(settings: Settings) -> Record | None:
-    """The whole record of a run that was done before, or None."""
+def complete(settings: RunSettings, fingerprint_of: Callable[[str, str], str] | None = None) -> Record | None:
+    """The record of an earlier run of the same settings on the same data, or None.
+
+    Compared are the recipe, the category, all settings of the detector, weights and penalty images by their contents,
+    a device that was asked for, and the names and sizes of all images. A record that does not hold all of them
+    (written before version 0.3) is not taken for done.
+    """
+    s = settings
     try:
-        record = read_record(settings.folder / "record.json")
-    except DataError:
+        record = read_record(s.folder / "record.json")
+        if record is None or record.settings is None or not record.metrics:
+            return None
+        wanted = settings_of(s.recipe, s.weights, s.seed if s.seed >= 0 else None, s.steps, s.penalty)
+        if (record.recipe, record.category, record.settings) != (s.recipe, s.category, plain(wanted)):
+            return None
+        if s.device not in ("auto", record.device) or _other_teacher(wanted, record):
+            return None
+        same = record.data.fingerprint == (fingerprint_of or data_fingerprint)(s.category, s.data)
+    except PadimError:
         return None
-    same = record and (record.recipe, record.category) == (settings.recipe, settings.category)
-    return record if same and settings.seed in (-1, record.seed) and record.metrics else None
+    return record if same else None
+
+
+def data_fingerprint(category: str, data: str) -> str:
+    """The fingerprint of a category where a run would find it now."""
+    return fingerprint(load_category(category, data or None))
+
+
+def _other_teacher(settings: PaDiMSettings | EfficientADSettings, record: Record) -> bool:
+    """Whether the teacher that `padim-nb distill` left on this machine is another one than the record's."""
+    if not isinstance(settings, EfficientADSettings) or settings.weights:
+        return False
+    from ..efficientad.teacher import distilled  # needs torch
+
+    path = distilled(settings.size)
+    return path.is_file() and sha256(path) != record.weights.get("sha256")
 
 
 def sweep(
-    runs: Sequence[Settings],
+    runs: Sequence[RunSettings],
     out: Path,
     workers: int = 0,
     scheduler: str = "",
@@ -101,7 +135,8 @@ def sweep(
     if cores < 0 or (cores > capacity.cores() and not scheduler):
         raise OptionError(f"--cores must be 1 to {capacity.cores()} here (or 0: a worker's part), not {cores}")
     with _alone(out):
-        before = [(settings, complete(settings)) for settings in runs]
+        fingerprint_of = cache(data_fingerprint)  # of each category once
+        before = [(settings, complete(settings, fingerprint_of)) for settings in runs]
         outcomes = [Outcome(s, "was there", 0.0, record.metrics) for s, record in before if record]
         todo = [settings for settings, record in before if not record]
         if outcomes:
@@ -109,13 +144,14 @@ def sweep(
         if not todo:
             return outcomes
         if not scheduler:
-            todo, broken = _with_data(todo)
-            for each in broken:
-                tell(str(each))
-            outcomes += broken
+            todo, without_data = _with_data(todo)
+            for outcome in without_data:
+                tell(str(outcome))
+            outcomes += without_data
             if not todo:
                 return outcomes
-            workers = workers or capacity.budget(len(todo), peak_mb(each.recipe for each in todo), cores or 1)
+            peak = peak_mb(settings.recipe for settings in todo)
+            workers = workers or capacity.budget(len(todo), peak, cores or 1, todo[0].device)
         with (
             _client(workers, scheduler, tell) as (client, sharing),
             tqdm(total=len(todo), unit="run", disable=None) as bar,
@@ -128,21 +164,22 @@ def sweep(
         return outcomes
 
 
-def run_one(settings: Settings, workers: int | Mapping[str, int] = 1, cores: int = 0) -> Outcome:
+def run_one(settings: RunSettings, workers: int | Mapping[str, int] = 1, cores: int = 0) -> Outcome:
     """One run, on one of several workers: a number of them on this machine, or of a cluster's machines by host."""
-    if (record := complete(settings)) is not None:  # a worker died after it was done and before it could say so
+    if (record := complete(settings)) is not None:  # a worker died after the run was done and before it could say so
         return Outcome(settings, "done", 0.0, record.metrics)
     start = time.perf_counter()
-    with capacity.room(workers, cores):
+    with capacity.limited(workers, cores, settings.device):
         try:
             execute(settings)
+            record = read_record(settings.folder / "record.json")
         except (PadimError, RuntimeError, OSError) as error:
             return _failed(settings, " ".join(str(error).split()), time.perf_counter() - start)
     (settings.folder / "error.txt").unlink(missing_ok=True)
-    return Outcome(settings, "done", time.perf_counter() - start, complete(settings).metrics)
+    return Outcome(settings, "done", time.perf_counter() - start, record.metrics if record else {})
 
 
-def _failed(settings: Settings, text: str, seconds: float = 0.0) -> Outcome:
+def _failed(settings: RunSettings, text: str, seconds: float = 0.0) -> Outcome:
     """A failure, kept beside the run's notebook if that can be written: the disk may be what is wrong."""
     with suppress(PadimError, OSError), whole_file(settings.folder / "error.txt") as scratch:
         scratch.write_text(text + "\n")
@@ -150,11 +187,11 @@ def _failed(settings: Settings, text: str, seconds: float = 0.0) -> Outcome:
 
 
 def _results(
-    client: object, workers: int | Mapping[str, int], todo: Sequence[Settings], cores: int
+    client: Client, workers: int | Mapping[str, int], todo: Sequence[RunSettings], cores: int
 ) -> Iterator[Outcome]:
     from distributed import as_completed
 
-    futures = {client.submit(run_one, each, workers, cores, pure=False, retries=RETRIES): each for each in todo}
+    futures = {client.submit(run_one, run, workers, cores, pure=False, retries=RETRIES): run for run in todo}
     for future in as_completed(futures):
         if future.status in ("cancelled", "lost"):
             raise PadimError("the scheduler went away: what is done is kept; start it again and give the command again")
@@ -170,7 +207,7 @@ def _results(
 @contextmanager
 def _client(
     workers: int, scheduler: str, tell: Callable[[str], None]
-) -> Iterator[tuple[object, int | Mapping[str, int]]]:
+) -> Iterator[tuple[Client, int | Mapping[str, int]]]:
     """A Dask client and its workers: so many processes of this machine, or a cluster's, by host."""
     import dask
     from distributed import Client, LocalCluster
@@ -197,15 +234,16 @@ def _client(
         yield client, workers
 
 
-def _with_data(todo: Sequence[Settings]) -> tuple[list[Settings], list[Outcome]]:
+def _with_data(todo: Sequence[RunSettings]) -> tuple[list[RunSettings], list[Outcome]]:
     """The runs whose category is there (the twin is rendered here, once), and the failures of the others."""
-    wrong = {pair: _trouble(*pair) for pair in dict.fromkeys((each.category, each.data) for each in todo)}
-    bad = [(each, wrong[(each.category, each.data)]) for each in todo]
-    return [each for each, text in bad if not text], [_failed(each, text) for each, text in bad if text]
+    pairs = dict.fromkeys((run.category, run.data) for run in todo)
+    errors = {pair: text for pair in pairs if (text := _load_error(*pair))}
+    failed = [_failed(run, errors[run.category, run.data]) for run in todo if (run.category, run.data) in errors]
+    return [run for run in todo if (run.category, run.data) not in errors], failed
 
 
-def _trouble(category: str, data: str) -> str:
-    """What is wrong with a category, or nothing."""
+def _load_error(category: str, data: str) -> str:
+    """What is wrong with a category; "" where nothing is."""
     try:
         load_category(category, data or None)
     except PadimError as error:
@@ -229,6 +267,7 @@ def _alone(out: Path) -> Iterator[None]:
         lock.release()
 
 
-def _told(metrics: dict[str, float | None]) -> str:
-    shown = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC", "aupro": "AUPRO"}
-    return "  ".join(f"{words} {metrics[key]:.3f}" for key, words in shown.items() if metrics.get(key) is not None)
+def _main_metrics(metrics: Mapping[str, float | None]) -> str:
+    names = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC", "aupro": "AUPRO"}
+    values = ((words, metrics.get(key)) for key, words in names.items())
+    return "  ".join(f"{words} {value:.3f}" for words, value in values if value is not None)

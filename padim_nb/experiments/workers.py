@@ -1,35 +1,46 @@
-"""What this process may use of its machine; what a run, on one of several workers, may: a share of cores, one GPU."""
+"""How many runs fit a machine side by side, and what each of several workers may use: its cores, one GPU."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ..util.machine import cores, gpus
 
+if TYPE_CHECKING:
+    from distributed import Client
+
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 FOR_RUNS = 0.8  # of the memory
 OVERHEAD_MB = 300  # of a worker, beside its run
-KEEPING = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
+# A training step allocates and frees the same large arrays. glibc would return them to the kernel, which clears each
+# page before it is used again, and Dask makes its workers return even more.
+NO_TRIM = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
 
 
-def budget(runs: int, peak_mb: float, each: int = 1) -> int:
-    """Workers for so many runs on this machine: one a GPU, or one a core (or `each` of them) while memory lasts.
+def budget(runs: int, peak_mb: float, each: int = 1, device: str = "auto") -> int:
+    """Workers for so many runs on this machine, as far as memory allows: one a GPU, or one for `each` cores.
 
-    Much of a run is loading, drawing and writing, which know one core: two runs side by side end before two in turn.
+    GPUs count only where the runs' `device` is one ("cuda:1" is a single one). Much of a run is loading, drawing and
+    writing, which use one core: two runs side by side end before two in turn.
     """
     from distributed.system import MEMORY_LIMIT
 
-    at_once = int(MEMORY_LIMIT * FOR_RUNS / 1e6 / (peak_mb + OVERHEAD_MB))
-    return max(1, min(gpus() or min(cores() // each, at_once), runs))
+    in_memory = int(MEMORY_LIMIT * FOR_RUNS / 1e6 / (peak_mb + OVERHEAD_MB))
+    if ":" in device:
+        places = 1
+    else:
+        places = (0 if device == "cpu" else gpus()) or cores() // each
+    return max(1, min(places, in_memory, runs))
 
 
-def by_host(client: object) -> Mapping[str, int]:
+def by_host(client: Client) -> Mapping[str, int]:
     """How many workers of a cluster each machine has."""
-    return Counter(urlsplit(address).hostname for address in client.nthreads())
+    return Counter(urlsplit(address).hostname or "" for address in client.nthreads())
 
 
 def share(workers: int | Mapping[str, int], host: str = "", each: int = 0) -> int:
@@ -46,39 +57,33 @@ def share(workers: int | Mapping[str, int], host: str = "", each: int = 0) -> in
 
 
 @contextmanager
-def room(workers: int | Mapping[str, int], each: int = 0) -> Iterator[None]:
-    """The environment of a run's own process: its share of the cores, and its GPU where there are several."""
+def limited(workers: int | Mapping[str, int], each: int = 0, device: str = "auto") -> Iterator[None]:
+    """The environment of a run's own process: its share of the cores, and its GPU where there are several.
+
+    A `device` with a number, such as "cuda:1", is the user's own choice of GPU.
+    """
     from distributed import get_worker
 
-    told: dict[str, str] = {}
+    variables: dict[str, str] = {}
     try:
         worker = get_worker()
     except ValueError:
         host = ""  # not on a worker
     else:
-        host = urlsplit(worker.address).hostname
-        if isinstance(worker.name, int) and (count := gpus()) > 1:
-            seen = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
-            told["CUDA_VISIBLE_DEVICES"] = seen.split(",")[worker.name % count]
-    told |= dict.fromkeys(THREADS, str(share(workers, host, each)))
-    with environment(told):
+        host = urlsplit(worker.address).hostname or ""
+        if isinstance(worker.name, int) and ":" not in device and (count := gpus()) > 1:
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
+            variables["CUDA_VISIBLE_DEVICES"] = visible.split(",")[worker.name % count]
+    variables |= dict.fromkeys(THREADS, str(share(workers, host, each)))
+    with environment(variables):
         yield
 
 
-def keeping_memory() -> AbstractContextManager[None]:
-    """An environment whose new processes keep the memory they free for their own next arrays, on GNU/Linux.
-
-    A step of training frees and takes the same large arrays; given back, each is cleared by the kernel, page by page,
-    before it is theirs again. Dask tells its workers to give back even more, and is overruled.
-    """
-    return environment(KEEPING)
-
-
 @contextmanager
-def environment(told: Mapping[str, str]) -> Iterator[None]:
-    """These variables for a while, then those that were."""
-    before = {key: os.environ.get(key) for key in told}
-    os.environ.update(told)
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set these environment variables for a while, then restore those that were."""
+    before = {key: os.environ.get(key) for key in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:

@@ -1,34 +1,42 @@
-"""Where to compute: the GPU where there is one, unless told otherwise."""
+"""Where to compute: the GPU where there is one, unless a device is given."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import torch
 
 from ..errors import OptionError
 
 
-def pick_device(wish: str) -> str:
-    """'auto' is the GPU where there is one; a wish that cannot be met is refused."""
-    if wish == "auto":
+def pick_device(name: str) -> str:
+    """The device of this name: "auto" (the GPU where there is one), "cpu", "cuda" or "cuda:1"; refused if not here."""
+    if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if wish.startswith("cuda") and not torch.cuda.is_available():
-        raise OptionError("there is no CUDA device here: use --device cpu or auto")
     try:
-        return str(torch.device(wish))
+        device = torch.device(name)
     except RuntimeError:
-        raise OptionError(f"no device {wish!r}: use auto, cpu or cuda") from None
+        raise OptionError(f"no device {name!r}: use auto, cpu or cuda") from None
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise OptionError("there is no CUDA device here: use --device cpu or auto")
+        count = torch.cuda.device_count()
+        if (device.index or 0) >= count:
+            raise OptionError(f"no device '{name}': the {count} here are numbered 0 to {count - 1}, use cuda or auto")
+    return str(device)
 
 
 def has_fast_bf16(device: str) -> bool:
-    """Whether bfloat16 is quick here: on GPUs, and on processors that have the instructions for it."""
-    if str(device).startswith("cuda"):
-        return torch.cuda.is_bf16_supported()
-    return torch.ops.mkldnn._is_mkldnn_bf16_supported() and "avx512_bf16" in _flags()
+    """Whether bfloat16 is computed by the hardware: on GPUs that do not emulate it, on processors with AVX-512 BF16."""
+    if device.startswith("cuda"):
+        with torch.cuda.device(device):
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and "avx512_bf16" in _flags()
 
 
 def _flags() -> str:
     try:
-        with open("/proc/cpuinfo") as lines:
-            return next((line for line in lines if line.startswith("flags")), "")
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return ""
+    return next((line for line in lines if line.startswith("flags")), "")

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 from making import write_image
-from safetensors.torch import load_file
 from small_training import quick_in, teacher_in
-from torch.nn.functional import interpolate, relu
+from torch.nn.functional import relu
 
 from padim_nb import load_category
 from padim_nb.efficientad import pdn
@@ -18,10 +17,10 @@ from padim_nb.efficientad.detector import EfficientAD
 from padim_nb.efficientad.model import AnomalyMapModel
 from padim_nb.efficientad.penalty import penalties
 from padim_nb.efficientad.settings import Training
-from padim_nb.efficientad.teacher import load_teacher, standardised
+from padim_nb.efficientad.teacher import standardized
 from padim_nb.efficientad.training import StudentTrainer, hardest, jitter, losses
-from padim_nb.errors import DataError, ModelError, OptionError, WeightsError
-from padim_nb.features.backbones import normalised
+from padim_nb.errors import DataError, ModelError, OptionError
+from padim_nb.features.backbones import normalized
 
 
 @pytest.fixture
@@ -89,7 +88,7 @@ def test_the_hardest_are_those_at_or_above_the_quantile(n):
     assert torch.isclose(hardest(values, 0.999), wanted, rtol=1e-12)
 
 
-def literal_terms(teacher, student, autoencoder, picture, penalty, jittered):
+def literal_terms(teacher, student, autoencoder, image, penalty, jittered):
     """Algorithm 1 as the paper states it, nothing saved: three passes of the whole student, a sorted quantile."""
 
     def whole(net, x):
@@ -99,7 +98,7 @@ def literal_terms(teacher, student, autoencoder, picture, penalty, jittered):
                 x = torch.nn.AvgPool2d(2, 2)(x)
         return getattr(net, net.convolutions[-1])(x)
 
-    distance = (whole(teacher, picture) - whole(student, picture)[:, :384]) ** 2
+    distance = (whole(teacher, image) - whole(student, image)[:, :384]) ** 2
     hard = distance[distance >= np.quantile(distance.detach().numpy(), 0.999)].mean()
     pen = (whole(student, penalty)[:, :384] ** 2).mean()
     rebuilt = autoencoder(jittered)
@@ -112,8 +111,8 @@ def literal_terms(teacher, student, autoencoder, picture, penalty, jittered):
 def test_one_step_has_the_loss_terms_and_gradients_of_the_literal_algorithm(size, narrow_medium):
     teacher, pair = fresh(size)
     g = torch.Generator().manual_seed(1)
-    picture, other = torch.rand(2, 1, 3, 256, 256, generator=g)
-    batch = normalised(torch.cat([picture, other, jitter(picture, g)]))
+    image, other = torch.rand(2, 1, 3, 256, 256, generator=g)
+    batch = normalized(torch.cat([image, other, jitter(image, g)]))
     with torch.no_grad():
         targets = [teacher(batch[:1]), teacher(batch[2:])]
     terms = losses(pair, *targets, batch, 0.999, None)
@@ -130,7 +129,7 @@ def test_one_step_has_the_loss_terms_and_gradients_of_the_literal_algorithm(size
         assert (ours - theirs).norm() < 1e-3 * theirs.norm()  # float32 picks a few other values at the quantile's edge
 
 
-def test_a_step_without_penalty_pictures_has_no_such_term():
+def test_a_step_without_penalty_images_has_no_such_term():
     teacher, pair = fresh()
     x = torch.rand(2, 3, 256, 256)
     with torch.no_grad():
@@ -144,7 +143,7 @@ def test_the_statistics_are_in_the_teachers_last_convolution():
     teacher, _ = fresh()
     shown = torch.randint(0, 256, (5, 256, 256, 3), dtype=torch.uint8)
     with torch.no_grad():
-        found = standardised(teacher, shown)(normalised(shown.permute(0, 3, 1, 2).float() / 255))
+        found = standardized(teacher, shown)(normalized(shown.permute(0, 3, 1, 2).float() / 255))
     assert found.mean((0, 2, 3)).abs().max() < 1e-4
     assert (found.std((0, 2, 3), correction=0) - 1).abs().max() < 1e-4
 
@@ -152,12 +151,12 @@ def test_the_statistics_are_in_the_teachers_last_convolution():
 def test_an_impulse_in_the_patch_map_comes_out_where_the_patch_was():
     for border in ("replicate", "zero", "raw-zero"):
         teacher, pair = fresh()
-        eye = AnomalyMapModel(teacher, pair, border, (256, 256))
-        eye.set_levels([(0.0, 0.1)] * 2)
+        model = AnomalyMapModel(teacher, pair, border, (256, 256))
+        model.set_levels([(0.0, 0.1)] * 2)
         raw = torch.zeros(1, 2, 56, 56)
         raw[..., 20, 30] = 1.0
-        eye.raw = lambda _, raw=raw: raw
-        top = eye(None)[0].argmax().item()
+        model.raw = lambda _, raw=raw: raw
+        top = model(None)[0].argmax().item()
         # The patch covers rows 80..112 and columns 120..152.
         assert abs(top // 256 - 96) <= 2
         assert abs(top % 256 - 136) <= 2
@@ -168,10 +167,10 @@ def test_the_border_rules_differ_only_at_the_border():
     shown = torch.randint(0, 256, (1, 256, 256, 3), dtype=torch.uint8)
     maps = {}
     for border in ("replicate", "zero", "raw-zero"):
-        eye = AnomalyMapModel(teacher, pair, border, (256, 256))
-        eye.set_levels([(0.2, 0.5), (0.1, 0.3)])
+        model = AnomalyMapModel(teacher, pair, border, (256, 256))
+        model.set_levels([(0.2, 0.5), (0.1, 0.3)])
         with torch.inference_mode():
-            maps[border] = eye(shown)[0]
+            maps[border] = model(shown)[0]
     inner = slice(20, -20)
     assert torch.allclose(maps["zero"][inner, inner], maps["replicate"][inner, inner], atol=1e-6)
     assert torch.allclose(maps["raw-zero"][inner, inner], maps["replicate"][inner, inner], atol=1e-6)
@@ -182,16 +181,16 @@ def test_the_border_rules_differ_only_at_the_border():
 
 
 @pytest.mark.parametrize(("room", "passes"), [(2 << 30, 2), (8, 3)])
-def test_the_teacher_looks_at_each_picture_once_while_there_is_room(room, passes, monkeypatch):
+def test_the_teacher_looks_at_each_image_once_while_there_is_room(room, passes, monkeypatch):
     asked = []
     teacher = torch.nn.Conv2d(3, 2, 1)
     teacher.register_forward_hook(lambda *_: asked.append(1))
     monkeypatch.setattr("padim_nb.efficientad.training.TARGETS", room)
-    pictures = torch.zeros(2, 1, 1, 3, dtype=torch.uint8)
-    course = StudentTrainer(teacher, torch.nn.Linear(1, 1), pictures, None, Training())
+    images = torch.zeros(2, 1, 1, 3, dtype=torch.uint8)
+    trainer = StudentTrainer(teacher, torch.nn.Linear(1, 1), images, None, Training())
     with torch.no_grad():
         shown = {index: torch.rand(1, 3, 1, 1) for index in (0, 1)}
-        found = [course._target(index, shown[index]) for index in (0, 1, 0, 1)]
+        found = [trainer._target(index, shown[index]) for index in (0, 1, 0, 1)]
         assert len(asked) == passes
         for index, target in zip((0, 1, 0, 1), found, strict=True):
             assert torch.equal(target, teacher(shown[index]))
@@ -215,29 +214,12 @@ def test_bad_input_is_refused_with_one_line(quick, parts, tmp_path, teacher_file
         EfficientAD.from_settings(quick, "cpu").score(samples)
     with pytest.raises(OptionError, match="did you mean 'zero'"):
         replace(quick, border="zeros")
-    with pytest.raises(OptionError, match="share between 0 and 1"):
-        replace(quick, held_out=1.0)
-    with pytest.raises(WeightsError, match="distil"):
-        load_teacher("small")
-    with pytest.raises(WeightsError, match="no teacher of size 'medium' is shipped"):
-        load_teacher("medium", "shipped")
-    with pytest.raises(WeightsError, match="not a teacher of size 'medium'"):
-        load_teacher("medium", str(teacher_file))
 
 
-def test_a_teacher_of_a_plain_sequential_is_understood(teacher_file, tmp_path):
-    state = load_file(teacher_file)
-    places = {"conv1": "0", "conv2": "3", "conv3": "6", "conv4": "8"}
-    torch.save({f"{places[k.split('.')[0]]}.{k.split('.')[1]}": v for k, v in state.items()}, tmp_path / "plain.pth")
-    found, weights = load_teacher("small", str(tmp_path / "plain.pth"))
-    assert all(torch.equal(found.state_dict()[key], state[key]) for key in state)
-    assert weights["name"] == "plain.pth"
-
-
-def test_penalty_pictures_are_named_whatever_they_are(tmp_path):
-    found, named = penalties("bank", 40, 30, 3, 0)
+def test_penalty_images_are_named_whatever_they_are(tmp_path):
+    found, named = penalties("procedural", 40, 30, 3, 0)
     assert found.shape == (3, 40, 30, 3)
-    assert named.startswith("procedural bank ")
+    assert named.startswith("procedural images ")
     assert penalties("none", 40, 30, 3, 0) == (None, "none")
     for number in range(5):
         write_image(tmp_path / "deep" / "er" / f"{number}.png", (64, 50), seed=number)
@@ -246,16 +228,8 @@ def test_penalty_pictures_are_named_whatever_they_are(tmp_path):
     assert named.startswith("2 of 5 images in ")
 
 
-def test_interpolating_the_finished_map_or_its_parts_is_the_same():
-    raw = torch.rand(2, 2, 64, 64)
-    a = interpolate(raw * 3 + 1, size=(256, 256), mode="bilinear", align_corners=False)
-    b = interpolate(raw, size=(256, 256), mode="bilinear", align_corners=False) * 3 + 1
-    assert torch.allclose(a, b, atol=1e-5)
-
-
 def test_the_record_of_a_run_names_what_it_learnt_from(quick, parts, tmp_path):
-    from padim_nb.experiments.run import Settings as RunSettings
-    from padim_nb.experiments.run import execute
+    from padim_nb.experiments.run import RunSettings, execute
 
     for path in [*sorted((parts / "widget" / "train" / "good").iterdir())[4:], parts / "widget" / "test" / "line"]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()

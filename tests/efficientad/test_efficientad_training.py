@@ -19,11 +19,11 @@ from padim_nb import evaluate, load_category
 from padim_nb.deploy.export import export
 from padim_nb.detectors import load
 from padim_nb.efficientad import pdn
-from padim_nb.efficientad.detector import EfficientAD
+from padim_nb.efficientad.detector import EfficientAD, _levels
 from padim_nb.efficientad.settings import Training
 from padim_nb.efficientad.training import StudentTrainer
 from padim_nb.errors import CannotWrite, ModelError, OptionError
-from padim_nb.experiments.run import Settings, Stopwatch, write_record
+from padim_nb.experiments.run import RunSettings, Stopwatch, write_record
 from padim_nb.padim.detector import PaDiM
 
 
@@ -56,7 +56,7 @@ def test_fit_score_save_load_calibrate_and_export(settled, parts, tmp_path):
     threshold = detector.calibrate(widget.train)
     assert np.array_equal(detector.held_out_scores(widget.train), [threshold.value])
     assert threshold.images == detector.facts["held out"] == 1
-    assert "cannot promise" in threshold.note
+    assert "too few for a" in threshold.note
     assert detector.facts["penalty"] == "2 of 2 images in others"
     again = load(detector.save(tmp_path / "model.safetensors"), device="cpu")
     assert isinstance(again, EfficientAD)
@@ -65,7 +65,7 @@ def test_fit_score_save_load_calibrate_and_export(settled, parts, tmp_path):
     assert np.array_equal(again.score(widget.test), maps)
     path = export(detector, tmp_path / "model.onnx")
     framed = np.stack([np.full((256, 256, 3), 90, np.uint8)] * 3)
-    found = onnxruntime.InferenceSession(str(path)).run(None, {"pictures": framed})
+    found = onnxruntime.InferenceSession(str(path)).run(None, {"images": framed})
     wanted = detector.score_images(framed)
     assert np.abs(found[0] - wanted.maps).max() < 1e-4 * max(1, np.abs(wanted.maps).max())
     assert np.allclose(found[1], wanted.scores, atol=1e-4)
@@ -100,7 +100,7 @@ def test_coinciding_quantiles_are_guarded_and_noted(quick, tmp_path):
     detector = EfficientAD.from_settings(replace(quick, training=Training(steps=1)), "cpu")
     detector.fit(samples)
     detector.model_.raw = lambda shown: torch.zeros(len(shown), 2, 56, 56)
-    levels, note = detector._quantiles(torch.zeros(2, 256, 256, 3, dtype=torch.uint8))
+    levels, note = _levels(detector.model_, torch.zeros(2, 256, 256, 3, dtype=torch.uint8), (0.9, 0.995))
     assert all(high > low for low, high in levels)
     assert "coincide" in note
 
@@ -141,7 +141,7 @@ def test_an_interrupted_training_goes_on_and_ends_with_the_same_weights(settled,
 def test_a_record_counts_the_seconds_before_a_stop_too(settled, parts, tmp_path):
     widget, detector = load_category("widget", parts), replace(settled[2], earlier_=100.0)
     maps = detector.score(widget.test)
-    report, asked = evaluate(maps, widget.test), Settings("widget", out=str(tmp_path))
+    report, asked = evaluate(maps, widget.test), RunSettings("widget", out=str(tmp_path))
     record = json.loads(
         write_record(asked, widget, detector, report, Stopwatch({"fit": 2.5, "score": 1.0})).read_text()
     )

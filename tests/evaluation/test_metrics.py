@@ -155,7 +155,7 @@ def test_a_report_has_every_figure_and_a_row_for_each_defect(parts):
     assert report.metrics["aupimo"] is None
     assert "100,000 pixels" in report.notes[0]
     assert "line" in str(report)
-    assert set(report.as_dict()) == {"metrics", "thresholds", "per_defect", "notes"}
+    assert set(report.as_dict()) == {"metrics", "intervals", "thresholds", "per_defect", "notes"}
 
 
 def test_maps_of_a_crop_are_judged_inside_it(parts):

@@ -3,6 +3,7 @@
 import json
 import re
 import statistics
+from pathlib import Path
 
 import pytest
 
@@ -11,8 +12,8 @@ from padim_nb.errors import DataError, OptionError
 from padim_nb.experiments.compare import METRICS, comparison, render, unmeasured
 from padim_nb.experiments.costs import costs, price
 from padim_nb.experiments.published import Row, inconsistencies, row, rows
-from padim_nb.experiments.recipes import RECIPES
-from padim_nb.experiments.record import records
+from padim_nb.experiments.recipes import RECIPES, settings_of
+from padim_nb.experiments.record import plain, records
 from padim_nb.util.mvtec_counts import CATEGORIES, published
 
 
@@ -26,6 +27,8 @@ def write_record(folder, recipe="padim-r18-rd100", category="screw", seed=0, val
         "metrics": {"image_auroc": value, "pixel_auroc": None, "aupro": 0.5, "image_f1max": 0.8},
         "n_train": images.train,
         "n_test": images.test,
+        "settings": plain(settings_of(recipe, seed=seed)),
+        "weights": {"name": "resnet18-f37072fd.pth", "sha256": "f37072fd", "source": "imagenet"},
     } | changes
     path = folder / f"{recipe}-{category}-{seed}-{data.replace(':', '')}" / "record.json"
     path.parent.mkdir(parents=True)
@@ -36,7 +39,7 @@ def write_record(folder, recipe="padim-r18-rd100", category="screw", seed=0, val
 def test_the_two_known_slips_in_the_published_tables_are_found_and_no_others():
     notes = inconsistencies()
     assert len(notes) == 4
-    assert "R18-Rd100, pixel_auroc: mean_textures is printed as 0.953, the figures give 0.9542" in notes[0]
+    assert "R18-Rd100, pixel_auroc: mean_textures is printed as 0.953, the values give 0.9542" in notes[0]
     for note, category, before in zip(
         notes[1:], ("toothbrush", "transistor", "zipper"), ("screw", "toothbrush", "transistor"), strict=True
     ):
@@ -94,6 +97,67 @@ def test_the_verdict_follows_the_difference(tmp_path, value, verdict):
     write_record(tmp_path, value=value)
     screw = next(line for line in comparison([tmp_path]) if line.category == "screw" and line.measured)
     assert screw.verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("recipe", "overrides", "weights", "differs"),
+    [
+        ("efficientad-s", {"steps": 2}, {"source": "file"}, "steps=2"),
+        ("efficientad-s", {"weights": "shipped"}, {"name": "pdn-small", "source": "shipped"}, "weights=pdn-small"),
+        ("efficientad-s", {"penalty": "none"}, {"source": "file"}, "penalty=none"),
+        ("padim-r18-rd100", {"weights": "random"}, {"name": "random-3", "source": "random"}, "weights=random-3"),
+        ("padim-r18-rd100", {"weights": "x.pth"}, {"name": "x.pth", "source": "file"}, "weights=x.pth"),
+        ("padim-r18-rd100", {"weights": "x.pth"}, {"name": "x.pth", "source": "imagenet"}, ""),  # a published hash
+        ("padim-gabor", {}, {"name": "formula", "source": "formula"}, ""),
+        ("padim-random", {}, {"name": "random-3", "source": "random"}, ""),
+    ],
+)
+def test_a_run_with_other_settings_than_its_recipe_is_not_judged_beside_the_published_row(
+    tmp_path, recipe, overrides, weights, differs
+):
+    settings = plain(settings_of(recipe, seed=3, **overrides))
+    write_record(tmp_path, recipe, seed=3, settings=settings, weights=weights)
+    (line,) = [line for line in comparison([tmp_path], recipes=[recipe]) if line.measured]
+    if differs:
+        assert (line.published, line.difference) == (None, None)
+        assert line.verdict == f"other settings: {differs}"
+        assert differs in render([line])
+    else:
+        assert "other settings" not in line.verdict
+
+
+def test_every_setting_but_the_seed_counts(tmp_path):
+    settings = plain(settings_of("padim-r18-rd100", seed=5))
+    settings["frame"]["crop"] = None
+    write_record(tmp_path, seed=5, settings=settings)
+    write_record(tmp_path, seed=6, value=0.745)
+    lines = {line.verdict: line for line in comparison([tmp_path], recipes=["padim-r18-rd100"]) if line.measured}
+    assert set(lines) == {"other settings: crop=None", "reproduced"}
+    assert lines["reproduced"].measured == (0.745,)
+
+
+def test_an_older_record_is_read_and_its_verdict_says_that_settings_are_not_recorded(tmp_path):
+    path = write_record(tmp_path, value=0.745)
+    values = json.loads(path.read_text())
+    del values["settings"], values["weights"]["source"]
+    path.write_text(json.dumps(values))
+    (line,) = [line for line in comparison([tmp_path], recipes=["padim-r18-rd100"]) if line.measured]
+    assert (line.published, line.verdict) == (0.745, "reproduced (settings not recorded)")
+    write_record(tmp_path / "newer", value=0.6)  # of the same seed, with settings: this one counts
+    (line,) = [line for line in comparison([tmp_path], recipes=["padim-r18-rd100"]) if line.measured]
+    assert (line.measured, line.verdict) == ((0.6,), "lower")
+
+
+def test_an_older_record_of_another_number_of_steps_is_known_by_its_facts(tmp_path):
+    write_record(tmp_path, "efficientad-s", settings=None, facts={"steps": 2})
+    (line,) = [line for line in comparison([tmp_path], recipes=["efficientad-s"]) if line.measured]
+    assert line.verdict == "other settings: steps=2"
+
+
+def test_every_record_of_this_repository_is_read():
+    folder = Path(__file__).parents[2] / "data" / "records"
+    assert len(records([folder])) >= 60
+    assert all(str(record) for record in records([folder]))
 
 
 def test_the_mean_needs_all_fifteen_with_the_same_seed(tmp_path):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from filelock import FileLock
 from padim_nb import load_category, recipe
 from padim_nb.cli import main
 from padim_nb.errors import DataError, ModelError, OptionError, PadimError
+from padim_nb.experiments.recipes import settings_of
+from padim_nb.experiments.record import fingerprint, plain, read_record
 from padim_nb.experiments.sweep import complete, plan, run_one, seeds_in, sweep
 from padim_nb.padim.distributed import fit_sharded
 
@@ -74,19 +77,83 @@ def test_a_sweep_does_what_is_missing_and_goes_on_after_a_failure(parts, tmp_pat
     assert any("1 of 3 runs were there" in line for line in told)
 
 
-def test_a_half_record_is_no_record(parts, tmp_path):
-    settings = quick_plan(parts, tmp_path, seeds=(0,))[0]
-    assert complete(settings) is None
+def done_before(parts, out, **asked):
+    """(settings of a run, its record's path): as a run of the recipe's own settings leaves it, and as `asked`."""
+    settings = replace(quick_plan(parts, out, seeds=(0,))[0], **asked)
+    detector = settings_of(settings.recipe, settings.weights, settings.seed, settings.steps, settings.penalty)
+    record = {"recipe": settings.recipe, "category": "widget", "seed": 0, "metrics": {"image_auroc": 1.0}}
+    record |= {"n_train": 12, "n_test": 9, "settings": plain(detector), "device": "cpu"}
+    record |= {"data": {"name": "folder", "fingerprint": fingerprint(load_category("widget", parts))}}
     settings.folder.mkdir(parents=True)
     path = settings.folder / "record.json"
-    whole = {"recipe": QUICK, "category": "widget", "seed": 0, "metrics": {"image_auroc": 1.0}}
-    whole |= {"data": {"name": "folder"}, "n_train": 12, "n_test": 9}
-    wrong = ({"metrics": {}}, {"seed": 3}, {"metrics": [1]}, {"metrics": {"image_auroc": "x"}}, {"n_test": None})
-    for text in ("", "{", "[1]", *(json.dumps(whole | each) for each in wrong)):
+    path.write_text(json.dumps(record))
+    return settings, path
+
+
+def test_a_half_record_is_no_record(parts, tmp_path):
+    assert complete(quick_plan(parts, tmp_path, seeds=(0,))[0]) is None
+    settings, path = done_before(parts, tmp_path)
+    assert complete(settings).metrics == {"image_auroc": 1.0}
+    whole = json.loads(path.read_text())
+    wrong = ({"metrics": {}}, {"metrics": [1]}, {"metrics": {"image_auroc": "x"}}, {"n_test": None}, {"recipe": "x"})
+    for text in ("", "{", "[1]", *(json.dumps(whole | values) for values in wrong)):
         path.write_text(text)
         assert complete(settings) is None
-    path.write_text(json.dumps(whole))
-    assert complete(settings).metrics == whole["metrics"]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"seed": 1},
+        {"device": "cuda"},
+        {"recipe": "padim-lite0"},
+        {"recipe": "efficientad-quick"},
+        {"data": "twin"},
+        {"category": "absent"},
+    ],
+    ids=str,
+)
+def test_a_record_of_another_request_is_not_taken_for_done(parts, tmp_path, asked):
+    settings, _ = done_before(parts, tmp_path)
+    assert complete(settings) is not None
+    assert complete(replace(settings, device="auto")) is not None
+    assert complete(replace(settings, **asked)) is None
+
+
+@pytest.mark.parametrize("asked", [{"steps": 2}, {"penalty": "none"}, {"weights": "{file}"}], ids=str)
+def test_a_record_of_other_training_settings_is_not_taken_for_done(parts, tmp_path, asked):
+    file = tmp_path / "teacher.pth"
+    file.write_bytes(b"one")
+    asked = {key: str(file) if value == "{file}" else value for key, value in asked.items()}
+    settings, _ = done_before(parts, tmp_path / "out", recipe="efficientad-quick", **asked)
+    assert complete(settings) is not None
+    assert complete(replace(settings, steps=0, penalty="", weights="")) is None
+    file.write_bytes(b"two")
+    assert (complete(settings) is None) == ("weights" in asked), "a file counts by its contents"
+
+
+def test_a_record_of_other_images_is_not_taken_for_done(parts, tmp_path):
+    settings, _ = done_before(parts, tmp_path)
+    image = parts / "widget" / "test" / "spot" / "000.png"
+    whole = image.read_bytes()
+    image.write_bytes(whole + b" ")
+    assert complete(settings) is None
+    image.write_bytes(whole)
+    assert complete(settings) is not None
+    image.rename(image.with_name("900.png"))
+    (parts / "widget" / "ground_truth" / "spot" / "000_mask.png").rename(
+        parts / "widget" / "ground_truth" / "spot" / "900_mask.png"
+    )
+    assert complete(settings) is None
+
+
+def test_a_record_without_settings_or_fingerprint_is_not_taken_for_done(parts, tmp_path):
+    settings, path = done_before(parts, tmp_path)
+    whole = json.loads(path.read_text())
+    for older in ({"settings": None}, {"data": {"name": "folder"}}):
+        path.write_text(json.dumps(whole | older))
+        assert read_record(path) is not None
+        assert complete(settings) is None
 
 
 def test_two_sweeps_into_one_folder_are_refused(parts, tmp_path):
@@ -127,12 +194,10 @@ def test_a_run_has_its_share_of_the_cores(parts, tmp_path, monkeypatch):
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     monkeypatch.setattr("padim_nb.experiments.sweep.execute", lambda settings: seen.update(os.environ))
     monkeypatch.setattr("padim_nb.experiments.workers.cores", lambda: 12)
-    with pytest.raises(AttributeError):  # no run, no record
-        run_one(quick_plan(parts, tmp_path)[0], workers=4)
+    assert run_one(quick_plan(parts, tmp_path)[0], workers=4).state == "failed"  # no run, no record
     assert seen["OMP_NUM_THREADS"] == seen["MKL_NUM_THREADS"] == seen["OPENBLAS_NUM_THREADS"] == "3"
     assert os.environ["MKL_NUM_THREADS"] == "1" and "OPENBLAS_NUM_THREADS" not in os.environ
-    with pytest.raises(AttributeError):
-        run_one(quick_plan(parts, tmp_path)[0], workers=4, cores=1)
+    run_one(quick_plan(parts, tmp_path)[0], workers=4, cores=1)
     assert seen["OMP_NUM_THREADS"] == "1"
 
 

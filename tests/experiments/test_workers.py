@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from padim_nb.experiments.costs import peak_mb
-from padim_nb.experiments.workers import THREADS, budget, by_host, cores, room, share
+from padim_nb.experiments.workers import THREADS, budget, by_host, cores, limited, share
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux only")
@@ -20,25 +20,28 @@ def test_a_process_bound_to_one_core_has_one():
 
 
 @pytest.mark.parametrize(
-    ("mine", "gpus", "runs", "gigabytes", "workers"),
+    ("mine", "gpus", "device", "runs", "gigabytes", "workers"),
     [
-        (1, 0, 100, 64, 1),
-        (2, 0, 100, 64, 2),
-        (16, 0, 100, 64, 16),
-        (16, 0, 3, 64, 3),  # each of the three has five cores
-        (16, 0, 100, 10, 5),  # 8 of the 10 for the runs, 1.2 and a worker's 0.3 each
-        (2, 0, 100, 1, 1),  # too little: one run will tell
-        (16, 2, 100, 64, 2),
-        (16, 2, 1, 64, 1),
+        (1, 0, "auto", 100, 64, 1),
+        (2, 0, "auto", 100, 64, 2),
+        (16, 0, "auto", 100, 64, 16),
+        (16, 0, "auto", 3, 64, 3),  # each of the three has five cores
+        (16, 0, "auto", 100, 10, 5),  # 8 of the 10 for the runs, 1.2 and a worker's 0.3 each
+        (2, 0, "auto", 100, 1, 1),  # too little: one run will show it
+        (16, 2, "auto", 100, 64, 2),
+        (16, 2, "cuda", 1, 64, 1),
+        (64, 1, "cpu", 100, 1000, 64),  # the GPU is not used
+        (64, 8, "auto", 100, 8, 4),  # eight GPUs, main memory for four runs
+        (64, 8, "cuda:3", 100, 1000, 1),  # one GPU was named
     ],
 )
 def test_the_usual_number_of_workers_is_one_a_gpu_or_one_a_core_in_memory(
-    mine, gpus, runs, gigabytes, workers, monkeypatch
+    mine, gpus, device, runs, gigabytes, workers, monkeypatch
 ):
     monkeypatch.setattr("padim_nb.experiments.workers.cores", lambda: mine)
     monkeypatch.setattr("padim_nb.experiments.workers.gpus", lambda: gpus)
     monkeypatch.setattr("distributed.system.MEMORY_LIMIT", gigabytes * 10**9)
-    assert budget(runs, 1200) == workers
+    assert budget(runs, 1200, device=device) == workers
 
 
 def test_workers_of_so_many_cores_each(monkeypatch):
@@ -96,8 +99,17 @@ def test_a_worker_finds_its_own_share_and_its_own_gpu(monkeypatch):
         if before:
             monkeypatch.setenv("CUDA_VISIBLE_DEVICES", before)
         monkeypatch.setattr("distributed.get_worker", lambda a=address, n=name: SimpleNamespace(address=a, name=n))
-        with room(hosts):
+        with limited(hosts):
             assert {os.environ[name] for name in THREADS} == {each}
             assert os.environ["CUDA_VISIBLE_DEVICES"] == gpu
         assert {os.environ[name] for name in THREADS} == {"before"}
         assert os.environ.get("CUDA_VISIBLE_DEVICES") == before
+
+
+def test_a_gpu_that_was_named_is_not_hidden_from_its_worker(monkeypatch):
+    monkeypatch.setattr("padim_nb.experiments.workers.gpus", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    worker = SimpleNamespace(address="tcp://10.0.0.5:4003", name=1)
+    monkeypatch.setattr("distributed.get_worker", lambda: worker)
+    with limited(2, device="cuda:1"):
+        assert "CUDA_VISIBLE_DEVICES" not in os.environ

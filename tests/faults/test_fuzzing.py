@@ -22,7 +22,7 @@ from padim_nb.data.mvtec import images_in, load_category
 from padim_nb.detectors import load
 from padim_nb.errors import CategoryNotFound, PadimError
 from padim_nb.experiments.record import records
-from padim_nb.experiments.run import Settings
+from padim_nb.experiments.run import RunSettings
 from padim_nb.experiments.sweep import plan
 from padim_nb.features.weights import read_state
 
@@ -150,7 +150,7 @@ def test_any_category_name_is_found_or_refused_and_names_no_place_elsewhere(name
         load_category(name, world / "root")
     one_line(told)
     try:
-        place = folder / Settings(category=name).folder
+        place = folder / RunSettings(category=name).folder
     except CategoryNotFound:
         with pytest.raises(CategoryNotFound):
             plan(["padim-gabor"], [name], [0], folder)

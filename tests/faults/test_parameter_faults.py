@@ -66,7 +66,7 @@ CALLS = {
     "a folder as a model": (lambda w, t: load(w), ModelError, "no model file"),
     "no recipe": (lambda w, t: recipe("padim-r18"), OptionError, "did you mean 'padim-r18-rd100'"),
     "steps for PaDiM": (lambda w, t: recipe("padim-gabor", steps=3), OptionError, "no training steps"),
-    "penalty for PaDiM": (lambda w, t: recipe("padim-gabor", penalty="bank"), OptionError, "no penalty"),
+    "penalty for PaDiM": (lambda w, t: recipe("padim-gabor", penalty="procedural"), OptionError, "no penalty"),
     "no quirk": (lambda w, t: replace(SMALL, quirks=("x",)), OptionError, "no quirk 'x'"),
     "no form": (lambda w, t: replace(SMALL, form="thinn"), OptionError, "mean 'thin'"),
     "no selection": (lambda w, t: Selection("randm", 3), OptionError, "did you mean 'random'"),
@@ -116,7 +116,7 @@ CALLS = {
         errors.PadimError,
         "not finite|nan|finite",
     ),
-    "a bank of nothing": (lambda w, t: procedural_images(0, 1, 32, 0), OptionError, "cannot be made"),
+    "no procedural images": (lambda w, t: procedural_images(0, 32), OptionError, "cannot render 0"),
     "names that clash": (
         lambda w, t: list(score_files(w / "model.safetensors", [w / "ok.png"] * 2, t, "cpu")),
         OptionError,

@@ -23,7 +23,7 @@ from padim_nb.padim.settings import PaDiMSettings, Selection
 from padim_nb.util.devices import pick_device
 
 SMALL = PaDiMSettings("gabor", Frame((64, 64)), Selection("random", 20, 0))
-REAL = Path(__file__).parents[3] / "shared" / "real"
+REAL = Path(__file__).parents[3] / "multi-resolution" / "real"
 
 
 def small(**changes) -> PaDiM:
@@ -37,7 +37,7 @@ def test_maps_equal_the_float64_reference_end_to_end(parts):
 
     def features(samples):
         framed = torch.from_numpy(np.concatenate(list(image_batches(samples, SMALL.frame))))
-        levels = detector.embedding.levels(detector.backbone(detector.backbone.normalise(framed)))
+        levels = detector.embedding.features(detector.backbone(detector.backbone.normalize(framed)))
         return np.concatenate([reference.up(level.numpy(), (16, 16)) for level in levels], 1).reshape(
             len(samples), -1, 256
         )
@@ -70,11 +70,11 @@ def test_learning_in_parts_or_on_two_machines_is_learning_at_once(parts):
 
 def test_three_forms_one_answer_and_the_cheapest_is_taken(parts):
     widget = load_category("widget", parts)
-    fitted = {form: small(form=form).fit(widget.train) for form in ("shared", "thin", "dense")}
+    fitted = {form: small(form=form).fit(widget.train) for form in ("multi-resolution", "low-rank", "dense")}
     maps = {form: detector.score(widget.test).maps for form, detector in fitted.items()}
-    for form in ("thin", "dense"):
-        assert np.abs(maps[form] - maps["shared"]).max() / maps["shared"].max() < 1e-4, form
-    assert fitted["dense"].gaussians_.bytes > fitted["shared"].gaussians_.bytes
+    for form in ("low-rank", "dense"):
+        assert np.abs(maps[form] - maps["multi-resolution"]).max() / maps["multi-resolution"].max() < 1e-4, form
+    assert fitted["dense"].gaussians_.bytes > fitted["multi-resolution"].gaussians_.bytes
     every = replace(SMALL, selection=Selection("all"))
     twice = widget.train * 2
     few, many = (PaDiM.from_settings(every, "cpu").fit(some) for some in (twice[:2], twice))
@@ -90,10 +90,10 @@ def test_three_forms_one_answer_and_the_cheapest_is_taken(parts):
 
 def test_a_thin_detector_is_kept_and_merged_like_any_other(parts, tmp_path):
     widget = load_category("widget", parts)
-    thin = small(form="thin").fit(widget.train)
+    thin = small(form="low-rank").fit(widget.train)
     again = PaDiM.load(thin.save(tmp_path / "thin.safetensors"), device="cpu")
     assert np.array_equal(thin.score(widget.test), again.score(widget.test))
-    merged = small(form="thin").fit(widget.train[:5]).merge(small(form="thin").fit(widget.train[5:]))
+    merged = small(form="low-rank").fit(widget.train[:5]).merge(small(form="low-rank").fit(widget.train[5:]))
     assert np.abs(merged.score(widget.test).maps - thin.score(widget.test).maps).max() < 1e-3
 
 
@@ -135,7 +135,7 @@ def test_the_threshold_comes_from_good_images_alone_and_keeps_its_promise(parts)
     widget = load_category("widget", parts)
     detector = small().fit(widget.train)
     few = detector.calibrate(widget.train, 0.01)
-    assert "cannot promise 1.0%" in few.note
+    assert "too few for a 1.0% false-alarm rate" in few.note
     many = detector.calibrate(widget.train, 0.25)
     assert not many.note
     assert conformal(detector.held_out_scores(widget.train), 0.25) == many
@@ -151,7 +151,7 @@ def test_the_threshold_comes_from_good_images_alone_and_keeps_its_promise(parts)
         detector.calibrate(widget.train[:2])
 
 
-@pytest.mark.parametrize("form", ["shared", "thin", "dense"])
+@pytest.mark.parametrize("form", ["multi-resolution", "low-rank", "dense"])
 def test_each_good_picture_is_judged_by_a_model_of_the_other_folds(form, parts):
     train = load_category("widget", parts).train
     apart = []
@@ -176,8 +176,8 @@ def test_a_threshold_of_many_images_is_set_from_enough_of_them(parts, monkeypatc
 def test_a_threshold_in_the_same_pass_asks_the_network_once_for_each_picture(parts, monkeypatch):
     widget, seen = load_category("widget", parts), []
     detector = small()
-    features = detector.extractor.of
-    monkeypatch.setattr(detector.extractor, "of", lambda framed: seen.append(len(framed)) or features(framed))
+    features = detector.extract
+    monkeypatch.setattr(detector, "extract", lambda framed: seen.append(len(framed)) or features(framed))
     threshold = detector.fit(widget.train, 0.1).threshold_
     assert sum(seen) == len(widget.train)
     assert threshold.images == len(widget.train)
@@ -219,7 +219,7 @@ def test_what_cannot_be_is_one_clear_line(parts):
     with pytest.raises(ModelError, match="fitted on pictures of 64x64, not 32x32"):
         small().fit(widget.train).score_images(np.zeros((1, 32, 32, 3), np.uint8))
     detector = small()
-    detector.backbone.normalise = lambda batch: torch.full((len(batch), 3, 64, 64), float("nan"))
+    detector.backbone.normalize = lambda batch: torch.full((len(batch), 3, 64, 64), float("nan"))
     with pytest.raises(DataError, match=r"000\.png on are not finite"):
         detector.fit(widget.train)
     with pytest.raises(OptionError, match="no device 'gpu'"):
@@ -300,7 +300,7 @@ def test_the_real_weights_load_and_see():
     assert np.isfinite(detector.score(screw.test[:2]).maps).all()
 
 
-@pytest.mark.parametrize("form", ["shared", "thin"])
+@pytest.mark.parametrize("form", ["multi-resolution", "low-rank"])
 def test_a_bad_image_leaves_the_detector_as_it_was(form, parts):
     widget = load_category("widget", parts)
     detector = recipe("padim-r18-rd100", "random", device="cpu")
