@@ -8,7 +8,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import joblib
+from joblib import cpu_count
 
 PACKAGES = ("padim-nb", "torch", "torchvision", "numpy", "scipy", "pillow", "scikit-learn", "safetensors")
 
@@ -17,7 +17,7 @@ DRIVERS = ("nvidiactl", "dxg", "kfd")  # of NVIDIA, of Windows' Linux, of AMD: b
 
 def cores() -> int:
     """The number of cores that this process may use: its container's quota or its batch job's share."""
-    return joblib.cpu_count()
+    return cpu_count()
 
 
 def gpus() -> int:
