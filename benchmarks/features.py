@@ -29,7 +29,8 @@ from padim_nb.efficientad.checkpoints import settle
 from padim_nb.evaluation.metrics import auroc
 from padim_nb.features.backbones import Backbone, backbone
 from padim_nb.features.dimensions import joined
-from padim_nb.padim.gaussian import Moments, PatchGaussians
+from padim_nb.padim.gaussian import PatchGaussians
+from padim_nb.padim.moments import Moments
 from padim_nb.padim.settings import Selection
 from padim_nb.padim.smoothing import smooth
 from padim_nb.util.machine import machine
@@ -98,15 +99,15 @@ def pasted(name: str, seed: int = 0) -> Task:
 
 @torch.inference_mode()
 def levels_of(net: Backbone, seed: int, shown: np.ndarray) -> Iterator[list[torch.Tensor]]:
-    chosen = Selection("random", min(DIMENSIONS, sum(net.channels)), seed).of(net.channels)
+    chosen = Selection("random", min(DIMENSIONS, sum(net.channels)), seed).embedding(net.channels)
     for some in torch.from_numpy(shown).split(20):
-        yield chosen.levels(net(net.normalise(some)))
+        yield chosen.features(net(net.normalize(some)))
 
 
 def padim(net: Backbone, seed: int, task: Task) -> np.ndarray:
     moments = None
     for levels in levels_of(net, seed, task.train):
-        moments = Moments.of(levels) if moments is None else moments.add(levels)
+        moments = Moments.from_features(levels) if moments is None else moments.add(levels)
     fitted = PatchGaussians.fit(moments, EPS)
     found = [fitted.distances(levels) for levels in levels_of(net, seed, task.test)]
     return smooth(torch.cat(found), (SIDE, SIDE), SIGMA).numpy()
@@ -168,7 +169,7 @@ def main() -> None:
     for task in tasks(arguments):
         for row, seed, net, calibrate in rows(arguments.imagenet, arguments.seeds):
             if calibrate:
-                settle(net, [net.normalise(some) for some in torch.from_numpy(task.train).split(20)])
+                settle(net, [net.normalize(some) for some in torch.from_numpy(task.train).split(20)])
             for way in (padim, nearest):
                 if way is nearest and seed != arguments.seeds[0]:
                     continue

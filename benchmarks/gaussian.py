@@ -23,8 +23,8 @@ import torch
 from scipy.spatial.distance import mahalanobis
 
 from padim_nb.features.dimensions import joined
-from padim_nb.padim.gaussian import Moments, PatchGaussians
-from padim_nb.padim.gaussian_file import to_tensors
+from padim_nb.padim.gaussian import PatchGaussians
+from padim_nb.padim.moments import Moments
 from padim_nb.padim.low_rank import LowRankGaussians, is_cheaper
 from padim_nb.util.machine import peak_memory_mb
 
@@ -57,7 +57,7 @@ def batches(levels: list[torch.Tensor]):
 def fit_ours(train: list) -> PatchGaussians:
     moments = None
     for batch in batches(train):
-        moments = Moments.of(batch) if moments is None else moments.add(batch)
+        moments = Moments.from_features(batch) if moments is None else moments.add(batch)
     return PatchGaussians.fit(moments, EPS)
 
 
@@ -146,7 +146,7 @@ def measure(case: str, n: int, m: int, rounds: int, device: str) -> dict:
 
 def sizes(g: PatchGaussians | LowRankGaussians) -> dict:
     """MiB of the saved model (triangles packed) beside the full inverse covariances."""
-    numbers = sum(tensor.numel() for tensor in to_tensors(g).values())
+    numbers = sum(tensor.numel() for tensor in g.tensors().values())
     d = sum(mean.shape[1] for mean in g.mean)
     full = g.grids[-1][0] * g.grids[-1][1] * d * (d + 1)
     return {"model_mib": round(numbers * 4 / 2**20, 1), "dense_inverse_mib": round(full * 4 / 2**20, 1)}
@@ -164,7 +164,7 @@ def only_fit(case: str, n: int) -> float:
     if is_cheaper(first, n):
         LowRankGaussians.fit([torch.cat(level) for level in zip(first, *parts, strict=True)], EPS)
     else:
-        moments = Moments.of(first)
+        moments = Moments.from_features(first)
         for part in parts:
             moments.add(part)
         PatchGaussians.fit(moments, EPS)

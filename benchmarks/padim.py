@@ -43,8 +43,9 @@ class Memory:
     def fit(self, framed: np.ndarray) -> None:
         d = self.detector
         d.reset()
-        batches = (d.extractor.of(framed[start : start + BATCH]) for start in range(0, len(framed), BATCH))
-        d._learn(batches, len(framed)).factor()
+        batches = (d.extract(framed[start : start + BATCH]) for start in range(0, len(framed), BATCH))
+        d._sum_up(batches, len(framed))
+        assert d.gaussians_  # made when they are first asked for
 
     def score(self, framed: np.ndarray) -> np.ndarray:
         batches = [self.detector.score_images(framed[s : s + BATCH]) for s in range(0, len(framed), BATCH)]
@@ -52,7 +53,7 @@ class Memory:
 
     def features(self, framed: np.ndarray) -> None:
         for start in range(0, len(framed), BATCH):
-            self.detector.extractor.of(framed[start : start + BATCH])
+            self.detector.extract(framed[start : start + BATCH])
 
 
 class Peer:
@@ -87,7 +88,7 @@ class Peer:
         with torch.no_grad():
             for start in range(0, len(framed), BATCH):
                 batch = torch.from_numpy(framed[start : start + BATCH]).to(self.ours.device)
-                out.append(self.model(self.ours.backbone.normalise(batch)))
+                out.append(self.model(self.ours.backbone.normalize(batch)))
         return out
 
 

@@ -202,7 +202,7 @@ def test_scoring_names_what_is_missing(detector, tmp_path):
         list(score_files(model, [image, image], tmp_path / "out"))
 
 
-@pytest.mark.parametrize(("name", "form"), [("gabor", "shared"), ("gabor", "thin"), ("resnet18", "shared")])
+@pytest.mark.parametrize(("name", "form"), [("gabor", "multi-resolution"), ("gabor", "low-rank"), ("resnet18", "multi-resolution")])
 def test_one_onnx_graph_says_what_torch_says(parts, tmp_path, name, form):
     widget = load_category("widget", parts)
     weights = "random" if name == "resnet18" else ""
@@ -210,7 +210,7 @@ def test_one_onnx_graph_says_what_torch_says(parts, tmp_path, name, form):
     fitted = PaDiM.from_settings(settings, "cpu").fit(widget.train)
     path = export(fitted, tmp_path / "model.onnx")
     framed = np.concatenate(list(image_batches(widget.test, settings.frame)))
-    found, scores = onnxruntime.InferenceSession(str(path)).run(None, {"pictures": framed})
+    found, scores = onnxruntime.InferenceSession(str(path)).run(None, {"images": framed})
     wanted = fitted.score(widget.test)
     assert found.shape == (9, 64, 96)
     assert np.abs(found - wanted.maps).max() / wanted.maps.max() < 1e-3

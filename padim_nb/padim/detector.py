@@ -1,95 +1,92 @@
-"""PaDiM: a Gaussian for every patch of a good part, and the distance of a new patch to it."""
+"""PaDiM: a Gaussian for every patch of good images, and the distance of a new patch to it."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
-from ..data.images import Frame
+from ..data.images import image_batches
 from ..data.maps import AnomalyMaps
 from ..data.mvtec import Sample
-from ..errors import ModelError, OptionError
+from ..errors import DataError, ModelError, OptionError
 from ..evaluation.thresholds import Threshold, conformal, enough, folds
 from ..features.backbones import Backbone, backbone
-from ..features.dimensions import Embedding
+from ..features.dimensions import Embedding, joined
 from ..util.devices import pick_device
 from ..util.model_file import image_size, making_sense_of, read_model, write_model
-from .evidence import Evidence, held_out
-from .extraction import Extractor
-from .gaussian import PatchGaussians
-from .gaussian_file import expect_fit, from_tensors, to_tensors
 from .low_rank import LowRankGaussians
-from .quirks import smallest_distance, whole_batches
-from .settings import PaDiMSettings, Selection
+from .quirks import scrambled, smallest_distance, whole_batches
+from .settings import PaDiMSettings
 from .smoothing import smooth
+from .statistics import Gaussians, Statistics, expect_fit, held_out, read_gaussians
 
 
-@dataclass
 class PaDiM:
-    """`fit` on good samples, `score` others; `gaussians_` are made of the `evidence_`."""
+    """A PaDiM detector: `fit` on good samples, `score` others.
 
-    settings: PaDiMSettings
-    backbone: Backbone
-    device: str = "cpu"
-    gaussians_: PatchGaussians | LowRankGaussians | None = None
-    threshold_: Threshold | None = None
-    evidence_: Evidence = field(init=False)
-    extractor: Extractor = field(init=False)
+    Args:
+        settings: everything that decides it but the data; they stay as they are.
+        network: the backbone; it is not changed, and copied where it is on another device.
+        device: where to compute.
 
-    def __post_init__(self) -> None:
-        self.evidence_ = Evidence(self.settings.form)
-        self.extractor = Extractor(self.settings, self.backbone, self.device)
+    Attributes:
+        statistics_: what was summed up of the training images.
+        size_: (height, width) of the framed images it was fitted on.
+        threshold_: image scores above it are anomalous; set by `calibrate`.
+    """
+
+    def __init__(self, settings: PaDiMSettings, network: Backbone, device: str = "cpu") -> None:
+        self._settings = settings
+        self._embedding = settings.selection.embedding(network.channels)
+        elsewhere = network.mean.device != torch.empty(0, device=device).device
+        self.backbone = copy.deepcopy(network).to(device) if elsewhere else network
+        self.device = device
+        self.reset()
 
     @classmethod
     def from_settings(cls, settings: PaDiMSettings, device: str = "auto") -> PaDiM:
-        """A detector that has seen nothing yet."""
+        """A detector that is not fitted yet, with the backbone that the settings name."""
         return cls(settings, backbone(settings.backbone, settings.weights, settings.seed), pick_device(device))
 
-    def fit(self, samples: Sequence[Sample], false_alarm: float | None = None) -> PaDiM:
-        """Learn from good samples, forgetting any earlier ones.
-
-        With a share of false alarms, `calibrate` for it too: in the same pass of the network over the pictures.
-        """
-        self.reset()
-        if "last batch left out" in self.settings.quirks:
-            samples = whole_batches(samples)
-        if false_alarm is None:
-            return self.partial_fit(samples)
-        if len(samples) > enough(false_alarm):
-            self.partial_fit(samples).calibrate(samples, false_alarm)
-            return self
-        groups, kept = folds(len(samples)), []
-        self._learn(_kept(self.extractor.batches(samples, "fitting"), kept), len(samples)).factor()
-        self.threshold_ = conformal(self._in_turn(kept, groups, self.evidence_), false_alarm)
-        return self
-
     def reset(self) -> None:
-        """Be as if nothing had been learnt."""
-        self.evidence_ = Evidence(self.settings.form)
-        self.gaussians_ = self.threshold_ = self.extractor.size = None
+        """Forget all images."""
+        self.statistics_ = Statistics(self.settings.form)
+        self.size_: tuple[int, int] | None = None
+        self.threshold_: Threshold | None = None
+        self._gaussians: Gaussians | None = None
 
-    def partial_fit(self, samples: Sequence[Sample]) -> PaDiM:
-        """Learn from more good samples, as if all had been there at once; an unreadable one changes nothing."""
-        return self.learn(samples).factor()
+    @property
+    def settings(self) -> PaDiMSettings:
+        """Everything that decides the detector but the data."""
+        return self._settings
 
-    def learn(self, samples: Sequence[Sample]) -> PaDiM:
-        """The first half of `partial_fit`: sum up, without making Gaussians of the sums."""
-        return self._learn(self.extractor.batches(samples, "fitting"), len(samples))
+    @settings.setter
+    def settings(self, settings: PaDiMSettings) -> None:
+        raise OptionError("a detector keeps its settings: make another one with PaDiM.from_settings(settings)")
 
     @property
     def embedding(self) -> Embedding:
-        """The dimensions chosen of the backbone's taps."""
-        return self.extractor.embedding
+        """The dimensions chosen of the backbone's layers."""
+        return self._embedding
 
     @property
-    def size_(self) -> tuple[int, int] | None:
-        """Height and width of the framed pictures it was fitted on."""
-        return self.extractor.size
+    def gaussians_(self) -> Gaussians | None:
+        """One Gaussian a patch, made of `statistics_` when first asked for; None before any fit."""
+        if self._gaussians is None and self.count:
+            self._gaussians = self.statistics_.gaussians(self.settings.eps)
+        return self._gaussians
+
+    @property
+    def count(self) -> int:
+        """The number of images in `statistics_`; 0 for a detector that was loaded."""
+        return self.statistics_.count
 
     @property
     def seed(self) -> int:
@@ -98,147 +95,245 @@ class PaDiM:
 
     @property
     def weights(self) -> dict[str, str]:
-        """Name and hash of what the features are computed with."""
+        """Name and hash of the backbone's weights."""
         return self.backbone.weights
 
     @property
     def facts(self) -> dict[str, object]:
-        """What a record tells of the fit besides its settings."""
-        form = "thin" if isinstance(self.gaussians_, LowRankGaussians) else self.settings.form
-        told = {"dimensions": self.embedding.d, "form": form.replace("auto", "shared")}
-        return told | ({"quirks": list(self.settings.quirks)} if self.settings.quirks else {})
+        """What a record says of the fit besides its settings."""
+        form = "low-rank" if isinstance(self.gaussians_, LowRankGaussians) else self.settings.form
+        facts: dict[str, object] = {"dimensions": self.embedding.d, "form": form.replace("auto", "multi-resolution")}
+        return facts | ({"quirks": list(self.settings.quirks)} if self.settings.quirks else {})
 
-    @property
-    def count(self) -> int:
-        """How many images have been learnt from."""
-        return self.evidence_.count
+    def fit(self, samples: Sequence[Sample], false_alarm: float | None = None) -> PaDiM:
+        """Fit to good samples, forgetting any earlier ones.
 
-    def merge(self, other: PaDiM) -> PaDiM:
-        """Take in what another detector of the same settings has learnt from other images."""
-        _fitted(self.count)
-        return self.take_in(other).factor()
+        Args:
+            samples: good samples, at least 2.
+            false_alarm: a share of good parts that may be stopped; `calibrate` for it, in the same pass of the network.
 
-    def take_in(self, other: PaDiM) -> PaDiM:
-        """The first half of `merge`."""
-        if self.settings != other.settings or self.backbone.weights != other.backbone.weights:
-            raise OptionError("only detectors of the same settings and weights can be merged")
-        _fitted(other.count)
-        self.evidence_.join(other.evidence_)
-        self.extractor.size = self.size_ or other.size_
+        Returns:
+            The detector.
+        """
+        self.reset()
+        samples = self.training_samples(samples)
+        if false_alarm is None:
+            self.partial_fit(samples)
+        elif len(samples) > enough(false_alarm):
+            self.partial_fit(samples).calibrate(samples, false_alarm)
+        else:
+            groups, copies = folds(len(samples)), list[list[Tensor]]()
+            self._sum_up(_copied(self._batches(samples, "fitting"), copies), len(samples))
+            self.threshold_ = conformal(self._fold_scores(copies, groups, self.statistics_), false_alarm)
+        self._fitted()
         return self
 
-    def score(self, samples: Sequence[Sample]) -> AnomalyMaps:
-        """Anomaly maps (n, height, width) in the frame's pixels; the larger, the less like the good ones."""
-        _fitted(self.gaussians_)
-        found = [self._maps(levels, self.gaussians_) for levels in self.extractor.batches(samples, "scoring")]
-        return AnomalyMaps.joined(found, self.size_, self.settings.frame)
+    def partial_fit(self, samples: Sequence[Sample], expected: int = 0) -> PaDiM:
+        """Fit to more good samples, as if all had been there at once; where one is unreadable nothing changes.
 
-    def score_images(self, framed: np.ndarray) -> AnomalyMaps:
-        """Like `score` for framed pictures that are arrays already, uint8 (b, height, width, 3)."""
-        _fitted(self.gaussians_)
-        return self._maps(self.extractor.of(framed), self.gaussians_)
+        Args:
+            samples: good samples.
+            expected: how many images there will be in the end, where more are to come: decides the cheapest form.
+        """
+        return self._sum_up(self._batches(samples, "fitting"), max(len(samples), expected - self.count))
+
+    def merge(self, other: PaDiM) -> PaDiM:
+        """Add what another detector of the same settings and weights was fitted on; it may be on another device."""
+        if self.settings != other.settings:
+            raise OptionError("only detectors of the same settings can be merged")
+        if not other.count:
+            raise ModelError("this detector holds no sums of images to merge: fit it, rather than load it")
+        return self.merge_statistics(other.statistics_, other.size_, other.weights["sha256"])
+
+    def merge_statistics(self, statistics: Statistics, size: tuple[int, int] | None, weights: str) -> PaDiM:
+        """Add statistics of other images of this (height, width), computed with weights of this SHA-256."""
+        self._expect_sums()
+        if self.weights["sha256"] != weights:
+            raise OptionError("only detectors of the same weights can be merged")
+        if self.size_ not in (None, size):
+            raise OptionError(f"images of {self.size_} cannot be merged with images of {size}: (height, width)")
+        self.statistics_.merge(statistics, self.device)
+        self.size_, self._gaussians, self.threshold_ = size, None, None
+        return self
+
+    def training_samples(self, samples: Sequence[Sample]) -> Sequence[Sample]:
+        """The samples that `fit` uses: all of them, but for a quirk of padim-tensorflow."""
+        return whole_batches(samples) if "last batch left out" in self.settings.quirks else samples
+
+    def score(self, samples: Sequence[Sample]) -> AnomalyMaps:
+        """Anomaly maps (n, height, width) in the frame's pixels; the larger, the less like the training images."""
+        gaussians = self._fitted()
+        maps = [self._maps(features, gaussians) for features in self._batches(samples, "scoring")]
+        assert self.size_, "a fitted detector has a size"
+        return AnomalyMaps.joined(maps, self.size_, self.settings.frame)
+
+    def score_images(self, images: np.ndarray) -> AnomalyMaps:
+        """Like `score`, for framed images, uint8 (n, height, width, 3)."""
+        return self._maps(self.extract(images), self._fitted())
 
     def features(self, samples: Sequence[Sample]) -> list[Tensor]:
-        """The chosen features of all samples at once, coarse to fine: [(n, c, h, w)]."""
-        return [torch.cat(parts) for parts in zip(*self.extractor.batches(samples, "reading"), strict=True)]
+        """The chosen features of all samples: one tensor a layer, coarse to fine, (n, channels, height, width)."""
+        return _concatenated(self._batches(samples, "reading"))
+
+    def extract(self, images: np.ndarray) -> list[Tensor]:
+        """The chosen features of framed images; the first images decide the size of all.
+
+        Args:
+            images: uint8 (n, height, width, 3).
+
+        Returns:
+            One tensor a layer, coarse to fine, each (n, channels, height, width).
+        """
+        height, width = images.shape[1:3]
+        if self.size_ not in (None, (height, width)):
+            raise ModelError(f"this detector was fitted on images of {_by(self.size_)}, not {_by((height, width))}")
+        self.size_ = height, width
+        with torch.inference_mode():
+            batch = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
+            over_root = "input over root of deviation" in self.settings.quirks
+            x = self.backbone.normalize(batch, self.backbone.std.sqrt() if over_root else None)
+            feature_maps = self.backbone(x.contiguous(memory_format=torch.channels_last))
+            if "coarse maps scrambled" in self.settings.quirks:
+                feature_maps = [feature_maps[layer] for layer in self.embedding.layers]
+                return [scrambled(feature_maps, self.embedding.chosen)]
+            features = self.embedding.features(feature_maps)
+            return [joined(features)] if self.settings.form == "dense" else features
 
     def calibrate(self, samples: Sequence[Sample], false_alarm: float = 0.01, seed: int = 0) -> Threshold:
         """Set the threshold from the good samples the detector was fitted on, without a single defect.
 
         Each fold is scored by a model of the other folds, so no image is judged by itself; the threshold is the
-        conformal quantile of these scores, which about `false_alarm` of new good parts exceed. Fewer than
-        1 / false_alarm - 1 images cannot tell so small a share: the threshold is then their largest score. Of more
-        than `thresholds.ENOUGH` images so many are drawn, as the features of all folds are held in memory.
+        conformal quantile of these scores. Fewer than 1 / false_alarm - 1 images are too few for so small a share: the
+        threshold is then their largest score. Of more than `thresholds.ENOUGH` images so many are drawn, as the
+        features of all folds are held in memory.
+
+        Args:
+            samples: good samples, at least 3.
+            false_alarm: the share of new good parts that may exceed the threshold.
+            seed: of the folds.
         """
         self.threshold_ = conformal(self.held_out_scores(samples, false_alarm, seed), false_alarm)
         return self.threshold_
 
     def held_out_scores(self, samples: Sequence[Sample], false_alarm: float = 0.01, seed: int = 0) -> np.ndarray:
-        """The scores that `calibrate` looks at: each good sample's from a model that was fitted without its fold."""
+        """The image scores (n,) that `calibrate` uses: each from a model that was fitted without the image's fold."""
         drawn = np.random.default_rng(seed).permutation(len(samples))[: enough(false_alarm)]
         groups = folds(len(drawn), seed)
-        kept: list[list[Tensor]] = []
-        for _ in _kept(self.extractor.batches([samples[i] for i in sorted(drawn)], "reading"), kept):
+        copies: list[list[Tensor]] = []
+        for _ in _copied(self._batches([samples[i] for i in sorted(drawn)], "reading"), copies):
             pass
-        return self._in_turn(kept, groups, Evidence(self.settings.form))
+        return self._fold_scores(copies, groups, Statistics(self.settings.form))
 
     def save(self, path: str | Path) -> Path:
-        """Write the fitted detector to one safetensors file, without the backbone's weights (named by hash)."""
-        tensors = to_tensors(_fitted(self.gaussians_))
+        """Write the fitted detector to a safetensors file, without the backbone's weights (named by hash)."""
+        gaussians = self._fitted()
+        weights = Path(self.settings.weights)
         header = {
             "settings": asdict(self.settings),
-            "weights": self.backbone.weights,
-            "grids": self.gaussians_.grids,
+            "weights": self.weights | ({"path": str(weights.absolute())} if weights.is_file() else {}),
+            "grids": gaussians.grids,
             "size": self.size_,
             "threshold": asdict(self.threshold_) if self.threshold_ else None,
         }
-        return write_model(Path(path), "padim", header, tensors)
+        return write_model(Path(path), "padim", header, gaussians.tensors())
 
     @classmethod
     def load(cls, path: str | Path, weights: str = "", device: str = "auto") -> PaDiM:
-        """Read a detector back; `weights` names the backbone's file where it is not in its usual place."""
-        header, tensors = read_model(Path(path), "padim")
+        """Read a detector back.
+
+        Args:
+            path: a file that `save` wrote.
+            weights: the backbone's file, where it is not where it was.
+            device: "auto", "cpu", "cuda" or "cuda:1".
+        """
+        path, device = Path(path), pick_device(device)
+        header, tensors = read_model(path, "padim")
         with making_sense_of(path):
-            kept = header["settings"]
-            parts = {"frame": Frame.of(kept["frame"]), "selection": Selection(**kept["selection"])}
-            settings = PaDiMSettings(**kept | parts | {"quirks": tuple(kept.get("quirks", ()))})
-            net = backbone(settings.backbone, weights or settings.weights, settings.seed)
-            if net.weights["sha256"] != header["weights"]["sha256"]:
-                named = header["weights"]["name"]
-                raise ModelError(f"{path} was fitted with the weights {named}, not {net.weights['name']}: give those")
-            detector = cls(settings, net, pick_device(device))
+            settings = PaDiMSettings.from_plain(header["settings"])
+            fitted_with = header["weights"]
+            former = fitted_with.get("path", "")  # of weights that were named relative to another folder
+            weights = weights or (former if Path(former).is_file() else settings.weights)
+            network = backbone(settings.backbone, weights, settings.seed)
+            if network.weights["sha256"] != fitted_with["sha256"]:
+                raise ModelError(
+                    f"{path} was fitted with the weights {fitted_with['name']}, not {network.weights['name']}: "
+                    "give those with --weights"
+                )
+            detector = cls(settings, network, device)
             grids = tuple((int(height), int(width)) for height, width in header["grids"])
-            detector.gaussians_ = from_tensors(tensors, grids, detector.embedding.d, settings.eps, detector.device)
+            detector._gaussians = read_gaussians(tensors, grids, settings.eps, device)
             detector.threshold_ = Threshold.of(header["threshold"])
-            detector.extractor.size = image_size(header["size"])
-            expect_fit(detector.gaussians_, detector.extractor.of(np.zeros((1, *detector.size_, 3), dtype=np.uint8)))
+            height, width = detector.size_ = image_size(header["size"])
+            expect_fit(detector._gaussians, detector.extract(np.zeros((1, height, width, 3), dtype=np.uint8)))
         return detector
 
-    def factor(self) -> PaDiM:
-        """Make the Gaussians of what was summed up."""
-        self.gaussians_ = self.evidence_.gaussians(self.settings.eps)
-        self.threshold_ = None
-        return self
+    def _batches(self, samples: Sequence[Sample], task: str) -> Iterator[list[Tensor]]:
+        """The features of all samples, batch by batch, under a progress bar."""
+        batch = self.settings.batch
+        with tqdm(total=len(samples), desc=task, unit="image", disable=None, leave=False) as bar:
+            for number, images in enumerate(image_batches(samples, self.settings.frame, batch)):
+                features = self.extract(images)
+                if not all(torch.isfinite(layer).all() for layer in features):
+                    first = samples[number * batch].image
+                    raise DataError(f"features of the batch from {first} on are not finite: check images and weights")
+                yield features
+                bar.update(len(images))
 
-    def _learn(self, batches: Iterable[list[Tensor]], more: int) -> PaDiM:
+    def _sum_up(self, batches: Iterable[list[Tensor]], more: int) -> PaDiM:
+        """Add batches to the statistics, all or none."""
+        self._expect_sums()
         if not more:
             raise ModelError("there is nothing to fit: give at least 2 good images")
-        learnt, size = Evidence(self.settings.form), self.size_
+        added, size = Statistics(self.settings.form), self.size_
         try:
-            for levels in batches:
-                learnt.add(levels, self.count + more)
+            for features in batches:
+                added.add(features, self.count + more)
         except BaseException:
-            self.extractor.size = size
+            self.size_ = size
             raise
-        learnt.join(self.evidence_)
-        self.evidence_ = learnt
+        if self.count:
+            added.merge(self.statistics_, self.device)
+        self.statistics_ = added
+        self._gaussians = self.threshold_ = None
         return self
 
-    def _maps(self, levels: Sequence[Tensor], gaussians: PatchGaussians | LowRankGaussians) -> AnomalyMaps:
+    def _maps(self, features: Sequence[Tensor], gaussians: Gaussians) -> AnomalyMaps:
+        assert self.size_, "features have been extracted"
+        settings, scores = self.settings, None
         with torch.inference_mode():
-            s, scores = self.settings, None
-            distances = gaussians.distances(levels)
-            if "smallest distance" in s.quirks:
-                scores = smallest_distance(distances, s.sigma, s.border).cpu().numpy()
-            maps = smooth(distances, self.size_, s.sigma, s.border, s.upsample)
-            return AnomalyMaps.of(maps.cpu().numpy(), s.frame, scores).expect_finite()
+            distances = gaussians.distances(features)
+            if "smallest distance" in settings.quirks:
+                scores = smallest_distance(distances, settings.sigma, settings.border).cpu().numpy()
+            maps = smooth(distances, self.size_, settings.sigma, settings.border, settings.upsample)
+            return AnomalyMaps.of(maps.cpu().numpy(), settings.frame, scores).expect_finite()
 
-    def _in_turn(self, kept: list[list[Tensor]], groups: list[np.ndarray], learnt: Evidence) -> np.ndarray:
-        """The scores of all pictures, those of each group by Gaussians of the other groups; `kept` is emptied."""
-        levels = [torch.cat(parts) for parts in zip(*kept, strict=True)]
-        kept.clear()  # held once, not twice
-        turns = held_out(levels, groups, learnt, self.settings.eps, self.device)
-        return np.concatenate([self._maps(*turn).scores for turn in turns])
+    def _fold_scores(self, copies: list[list[Tensor]], groups: list[np.ndarray], statistics: Statistics) -> np.ndarray:
+        """The scores of all images, those of each group by Gaussians of the other groups; `copies` is emptied."""
+        features = _concatenated(copies)
+        copies.clear()  # in memory once, not twice
+        pairs = held_out(features, groups, statistics, self.settings.eps, self.device)
+        return np.concatenate([self._maps(*pair).scores for pair in pairs])
+
+    def _fitted(self) -> Gaussians:
+        if self.gaussians_ is None:
+            raise ModelError("this detector has not been fitted yet: call fit(samples) first")
+        return self.gaussians_
+
+    def _expect_sums(self) -> None:
+        if self._gaussians is not None and not self.count:
+            raise ModelError("a detector that was loaded holds no sums to add images to: call fit with all of them")
 
 
-def _kept(batches: Iterable[list[Tensor]], into: list[list[Tensor]]) -> Iterator[list[Tensor]]:
-    """The batches as they come, each also kept in main memory."""
-    for levels in batches:
-        into.append([level.cpu() for level in levels])
-        yield levels
+def _copied(batches: Iterable[list[Tensor]], copies: list[list[Tensor]]) -> Iterator[list[Tensor]]:
+    """The batches as they come, each also copied to main memory."""
+    for features in batches:
+        copies.append([layer.cpu() for layer in features])
+        yield features
 
 
-def _fitted(part: object) -> object:
-    if not part:
-        raise ModelError("this detector has not been fitted yet: call fit(samples) first")
-    return part
+def _concatenated(batches: Iterable[list[Tensor]]) -> list[Tensor]:
+    return [torch.cat(layers) for layers in zip(*batches, strict=True)]
+
+
+def _by(size: tuple[int, int] | None) -> str:
+    return "x".join(map(str, size or ()))

@@ -1,4 +1,4 @@
-"""One PaDiM fit on many machines: each learns its share of the images, and the sums are merged pair by pair."""
+"""One PaDiM fit on many machines: each sums up a part of the images, and the sums are merged pair by pair."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from ..data.mvtec import Sample
 from ..errors import ModelError, OptionError
 from .detector import PaDiM
 from .settings import PaDiMSettings
+from .statistics import Statistics
 
 if TYPE_CHECKING:
     from distributed import Client
+
+Part = tuple[Statistics, tuple[int, int] | None, str]  # statistics, (height, width) of the images, SHA-256 of weights
 
 
 def fit_sharded(
@@ -19,33 +22,50 @@ def fit_sharded(
 ) -> PaDiM:
     """Fit `detector` as `detector.fit(samples)` would, on the workers of a Dask cluster.
 
-    The workers must see the images under the same paths. Nothing but sums crosses the network, and no machine holds
-    more than two of them: it does not matter how many images there are.
+    The workers must see the images, and a file of weights, under the same paths. Moments cross the network, whose size
+    does not depend on the number of images; of few images, where the low-rank form is the cheaper one, their features
+    do. No machine holds more than three parts at a time.
+
+    Args:
+        detector: gets the result; what it was fitted on is forgotten once this succeeds.
+        samples: good samples.
+        client: of the cluster.
+        shards: the number of parts; one a worker unless given.
+        device: of the workers.
     """
     if not isinstance(detector, PaDiM):
-        raise OptionError("only PaDiM is fitted in shares: EfficientAD trains on one machine")
+        raise OptionError("only PaDiM is fitted in parts: EfficientAD trains on one machine")
+    samples = detector.training_samples(samples)
     if not samples:
         raise ModelError("there is nothing to fit: give at least 2 good images")
     count = min(shards or len(client.scheduler_info()["workers"]), len(samples))
     if count < 1:
         raise OptionError("the Dask cluster has no workers")
-    settings = detector.settings
-    parts = client.map(
-        learnt, [list(samples[k::count]) for k in range(count)], settings=settings, device=device, pure=False
-    )
+    settings, total = detector.settings, len(samples)
+    shares = [list(samples[k::count]) for k in range(count)]
+    parts = client.map(statistics_of, shares, settings=settings, total=total, device=device, pure=False)
     while len(parts) > 1:
         pairs = [parts[k : k + 2] for k in range(0, len(parts), 2)]
-        parts = [client.submit(merged, *pair, pure=False) if len(pair) == 2 else pair[0] for pair in pairs]
-    whole = parts[0].result()
+        parts = [client.submit(merged, *pair, settings=settings, pure=False) if pair[1:] else pair[0] for pair in pairs]
+    whole: Part = parts[0].result()
     detector.reset()
-    return detector.take_in(whole).factor()
+    detector.merge_statistics(*whole)
+    return detector
 
 
-def learnt(samples: list[Sample], settings: PaDiMSettings, device: str) -> PaDiM:
-    """A share's sums, on a worker."""
-    return PaDiM.from_settings(settings, device).learn(samples)
+def statistics_of(samples: list[Sample], settings: PaDiMSettings, total: int, device: str) -> Part:
+    """The statistics of a share of `total` images, on a worker."""
+    detector = PaDiM.from_settings(settings, device).partial_fit(samples, total)
+    return detector.statistics_, detector.size_, detector.weights["sha256"]
 
 
-def merged(first: PaDiM, second: PaDiM) -> PaDiM:
-    """The sums of two shares as one, on a worker."""
-    return first.take_in(second)
+def merged(first: Part, second: Part, settings: PaDiMSettings) -> Part:
+    """Two parts as one, on a worker; neither is changed."""
+    if first[1:] != second[1:]:
+        raise OptionError(
+            f"parts of images and weights {first[1:]} and {second[1:]} cannot be merged: give all the same"
+        )
+    whole = Statistics(settings.form)
+    for statistics, _, _ in (first, second):
+        whole.merge(statistics)
+    return whole, *first[1:]

@@ -1,138 +1,225 @@
-"""The same Gaussians from few pictures: what finer levels know from coarser ones stays in the space of the pictures.
+"""The same Gaussians from few images: an image counts as one direction in which patches vary.
 
-With X_k the n centred vectors of level k at a position (c x n, over root n - 1), and M = I at the coarsest:
+With X_k the n centered vectors of layer k at a position (c x n, over the root of n - 1), a patch is a good one where
+delta_k = X_k t + noise of variance eps for some t of n normal numbers. Layer by layer, coarse to fine, g is the mean
+of t and M its covariance given the layers before (g = 0 and M = I at first):
 
-    L_k = chol(X_k M X_k' + eps I)     of the level, given all coarser ones
-    Z_k = L_k^-1 X_k M                 c x n
-    M  <- M - Z_k' Z_k                 n x n, once a position for all finer ones in its cell
-    z_k = L_k^-1 (delta_k - X_k g)     g = the sum of Z_j' z_j over the coarser levels j
-    d^2 = |z_0|^2 + |z_1|^2 + ...
+    L_k = chol(X_k M X_k' + eps I)     z_k = L_k^-1 (delta_k - X_k g)     d^2 = |z_0|^2 + |z_1|^2 + ...
+    Z_k = L_k^-1 X_k M                 g <- g + Z_k' z_k                  M <- M - Z_k' Z_k
 
-No covariance of a fine level with a coarse one is formed or kept: n numbers a channel stand for it. Where the coarsest
-level has more channels than there are pictures, it is factored by Woodbury's identity, with an n x n factor:
+g and M are needed once a position for all finer ones in its cell, and no covariance between layers is formed. Where the
+coarsest layer has more channels than there are images, the same comes from an n x n matrix, as in ridge regression:
 
-    L = chol(X_0' X_0 + eps I)    F = L^-1 X_0'    |z_0|^2 = (|delta_0|^2 - |F delta_0|^2) / eps    M = eps L^-T L^-1
+    K = X_0' X_0 + eps I     g = K^-1 X_0' delta_0     |z_0|^2 = |delta_0 - X_0 g|^2 / eps + |g|^2     M = eps K^-1
+
+Fitting subtracts nearly equal numbers where features are large beside eps: it is done in float64. Scoring does not, and
+is done in float32: the distances are within 1e-4 of the largest one for features of size 0.01 to 1000.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..errors import ModelError
-from .gaussian import BLOCK, Grid, inverse_factor, nested, on_grid, over_cells, precision, stacked
+from ..util.model_file import packed, unpacked
+from .gaussian import BLOCK, expect, expect_enough, inverse_factor, means
+from .grids import Grid, grid_of, nested, on_grid, over_cells, stacked
+from .moments import precision
 
 EXPECTED_TESTS = 100  # images a detector is assumed to score, when costs are compared
 
 
 @dataclass(frozen=True)
 class LowRankGaussians:
-    """Coarse to fine, positions in nested order: `mean[k]` (positions, c) and `inverse[k]` L_k^-1 (positions, c, c), or
-    F (positions, n, c) at the coarsest; `given[k]` Z_k, or L^-1, (positions, rows, n), of all but the finest, and
-    `seen[k]` X_k+1 (positions, c, n), of all but the coarsest.
+    """Gaussians of few images, layers coarse to fine, positions in nested order.
+
+    `mean[k]` is (positions, c), `inverse[k]` L_k^-1 (positions, c, c), `gain[k]` Z_k (positions, c, n) of all but the
+    finest layer and `vectors[k]` X_k (positions, c, n) of all but the coarsest. Where the coarsest layer has more
+    channels than n, `inverse[0]` is K^-1 X_0' (positions, n, c), `vectors[0]` is X_0 and `gain[0]` is empty; else
+    `vectors[0]` is empty.
     """
 
     grids: tuple[Grid, ...]
     mean: tuple[Tensor, ...]
     inverse: tuple[Tensor, ...]
-    given: tuple[Tensor, ...]
-    seen: tuple[Tensor, ...]
+    gain: tuple[Tensor, ...]
+    vectors: tuple[Tensor, ...]
     eps: float
 
     @classmethod
-    def fit(cls, levels: Sequence[Tensor], eps: float = 0.01) -> LowRankGaussians:
-        """The Gaussians of all n training images at once: levels [(n, c, h, w)], coarse to fine."""
-        n = len(levels[0])
-        if n < 2:
-            raise ModelError(f"a covariance needs at least 2 good images, not {n}: add some to train/good")
-        grids = tuple((level.shape[-2], level.shape[-1]) for level in levels)
-        vectors = nested(levels)
-        mean = tuple(v.mean(-1) for v in vectors)
-        for v, m in zip(vectors, mean, strict=True):
-            v.sub_(m[..., None]).mul_((n - 1) ** -0.5)
-        cells = [v.unflatten(0, (len(vectors[0]), -1)) for v in vectors]  # of the coarsest grid
-        whole: list[Tensor] = []
-        for start in range(0, len(vectors[0]), BLOCK):
-            found = _conditioned([v[start : start + BLOCK].flatten(0, 1) for v in cells], eps)
-            if not whole:
-                counts = [len(v) for v in (*vectors, *vectors[:-1])]
-                whole = [one.new_empty(count, *one.shape[1:]) for count, one in zip(counts, found, strict=True)]
-            for place, one in zip(whole, found, strict=True):
-                first = start * len(place) // len(vectors[0])
-                place[first : first + len(one)] = one
-        inverse, given = whole[: len(mean)], whole[len(mean) :]
-        return cls(grids, mean, tuple(inverse), tuple(given), tuple(vectors[1:]), eps)
+    def fit(cls, features: Sequence[Tensor], eps: float = 0.01) -> LowRankGaussians:
+        """The Gaussians of all training images at once: features [(n, channels, height, width)], coarse to fine."""
+        n = len(features[0])
+        expect_enough(n)
+        vectors, mean = nested(features), []
+        for v in vectors:
+            mean.append(v.mean(-1))
+            v.sub_(mean[-1][..., None]).mul_((n - 1) ** -0.5)
+        coarse, wide = len(vectors[0]), vectors[0].shape[1] > n
+        cells = [v.unflatten(0, (coarse, -1)) for v in vectors]
+        inverse = [
+            v.new_empty(len(v), min(v.shape[1], n) if wide and k == 0 else v.shape[1], v.shape[1])
+            for k, v in enumerate(vectors)
+        ]
+        gain = [v.new_empty(len(v), 0 if wide and k == 0 else v.shape[1], n) for k, v in enumerate(vectors[:-1])]
+        for start in range(0, coarse, BLOCK):
+            block = _conditioned([_double(v[start : start + BLOCK].flatten(0, 1)) for v in cells], eps)
+            for whole, parts in zip((inverse, gain), block, strict=True):
+                for target, part in zip(whole, parts, strict=True):
+                    first = start * len(target) // coarse
+                    target[first : first + len(part)] = part.to(target)
+        if not wide:
+            vectors[0] = vectors[0][:, :, :0]
+        return cls(tuple(map(grid_of, features)), tuple(mean), tuple(inverse), tuple(gain), tuple(vectors), eps)
 
-    def distances(self, levels: Sequence[Tensor]) -> Tensor:
-        """Mahalanobis distance of each patch to its Gaussian: levels [(b, c, h, w)] -> (b, h, w) on the finest grid."""
-        squares, known = [], None
-        for k, vectors in enumerate(nested(levels)):
-            delta = vectors.sub_(self.mean[k][..., None])
-            if known is not None:
-                delta -= torch.bmm(stacked(self.seen[k - 1], known), known).view_as(delta)
+    def distances(self, features: Sequence[Tensor]) -> Tensor:
+        """Mahalanobis distance of every patch to its Gaussian.
+
+        Args:
+            features: one tensor a layer, coarse to fine, each (n, channels, height, width).
+
+        Returns:
+            Distances (n, height, width) on the finest grid.
+        """
+        squares: list[Tensor] = []
+        g: Tensor | None = None
+        for k, x in enumerate(nested(features)):
+            delta = x.sub_(self.mean[k][..., None])
+            if g is None and self._wide:
+                g = torch.bmm(self.inverse[0], delta)
+                rest = torch.baddbmm(delta, self.vectors[0], g, alpha=-1.0)
+                squares.append(rest.square().sum(1) / self.eps + g.square().sum(1))
+                continue
+            if g is not None:
+                delta -= torch.bmm(stacked(self.vectors[k], g), g).view_as(delta)
             z = torch.bmm(self.inverse[k], delta)
-            found = z.square().sum(1)
-            if z.shape[1] != delta.shape[1]:
-                found = ((delta.square().sum(1) - found) / self.eps).clamp(min=0.0)
-            squares.append(found)
-            if k < len(self.given):
-                own = torch.bmm(self.given[k].mT, z)
-                known = own if known is None else own + over_cells(known, own)
+            squares.append(z.square().sum(1))
+            if k < len(self.gain):
+                step = torch.bmm(self.gain[k].mT, z)
+                g = step if g is None else step + over_cells(g, step)
         return on_grid(squares, self.grids)
 
     @property
     def bytes(self) -> int:
-        """The size of all numbers held."""
-        every = [*self.mean, *self.inverse, *self.given, *self.seen]
-        return sum(t.numel() * t.element_size() for t in every)
+        """The size of all numbers in memory."""
+        return sum(t.numel() * t.element_size() for t in (*self.mean, *self.inverse, *self.gain, *self.vectors))
+
+    @property
+    def _wide(self) -> bool:
+        """Whether the coarsest layer has more channels than there are images."""
+        return self.vectors[0].shape[-1] > 0
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All numbers by name, as a model file holds them; triangles are packed."""
+        named = {f"mean.{k}": mean for k, mean in enumerate(self.mean)}
+        for k, inverse in enumerate(self.inverse):
+            wide = self._wide and k == 0
+            named |= {"ridge.0": inverse} if wide else {f"inverse.{k}": packed(inverse)}
+        named |= {f"gain.{k}": gain for k, gain in enumerate(self.gain)}
+        return named | {f"vectors.{k}": vectors for k, vectors in enumerate(self.vectors)}
+
+    @classmethod
+    def from_tensors(
+        cls, tensors: Mapping[str, Tensor], grids: tuple[Grid, ...], eps: float, device: str
+    ) -> LowRankGaussians:
+        """Read `tensors` back; KeyError or ValueError where a tensor is missing or of another shape."""
+        mean = means(tensors, grids)
+        if not tensors.keys() & {"vectors.0", "ridge.0"}:
+            tensors = _of_version_0_2(tensors, mean, eps)
+        inverse, gain, vectors = [], [], []
+        n = tensors[f"vectors.{len(grids) - 1}"].shape[-1]
+        for k, m in enumerate(mean):
+            p, c = m.shape
+            wide = k == 0 and "ridge.0" in tensors
+            if wide:
+                inverse.append(expect(tensors, "ridge.0", p, n, c))
+            else:
+                inverse.append(unpacked(expect(tensors, f"inverse.{k}", p, c * (c + 1) // 2), c))
+            vectors.append(expect(tensors, f"vectors.{k}", p, c, n if wide or k else 0))
+            if k < len(mean) - 1:
+                gain.append(expect(tensors, f"gain.{k}", p, 0 if wide else c, n))
+        moved = (tuple(t.to(device) for t in parts) for parts in (mean, inverse, gain, vectors))
+        return cls(grids, *moved, eps)
 
 
-def _conditioned(vectors: Sequence[Tensor], eps: float) -> list[Tensor]:
-    """All `inverse`, then all `given`, of some cells from their scaled vectors (positions, c, n) on each level."""
-    inverse: list[Tensor] = []
-    given: list[Tensor] = []
-    left: Tensor | None = None  # M: how the pictures still vary when all coarser levels are known
-    for k, x in enumerate(vectors):
-        positions, c, n = x.shape
-        weighted = x if left is None else torch.bmm(stacked(x, left), left).view_as(x)
-        few = left is None and n < c
-        own = torch.bmm(x.mT, x) if few else torch.bmm(weighted, x.mT)
-        own.diagonal(dim1=-2, dim2=-1).add_(eps)
-        lower = inverse_factor(own)
-        inverse.append(torch.bmm(lower, x.mT) if few else lower)
-        if k == len(vectors) - 1:
-            break
-        if few:
-            given.append(lower)
-            left = torch.bmm(lower.mT, lower) * eps
-        else:
-            given.append(torch.bmm(lower, weighted))
-            before = torch.eye(n, dtype=x.dtype, device=x.device).expand(positions, n, n)
-            before = before if left is None else over_cells(left, x)
-            left = torch.baddbmm(before, given[k].mT, given[k], alpha=-1.0)
-    return inverse + given
-
-
-def is_cheaper(levels: Sequence[Tensor], n: int) -> bool:
-    """Whether this form takes fewer multiplications than the shared factors, fit and tests together, keeps fewer
-    numbers, and is as exact: pictures are few beside channels, or the sums would be too large for float64.
+def is_cheaper(features: Sequence[Tensor], n: int) -> bool:
+    """Whether this form, for n images, takes fewer multiplications than the multi-resolution one (fit and tests
+    together) and less memory, with images few beside channels or sums that would be too large for float64.
     """
-    channels = [level.shape[1] for level in levels]
-    places = [level.shape[-2] * level.shape[-1] for level in levels]
-    thin = shared = thin_kept = shared_kept = 0.0
+    channels = [layer.shape[1] for layer in features]
+    places = [layer.shape[-2] * layer.shape[-1] for layer in features]
+    low_rank = multi = low_rank_memory = multi_memory = 0.0
     before = 0
     for c, p in zip(channels, places, strict=True):
         rows = min(c, n) if not before else c
-        given = rows * n if p != places[-1] else 0
-        seen = c * n if before else 0
-        once = rows * rows * (n + c) + rows * c * n + n * (seen + given)
-        thin += p * (once + EXPECTED_TESTS * (rows * c + seen + given))
-        shared += p * ((n + EXPECTED_TESTS) * c * (c + before) + c**3 + c * c * before + c * before * before)
-        thin_kept += p * ((c * c / 2 if rows == c else rows * c) + seen + given)
-        shared_kept += p * (c * c / 2 + c * before)
+        gain = rows * n if p != places[-1] else 0
+        vectors = c * n if before else 0
+        once = rows * rows * (n + c) + rows * c * n + n * (vectors + gain)
+        low_rank += p * (once + EXPECTED_TESTS * (rows * c + vectors + gain))
+        multi += p * ((n + EXPECTED_TESTS) * c * (c + before) + c**3 + c * c * before + c * before * before)
+        low_rank_memory += p * ((c * c / 2 if rows == c else rows * c) + vectors + gain)
+        multi_memory += p * (c * c / 2 + c * before)
         before += c
-    is_exact = 4 * n < sum(channels) or precision(levels) == torch.float32
-    return thin < shared and thin_kept < shared_kept and is_exact
+    is_exact = 4 * n < sum(channels) or precision(features) == torch.float32
+    return low_rank < multi and low_rank_memory < multi_memory and is_exact
+
+
+def _conditioned(vectors: Sequence[Tensor], eps: float) -> tuple[list[Tensor], list[Tensor]]:
+    """All `inverse` and all `gain` of a block of cells from X_k (positions, c, n), coarse to fine, in float64."""
+    inverse: list[Tensor] = []
+    gain: list[Tensor] = []
+    m: Tensor | None = None
+    for k, x in enumerate(vectors):
+        positions, c, n = x.shape
+        if k == 0 and c > n:
+            lower = inverse_factor(_plus(torch.bmm(x.mT, x), eps))
+            inverse.append(torch.bmm(torch.bmm(lower.mT, lower), x.mT))
+            gain.append(x[:, :0])
+            m = torch.bmm(lower.mT, lower) * eps
+            continue
+        xm = x if m is None else torch.bmm(stacked(x, m), m).view_as(x)
+        inverse.append(inverse_factor(_plus(torch.bmm(xm, x.mT), eps)))
+        gain.append(torch.bmm(inverse[k], xm))
+        if k < len(vectors) - 1:
+            before = torch.eye(n, dtype=x.dtype, device=x.device).expand(positions, n, n) if m is None else m
+            m = torch.baddbmm(over_cells(before, x), gain[k].mT, gain[k], alpha=-1.0)
+    return inverse, gain[: len(vectors) - 1]
+
+
+def _plus(matrices: Tensor, eps: float) -> Tensor:
+    matrices.diagonal(dim1=-2, dim2=-1).add_(eps)
+    return matrices
+
+
+def _double(x: Tensor) -> Tensor:
+    """In float64, on the processor where the device has none (MPS)."""
+    return (x.cpu() if x.device.type == "mps" else x).double()
+
+
+def _of_version_0_2(tensors: Mapping[str, Tensor], mean: Sequence[Tensor], eps: float) -> dict[str, Tensor]:
+    """The tensors of a model file of version 0.2, which held F = L^-1 X_0' with LL' = K where the coarsest layer has
+    more channels than there were images, `given` L^-1 there and Z_k elsewhere, and `seen.k` X_k+1.
+    """
+    named = {key.replace("given.", "gain."): t for key, t in tensors.items() if not key.startswith("seen.")}
+    named |= {f"vectors.{k + 1}": tensors[f"seen.{k}"] for k in range(len(mean) - 1)}
+    p, c = mean[0].shape
+    f = tensors["inverse.0"].double()
+    if f.dim() == 2:
+        return named | {"vectors.0": mean[0].new_empty(p, c, 0)}
+    if len(mean) > 1:
+        lower = tensors["given.0"].double()
+        x = torch.linalg.solve(lower, f).mT
+        ridge = torch.bmm(lower.mT, f)
+    else:  # nothing else depends on the basis of t: that of the singular vectors of F will do
+        _, s, v = torch.linalg.svd(f, full_matrices=False)
+        variance = eps * s.square() / (1.0 - s.square()).clamp(min=1e-12)
+        x = (variance.sqrt()[..., None] * v).mT
+        ridge = (variance.sqrt() / (variance + eps))[..., None] * v
+    return named | {
+        "ridge.0": ridge.float(),
+        "vectors.0": x.float(),
+        "gain.0": f.new_empty(p, 0, f.shape[1], dtype=torch.float32),
+    }

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .smoothing import smooth
 
@@ -16,31 +16,39 @@ BATCH = 32
 
 
 def whole_batches(samples: Sequence[T]) -> Sequence[T]:
-    """The samples without a last, smaller batch; all of them if there is only that."""
+    """The samples without a last, smaller batch of 32; all of them where there is no other."""
     return samples[: len(samples) // BATCH * BATCH] or samples
 
 
-def with_root_of_deviation(backbone: nn.Module) -> None:
-    """Make a backbone divide its input by the root of the deviation."""
-    backbone.std.copy_(backbone.std.sqrt())
+def scrambled(feature_maps: Sequence[Tensor], chosen: Sequence[Sequence[int]]) -> Tensor:
+    """The chosen channels of all layers on the finest grid, coarse ones where that code puts them.
 
+    It fills the fine positions of a coarse cell, in order, with the values of consecutive coarse positions.
 
-def scrambled(taps: Sequence[Tensor], chosen: Sequence[Sequence[int]]) -> Tensor:
-    """The chosen channels of taps (b, c, h, w), fine to coarse, on the finest grid, each coarse one where that code
-    puts it: it fills the fine cells of a coarse cell, in order, with the values of consecutive coarse cells.
+    Args:
+        feature_maps: one tensor a layer, fine to coarse, each (n, channels, height, width).
+        chosen: the channels of each layer.
+
+    Returns:
+        One layer (n, d, height, width).
     """
-    high, wide = taps[0].shape[-2:]
-    joined = [taps[0][:, list(chosen[0])]]
-    for tap, index in zip(taps[1:], chosen[1:], strict=True):
-        h, w = tap.shape[-2:]
-        s = high // h
-        row, column = torch.arange(high)[:, None], torch.arange(wide)[None]
+    height, width = feature_maps[0].shape[-2:]
+    joined = [feature_maps[0][:, list(chosen[0])]]
+    for coarse, index in zip(feature_maps[1:], chosen[1:], strict=True):
+        h, w = coarse.shape[-2:]
+        s = height // h
+        row, column = torch.arange(height)[:, None], torch.arange(width)[None]
         place = ((row // s) * w + column // s) * s * s + (row % s) * s + column % s
-        source = (place % (h * w)).to(tap.device).flatten()
-        joined.append(tap[:, list(index)].flatten(2)[:, :, source].unflatten(2, (high, wide)))
+        source = (place % (h * w)).to(coarse.device).flatten()
+        joined.append(coarse[:, list(index)].flatten(2)[:, :, source].unflatten(2, (height, width)))
     return torch.cat(joined, dim=1)
 
 
 def smallest_distance(distances: Tensor, sigma: float, border: str) -> Tensor:
-    """The published image score (b,): the smallest of the distances (b, h, w), blurred on their own grid."""
-    return smooth(distances, tuple(distances.shape[-2:]), sigma, border, "bilinear").amin((1, 2))
+    """The published image score: the smallest of the distances (n, height, width), blurred on their own grid.
+
+    Returns:
+        Scores (n,).
+    """
+    height, width = distances.shape[-2:]
+    return smooth(distances, (height, width), sigma, border, "bilinear").amin((1, 2))

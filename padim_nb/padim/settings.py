@@ -2,70 +2,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
 
 from ..data.images import Frame
-from ..errors import OptionError, expect_one_of
+from ..errors import OptionError
+from ..util.validation import from_plain, validated
 
 if TYPE_CHECKING:
     from ..features.dimensions import Embedding
 
-METHODS = ("random", "all", "orthogonal")
-FORMS = ("auto", "shared", "thin", "dense")  # of the Gaussians: three exact ways to the same distances
-# What padim-tensorflow's published rows contain besides the masks of `Frame(mask_resample=...)`, in the order of the
-# data's way; see `quirks.py`.
-QUIRKS = (
-    "last batch left out",  # of the training pictures, in batches of 32
+Method = Literal["random", "all", "orthogonal"]
+Form = Literal["auto", "multi-resolution", "low-rank", "dense"]
+Quirk = Literal["last batch left out", "input over root of deviation", "coarse maps scrambled", "smallest distance"]
+# What padim-tensorflow's published rows contain besides the masks of `Frame(mask_resample=...)`; see `quirks.py`.
+QUIRKS: tuple[Quirk, ...] = (
+    "last batch left out",  # of the training images, in batches of 32
     "input over root of deviation",  # (x - mean) / sqrt(std), TensorFlow 2.4's EfficientNet
     "coarse maps scrambled",  # a reshape where a transposition is meant
-    "smallest distance",  # as an image's score, on the taps' grid, blurred by four cells
+    "smallest distance",  # as an image's score, on the finest layer's grid, blurred by four cells
 )
+FORMER_FORMS = {"shared": "multi-resolution", "thin": "low-rank"}  # names of version 0.2
 
 
-@dataclass(frozen=True)
+@validated
 class Selection:
-    """How d dimensions are taken from all channels: 'random' ones, 'all', or a semi-'orthogonal' projection."""
+    """How a patch vector is made of the backbone's channels.
 
-    method: str = "random"
+    Args:
+        method: "random" for d channels, "all", or "orthogonal" for a projection to d dimensions.
+        d: the length of a patch vector; not needed for "all".
+        seed: of the draw.
+        layers: the numbers of the backbone's layers to use, fine to coarse, from 0; all unless given.
+    """
+
+    method: Method = "random"
     d: int | None = None
     seed: int = 0
+    layers: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        expect_one_of("selection", self.method, METHODS)
-        if self.method != "all" and not (isinstance(self.d, int) and self.d >= 1):
+        if self.method != "all" and (self.d is None or self.d < 1):
             raise OptionError(f"selection '{self.method}' needs a number of dimensions d of at least 1, not {self.d}")
-        if not isinstance(self.seed, int):
-            raise OptionError(f"a selection is drawn from a seed that is a whole number, not {self.seed!r}")
 
-    def of(self, channels: Sequence[int]) -> Embedding:
-        """The embedding for taps with these numbers of channels."""
-        from ..features.dimensions import embed  # names and prices of recipes need no torch
+    def embedding(self, channels: Sequence[int]) -> Embedding:
+        """The dimensions chosen of a backbone whose layers have these numbers of channels, fine to coarse."""
+        from ..features.dimensions import embed  # listing recipes needs no torch
 
-        return embed(channels, self.method, self.d, self.seed)
+        return embed(channels, self.method, self.d, self.seed, self.layers)
 
 
-@dataclass(frozen=True)
+@validated
 class PaDiMSettings:
-    """Everything that decides a PaDiM detector but the data: a recipe is one of these with a name."""
+    """Everything that decides a PaDiM detector but the data: a recipe is one of these with a name.
+
+    Args:
+        backbone: a name of `features.backbones.SPECS`.
+        frame: how images are resized and cropped.
+        selection: the dimensions of a patch vector.
+        eps: added to the variances.
+        sigma: of the blur, in pixels of the frame.
+        border: how the blur continues the map: scipy's "reflect" or "mirror".
+        upsample: from the finest layer's grid to pixels.
+        batch: images a batch.
+        weights: "imagenet" (also ""), "random" or a file.
+        seed: of random weights.
+        form: of the Gaussians: three ways to the same distances, or "auto" for the cheapest.
+        quirks: of published code, for its rows only.
+    """
 
     backbone: str
     frame: Frame
     selection: Selection
-    eps: float = 0.01
-    sigma: float = 4.0
-    border: str = "reflect"
-    upsample: str = "bilinear"
-    batch: int = 32
+    eps: Annotated[float, Field(gt=0)] = 0.01
+    sigma: Annotated[float, Field(ge=0, lt=1000)] = 4.0
+    border: Literal["reflect", "mirror"] = "reflect"
+    upsample: Literal["bilinear", "bicubic"] = "bilinear"
+    batch: Annotated[int, Field(ge=1)] = 32
     weights: str = ""
     seed: int = 0
-    form: str = "auto"
-    quirks: tuple[str, ...] = ()  # of published code, for its rows only
+    form: Form = "auto"
+    quirks: tuple[Quirk, ...] = ()
 
-    def __post_init__(self) -> None:
-        for quirk in self.quirks:
-            expect_one_of("quirk", quirk, QUIRKS)
-        expect_one_of("form", self.form, FORMS)
-        if not (0 < self.eps < float("inf") and 0 <= self.sigma < 1000 and self.batch >= 1):
-            raise OptionError(f"no such eps, sigma or batch: {self.eps}, {self.sigma}, {self.batch}")
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> PaDiMSettings:
+        """Settings as a model file or a record holds them, those of version 0.2 included."""
+        values = {"quirks" if key == "slips" else key: value for key, value in values.items()}
+        values["form"] = FORMER_FORMS.get(values.get("form", "auto"), values.get("form", "auto"))
+        return from_plain(cls, values)

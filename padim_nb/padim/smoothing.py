@@ -1,4 +1,4 @@
-"""From a small map of distances to a smooth map of pixels: up-sampling and blur as one pair of matrices."""
+"""From distances on a grid to a smooth map of pixels: up-sampling and blur as one pair of matrices."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ..errors import OptionError
+from ..errors import expect_one_of
 
 BORDERS = ("reflect", "mirror")  # scipy's names: the edge pixel repeated, or not
 MODES = ("bilinear", "bicubic")
@@ -19,12 +19,22 @@ MODES = ("bilinear", "bicubic")
 def smooth(
     maps: Tensor, size: tuple[int, int], sigma: float = 4.0, border: str = "reflect", mode: str = "bilinear"
 ) -> Tensor:
-    """Up-sample (n, h, w) to (n, height, width) and blur with a Gaussian of `sigma` pixels, cut at 4 sigma.
+    """Up-sample maps and blur them with a Gaussian, cut at 4 sigma.
 
     Both steps are linear and separable, so together they are one matrix for rows and one for columns.
+
+    Args:
+        maps: (n, h, w).
+        size: (height, width) of the result.
+        sigma: of the Gaussian, in pixels of the result.
+        border: how maps are continued beyond their edge, "reflect" or "mirror".
+        mode: of the up-sampling, "bilinear" or "bicubic".
+
+    Returns:
+        Maps (n, height, width).
     """
-    if border not in BORDERS or mode not in MODES:
-        raise OptionError(f"no such smoothing: border {border!r} (known: {BORDERS}), mode {mode!r} (known: {MODES})")
+    expect_one_of("border of the smoothing", border, BORDERS)
+    expect_one_of("mode of the smoothing", mode, MODES)
     rows = operator(maps.shape[-2], size[0], sigma, border, mode).to(maps.device)
     columns = operator(maps.shape[-1], size[1], sigma, border, mode).to(maps.device)
     return rows @ maps @ columns.T
@@ -32,7 +42,7 @@ def smooth(
 
 @lru_cache(maxsize=32)
 def operator(small: int, large: int, sigma: float, border: str, mode: str) -> Tensor:
-    """The matrix (large, small) that up-samples and blurs one line, built in float64."""
+    """The matrix (large, small) that up-samples and blurs one line, computed in float64."""
     unit = torch.eye(small, dtype=torch.float64)[:, None, :, None]
     grown = interpolate(unit, size=(large, 1), mode=mode, align_corners=False)[:, 0, :, 0].T.numpy()
     if sigma > 0:

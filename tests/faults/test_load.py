@@ -31,7 +31,7 @@ held = []
 threading.Thread(target=watch, daemon=True).start()
 root, model, count = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 samples = load_category("part", root).train[:count]
-settings = PaDiMSettings("gabor", Frame((256, 256)), Selection("random", 20, 0), batch=8, form="shared")
+settings = PaDiMSettings("gabor", Frame((256, 256)), Selection("random", 20, 0), batch=8, form="multi-resolution")
 detector = PaDiM.from_settings(settings, "cpu")
 detector.fit(samples).save(model)
 lines = sum(1 for _ in score_files(model, [sample.image for sample in samples], None, "cpu"))

@@ -7,7 +7,7 @@ from torchvision.models import resnet18
 
 from padim_nb.experiments.recipes import RECIPES
 from padim_nb.features.backbones import SPECS, backbone
-from padim_nb.features.efficientnet import TAPS, TappedEfficientNet
+from padim_nb.features.efficientnet import LAYERS, EfficientNetLayers
 
 GRIDS = {  # at 224 pixels
     "gabor": (56, 28, 14),
@@ -32,7 +32,7 @@ def test_channels_and_grids_are_those_of_the_tables(name):
 @pytest.mark.parametrize("size", [(224, 224), (256, 256), (200, 312)])
 def test_outputs_equal_the_whole_efficientnet_built_for_this_size(size):
     torch.manual_seed(0)
-    ours = TappedEfficientNet("efficientnet-b4-fst").eval()
+    ours = EfficientNetLayers("efficientnet-b4-fst").eval()
     whole = EfficientNet.from_name("efficientnet-b4", image_size=list(size)).eval()
     whole.load_state_dict(ours.state_dict(), strict=False)
     x = torch.randn(1, 3, *size)
@@ -43,12 +43,12 @@ def test_outputs_equal_the_whole_efficientnet_built_for_this_size(size):
         for number, block in enumerate(whole._blocks[:17]):
             x = block(x)
             wanted[number] = x
-    for (number, _), tap in zip(TAPS["efficientnet-b4-fst"], found, strict=True):
+    for (number, _), tap in zip(LAYERS["efficientnet-b4-fst"], found, strict=True):
         assert torch.allclose(tap, wanted[number], atol=1e-5)
 
 
 def test_taps_inside_a_block_are_its_activations():
-    net = TappedEfficientNet("efficientnet-b7-net3").eval()
+    net = EfficientNetLayers("efficientnet-b7-net3").eval()
     seen = {}
     block = net._blocks[28]
     block._bn0.register_forward_hook(lambda *args: seen.__setitem__("bn0", args[2]))
@@ -59,7 +59,7 @@ def test_taps_inside_a_block_are_its_activations():
 
 
 def test_what_comes_after_the_last_tap_is_not_there():
-    assert len(TappedEfficientNet("efficientnet-b7-fst")._blocks) == 29
+    assert len(EfficientNetLayers("efficientnet-b7-fst")._blocks) == 29
     names = {name for name, _ in backbone("resnet18", "random").network.named_children()}
     assert names == {"conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3"}
 
@@ -88,8 +88,8 @@ def test_random_weights_are_seeded_and_leave_the_global_generator_alone():
 def test_normalisation():
     white = torch.full((1, 2, 2, 3), 255, dtype=torch.uint8)
     wanted = (1 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])
-    assert torch.allclose(backbone("resnet18", "random").normalise(white)[0, :, 0, 0], wanted)
-    assert torch.equal(backbone("gabor").normalise(white), torch.ones(1, 3, 2, 2))
+    assert torch.allclose(backbone("resnet18", "random").normalize(white)[0, :, 0, 0], wanted)
+    assert torch.equal(backbone("gabor").normalize(white), torch.ones(1, 3, 2, 2))
 
 
 def test_recipes_name_the_weights_their_backbones_load():

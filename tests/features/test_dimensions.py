@@ -41,12 +41,12 @@ def test_random_dimensions_are_those_of_the_published_runs(channels, d, seed, fi
     assert found[: len(first)] == first
     if sha1:
         assert hashlib.sha1(",".join(map(str, found)).encode()).hexdigest().startswith(sha1)
-    assert tuple(map(len, Selection("random", d, seed).of(channels).chosen)) == kept
+    assert tuple(map(len, Selection("random", d, seed).embedding(channels).chosen)) == kept
 
 
 def test_choosing_before_up_sampling_keeps_the_same_channels():
     taps = [torch.randn(2, c, s, s) for c, s in ((6, 8), (5, 4), (7, 2))]
-    levels = Selection("random", 9, 3).of((6, 5, 7)).levels(taps)
+    levels = Selection("random", 9, 3).embedding((6, 5, 7)).features(taps)
     late = np.concatenate([reference.up(t.numpy(), (8, 8)) for t in taps], 1)[:, sorted(random_dimensions(18, 9, 3))]
     early = np.concatenate([reference.up(level.numpy(), (8, 8)) for level in levels], 1)
     assert sorted(map(tuple, early[0, :, ::3, 1])) == sorted(map(tuple, late[0, :, ::3, 1]))
@@ -54,10 +54,10 @@ def test_choosing_before_up_sampling_keeps_the_same_channels():
 
 
 def test_taps_of_one_grid_share_a_level_and_odd_grids_are_aligned():
-    same = Selection("all").of((3, 4)).levels([torch.zeros(1, 3, 4, 4), torch.zeros(1, 4, 4, 4)])
+    same = Selection("all").embedding((3, 4)).features([torch.zeros(1, 3, 4, 4), torch.zeros(1, 4, 4, 4)])
     assert [tuple(level.shape) for level in same] == [(1, 7, 4, 4)]
     odd = [torch.arange(17 * 17.0).view(1, 1, 17, 17), torch.arange(81.0).view(1, 1, 9, 9)]
-    (level,) = Selection("all").of((1, 1)).levels(odd)
+    (level,) = Selection("all").embedding((1, 1)).features(odd)
     assert level.shape == (1, 2, 17, 17)
     wanted = torch.nn.functional.interpolate(odd[1], size=(17, 17), mode="nearest")
     assert torch.equal(level[:, :1], wanted)
@@ -69,14 +69,14 @@ def test_semi_orthogonal_columns_are_orthonormal_and_seeded():
     assert torch.equal(w, semi_orthogonal(40, 12, 0))
     assert not torch.equal(w, semi_orthogonal(40, 12, 1))
     taps = [torch.randn(2, 30, 4, 4), torch.randn(2, 10, 2, 2)]
-    (level,) = Selection("orthogonal", 12, 0).of((30, 10)).levels(taps)
+    (level,) = Selection("orthogonal", 12, 0).embedding((30, 10)).features(taps)
     aligned = torch.cat([taps[0], torch.nn.functional.interpolate(taps[1], size=(4, 4))], 1)
     assert torch.allclose(level, torch.einsum("bchw,ck->bkhw", aligned, w), atol=1e-5)
 
 
 def test_impossible_dimensions_are_refused():
     with pytest.raises(OptionError, match="cannot choose d = 19 of 18 channels"):
-        Selection("random", 19, 0).of((6, 5, 7))
+        Selection("random", 19, 0).embedding((6, 5, 7))
     with pytest.raises(OptionError, match="at least 1"):
         Selection("random", 0)
     with pytest.raises(OptionError, match="did you mean 'orthogonal'"):
@@ -95,15 +95,15 @@ def test_smoothing_is_bilinear_then_scipys_blur(small, large, border):
 
 
 def test_unknown_smoothing_is_refused():
-    with pytest.raises(OptionError, match="no such smoothing"):
+    with pytest.raises(OptionError, match="no border of the smoothing 'wrap'"):
         smooth(torch.zeros(1, 2, 2), (4, 4), border="wrap")
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:`torch.jit.trace`:FutureWarning")
 def test_taps_on_one_grid_are_one_level_also_in_a_traced_graph():
-    chosen = Selection("random", 9, 3).of((6, 5, 7))
+    chosen = Selection("random", 9, 3).embedding((6, 5, 7))
     taps = tuple(torch.rand(2, c, n, n) for c, n in ((6, 8), (5, 8), (7, 4)))
-    wanted = chosen.levels(taps)
+    wanted = chosen.features(taps)
     assert len(wanted) == 2
-    traced = torch.jit.trace(lambda *maps: tuple(chosen.levels(maps)), taps)
+    traced = torch.jit.trace(lambda *maps: tuple(chosen.features(maps)), taps)
     assert all(torch.equal(a, b) for a, b in zip(traced(*taps), wanted, strict=True))

@@ -1,80 +1,106 @@
-"""The Gaussians of patches: exact in every layout, the same whether streamed, sharded or merged."""
+"""The forms of the Gaussians: all exact, saved whole or refused, the cheaper one chosen."""
 
-from itertools import pairwise
-
-import numpy as np
 import pytest
-import reference
 import torch
+from padim_drawing import LAYOUTS, draw, largest_error
 
-from padim_nb.errors import ModelError, OptionError
-from padim_nb.padim.gaussian import Moments, PatchGaussians, nesting
-from padim_nb.padim.gaussian_file import from_tensors, to_tensors
+from padim_nb.errors import ModelError
+from padim_nb.padim.gaussian import PatchGaussians
 from padim_nb.padim.low_rank import LowRankGaussians, is_cheaper
+from padim_nb.padim.moments import Moments
+from padim_nb.padim.statistics import Statistics, read_gaussians
 
-LAYOUTS = {
-    "three levels": ((7, 2, 3), (5, 4, 6), (3, 8, 12)),
-    "two levels, ratio 4": ((6, 2, 2), (4, 8, 8)),
-    "one level": ((9, 5, 7),),
-    "more channels than images": ((30, 2, 2), (25, 4, 4)),
-    "one level, more channels than images": ((30, 3, 3),),
-    "many cells": ((12, 3, 4), (5, 6, 8), (3, 12, 16)),
+every_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+FORMS = {
+    "multi-resolution": lambda features: PatchGaussians.fit(Moments.from_features(features)),
+    "low-rank": LowRankGaussians.fit,
 }
+every_form = pytest.mark.parametrize("fit", FORMS.values(), ids=FORMS)
 
 
-def draw(layout, n, seed=0):
-    """Correlated features: levels [(n, c, h, w)], coarse to fine."""
-    generator = torch.Generator().manual_seed(seed)
-    levels = []
-    for c, h, w in layout:
-        mixing = torch.randn(c, c, generator=torch.Generator().manual_seed(c))
-        levels.append(torch.einsum("nchw,cd->ndhw", torch.randn(n, c, h, w, generator=generator), mixing) * 0.7 + 2.0)
-    return levels
+@every_form
+@every_layout
+@pytest.mark.parametrize("scale", [0.01, 1.0, 10.0, 50.0, 1000.0])
+def test_distances_equal_the_dense_float64_ones_at_any_scale_of_the_features(layout, fit, scale):
+    train, test = draw(layout, 12, 0, scale), draw(layout, 4, 1, scale)
+    test = [torch.cat([new, old[:2]]) for new, old in zip(test, train, strict=True)]
+    assert largest_error(fit(train), train, test) < 1e-4
 
 
-def flat(levels):
-    size = tuple(levels[-1].shape[-2:])
-    return np.concatenate([reference.up(level.double().numpy(), size) for level in levels], 1).reshape(
-        len(levels[0]), -1, size[0] * size[1]
-    )
+@pytest.mark.parametrize("scale", [1.0, 10.0, 50.0, 1000.0])
+def test_sums_too_large_for_float64_are_float64_where_features_are_large(scale, monkeypatch):
+    monkeypatch.setattr("padim_nb.padim.moments.DOUBLE_UP_TO", 0)
+    train, test = draw(LAYOUTS["three layers"], 40, 0, scale), draw(LAYOUTS["three layers"], 4, 1, scale)
+    assert largest_error(FORMS["multi-resolution"](train), train, test) < 1e-4
+    small = draw(LAYOUTS["three layers"], 4, 0, 0.1)
+    assert Moments.from_features(small).mean[0].dtype == torch.float32
 
 
-@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-def test_distances_equal_the_float64_reference(layout):
-    train, test = draw(layout, 20), draw(layout, 4, seed=1)
-    found = PatchGaussians.fit(Moments.of(train)).distances(test)
-    wanted = reference.distances(flat(train), flat(test)).reshape(found.shape)
-    assert np.abs(found.numpy() - wanted).max() / wanted.max() < 1e-4
+@every_form
+def test_a_constant_feature_is_at_distance_zero_from_its_mean(fit):
+    train = [torch.ones(5, 3, 2, 2)]
+    fitted = fit(train)
+    assert torch.equal(fitted.distances(train), torch.zeros(5, 2, 2))
+    off = fitted.distances([torch.ones(1, 3, 2, 2) + 0.1])
+    assert torch.allclose(off, torch.tensor((3 * 0.01 / 0.01) ** 0.5))
 
 
-@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-def test_the_thin_form_gives_the_same(layout):
-    train, test = draw(layout, 9), draw(layout, 4, seed=1)
-    found = LowRankGaussians.fit(train).distances(test)
-    wanted = reference.distances(flat(train), flat(test)).reshape(found.shape)
-    assert np.abs(found.numpy() - wanted).max() / wanted.max() < 1e-4
-    assert torch.equal(
-        LowRankGaussians.fit([torch.ones(5, 3, 2, 2)]).distances([torch.ones(1, 3, 2, 2)]), torch.zeros(1, 2, 2)
-    )
+@every_form
+def test_fitting_and_scoring_change_nothing_that_is_passed_in(fit):
+    train, test = draw(LAYOUTS["three layers"], 12), draw(LAYOUTS["three layers"], 4, 1)
+    copies = [layer.clone() for layer in (*train, *test)]
+    fit(train).distances(test)
+    assert all(torch.equal(a, b) for a, b in zip((*train, *test), copies, strict=True))
+
+
+@every_form
+def test_a_single_image_and_nan_are_refused(fit):
     with pytest.raises(ModelError, match="at least 2 good images, not 1"):
-        LowRankGaussians.fit(draw(layout, 1))
+        fit(draw(LAYOUTS["three layers"], 1))
+    bad = draw(LAYOUTS["one layer"], 4)
+    bad[0][0, 0, 0, 0] = float("nan")
+    with pytest.raises(ModelError, match="not positive definite"):
+        fit(bad)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-def test_the_thin_form_is_kept_whole_or_refused(layout):
-    fitted, test = LowRankGaussians.fit(draw(layout, 9)), draw(layout, 4, seed=1)
-    kept, d = to_tensors(fitted), sum(c for c, _, _ in layout)
-    again = from_tensors(kept, fitted.grids, d, fitted.eps, "cpu")
+@every_form
+@every_layout
+def test_tensors_are_read_back_whole_or_refused(layout, fit):
+    fitted, test = fit(draw(layout, 9)), draw(layout, 4, seed=1)
+    tensors = fitted.tensors()
+    again = read_gaussians(tensors, fitted.grids, 0.01, "cpu")
     assert torch.equal(again.distances(test), fitted.distances(test))
-    for name, tensor in kept.items():
-        with pytest.raises((KeyError, ValueError)):
-            from_tensors({key: kept[key] for key in kept if key != name}, fitted.grids, d, fitted.eps, "cpu")
-        for broken in (tensor[1:], tensor[..., 1:]):
+    for name, tensor in tensors.items():
+        if tensor.numel():
             with pytest.raises((KeyError, ValueError)):
-                from_tensors(kept | {name: broken}, fitted.grids, d, fitted.eps, "cpu")
+                read_gaussians({key: tensors[key] for key in tensors if key != name}, fitted.grids, 0.01, "cpu")
+        for broken in (tensor[1:], tensor[..., 1:], tensor.long()):
+            if tensor.numel() and not name.startswith("mean"):  # a mean of fewer channels: another model's
+                with pytest.raises((KeyError, ValueError)):
+                    read_gaussians(tensors | {name: broken}, fitted.grids, 0.01, "cpu")
 
 
-def test_thin_is_cheaper_for_few_images_and_many_channels_only():
+@pytest.mark.parametrize(
+    "layout", ["three layers", "more channels than images", "one layer, more channels than images"]
+)
+def test_low_rank_tensors_of_version_0_2_are_read(layout):
+    train, test = draw(LAYOUTS[layout], 9), draw(LAYOUTS[layout], 4, seed=1)
+    fitted, eps = LowRankGaussians.fit(train), 0.01
+    former = {name: tensor for name, tensor in fitted.tensors().items() if name.startswith(("mean", "inverse"))}
+    former |= {f"seen.{k}": x for k, x in enumerate(fitted.vectors[1:])}
+    former |= {f"given.{k}": gain for k, gain in enumerate(fitted.gain)}
+    if fitted.vectors[0].numel():  # F = L^-1 X', given.0 = L^-1
+        x = fitted.vectors[0].double()
+        k = x.mT @ x + eps * torch.eye(x.shape[-1])
+        lower = torch.linalg.inv(torch.linalg.cholesky(k))
+        former["inverse.0"] = (lower @ x.mT).float()
+        if len(train) > 1:
+            former["given.0"] = lower.float()
+    again = read_gaussians(former, fitted.grids, eps, "cpu")
+    assert torch.allclose(again.distances(test), fitted.distances(test), rtol=1e-4)
+
+
+def test_low_rank_is_cheaper_for_few_images_and_many_channels_only():
     net1 = [torch.empty(1, 500, 7, 7), torch.empty(1, 500, 14, 14)]
     r18 = [torch.empty(1, 59, 14, 14), torch.empty(1, 23, 28, 28), torch.empty(1, 18, 56, 56)]
     assert is_cheaper(net1, 60)
@@ -86,89 +112,39 @@ def test_thin_is_cheaper_for_few_images_and_many_channels_only():
     assert not is_cheaper(wr50, 2000)
 
 
-def test_streamed_sharded_merged_and_remaining_moments_are_those_of_all_at_once():
-    train = draw(LAYOUTS["three levels"], 31)
-    train = [level + 50 for level in train]  # far from zero: raw sums of squares would lose digits
-    whole = Moments.of(train)
-    cuts = [0, 1, 8, 9, 20, 31]
-    pieces = [[level[a:b] for level in train] for a, b in pairwise(cuts)]
-    streamed = Moments.of(pieces[0])
-    for piece in pieces[1:]:
-        streamed.add(piece)
-    merged = Moments.of(pieces[3]).merge(Moments.of(pieces[1]).add(pieces[0]))
-    merged.merge(Moments.of(pieces[4]).add(pieces[2]))
-    left = Moments.of([torch.cat([level, level[3:9] - 20]) for level in train]).without([t[3:9] - 20 for t in train])
-    for other in (streamed, merged, left):
-        assert other.count == 31
-        for a, b in zip(whole.mean, other.mean, strict=True):
-            assert torch.allclose(a, b, rtol=1e-6, atol=1e-6)
-        for row, again in zip(whole.scatter, other.scatter, strict=True):
-            for a, b in zip(row, again, strict=True):
-                assert (a - b).abs().max() / a.abs().max() < 1e-6
-
-
-def test_taking_pictures_out_leaves_the_whole_alone():
-    train = draw(LAYOUTS["two levels, ratio 4"], 12)
-    whole = Moments.of(train)
-    kept = whole.copy()
-    whole.without([t[:5] for t in train])
-    assert whole.count == 12
-    assert torch.equal(whole.mean[1], kept.mean[1])
-    assert torch.equal(whole.scatter[1][0], kept.scatter[1][0])
-
-
-def test_merging_leaves_the_other_alone_and_copies_are_independent():
-    train = draw(LAYOUTS["two levels, ratio 4"], 12)
-    a, b = Moments.of([t[:6] for t in train]), Moments.of([t[6:] for t in train])
-    before = b.scatter[1][0].clone()
-    kept = a.copy()
-    a.merge(b)
-    assert torch.equal(b.scatter[1][0], before)
-    assert kept.count == 6
-    assert not torch.equal(kept.mean[0], a.mean[0])
-
-
-def test_memory_does_not_grow_with_the_number_of_images():
-    moments = Moments.of(draw(LAYOUTS["three levels"], 4))
-    held = [t.numel() for row in moments.scatter for t in row]
-    for seed in range(5):
-        moments.add(draw(LAYOUTS["three levels"], 4, seed))
-    assert [t.numel() for row in moments.scatter for t in row] == held
-
-
 def test_coarse_blocks_are_shared():
-    gaussians = PatchGaussians.fit(Moments.of(draw(((59, 14, 14), (23, 28, 28), (18, 56, 56)), 4)))
-    dense = 56 * 56 * 100 * 100 * 4
-    assert gaussians.bytes < dense / 3.5
+    gaussians = PatchGaussians.fit(Moments.from_features(draw(((59, 14, 14), (23, 28, 28), (18, 56, 56)), 4)))
+    assert gaussians.bytes < 56 * 56 * 100 * 100 * 4 / 3.5
 
 
-def test_a_constant_feature_is_no_trouble_and_its_own_mean_is_at_distance_zero():
-    train = [torch.ones(5, 3, 2, 2)]
-    gaussians = PatchGaussians.fit(Moments.of(train))
-    assert torch.equal(gaussians.distances(train), torch.zeros(5, 2, 2))
-    off = gaussians.distances([torch.ones(1, 3, 2, 2) + 0.1])
-    assert torch.allclose(off, torch.tensor((3 * 0.01 / 0.01) ** 0.5))
+@pytest.mark.parametrize("form", ["multi-resolution", "low-rank", "auto"])
+@pytest.mark.parametrize("own", ["multi-resolution", "low-rank"])
+def test_statistics_are_merged_whatever_their_form_and_the_other_is_not_changed(form, own):
+    layout = LAYOUTS["more channels than images"]
+    train, test = draw(layout, 12), draw(layout, 4, seed=1)
+    first, second = Statistics(form), Statistics(own)
+    first.add([layer[:5] for layer in train], 12)
+    second.add([layer[5:] for layer in train], 12)
+    before = second.gaussians(0.01).distances(test)
+    first.merge(second)
+    assert (first.count, second.count) == (12, 7)
+    assert torch.equal(second.gaussians(0.01).distances(test), before)
+    assert largest_error(first.gaussians(0.01), train, test) < 1e-4
+    empty = Statistics(form)
+    empty.merge(second)
+    empty.add([layer[:5] for layer in train], 12)
+    assert torch.equal(second.gaussians(0.01).distances(test), before)
 
 
-def test_nested_positions_are_a_permutation_that_keeps_cells_together():
-    orders = nesting([(2, 3), (4, 6), (8, 12)])
-    for order, count in zip(orders, (6, 24, 96), strict=True):
-        assert sorted(order.tolist()) == list(range(count))
-    cells = {(int(p) // 12 // 4, int(p) % 12 // 4) for p in orders[2][:16]}
-    assert len(cells) == 1
-
-
-def test_what_cannot_be_is_refused():
-    one = Moments.of(draw(LAYOUTS["one level"], 1))
-    with pytest.raises(ModelError, match="at least 2 good images, not 1"):
-        PatchGaussians.fit(one)
-    with pytest.raises(OptionError, match="same backbone"):
-        one.merge(Moments.of(draw(LAYOUTS["three levels"], 2)))
-    with pytest.raises(OptionError, match="grids"):
-        one.add(draw(LAYOUTS["three levels"], 2))
-    with pytest.raises(OptionError, match="does not nest"):
-        nesting([(2, 2), (5, 5)])
-    bad = draw(LAYOUTS["one level"], 4)
-    bad[0][0, 0, 0, 0] = float("nan")
-    with pytest.raises(ModelError, match="not positive definite"):
-        PatchGaussians.fit(Moments.of(bad))
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("form", ["multi-resolution", "low-rank"])
+def test_statistics_of_two_devices_are_merged(form):
+    train, test = draw(LAYOUTS["three layers"], 12), draw(LAYOUTS["three layers"], 4, seed=1)
+    for devices in (("cpu", "cuda"), ("cuda", "cpu")):
+        parts = [Statistics(form), Statistics(form)]
+        for part, device, rows in zip(parts, devices, (slice(5), slice(5, None)), strict=True):
+            part.add([layer[rows].to(device) for layer in train], 12)
+        whole = Statistics(form)
+        for part in parts:
+            whole.merge(part, "cpu")
+        assert largest_error(whole.gaussians(0.01), train, test) < 1e-4

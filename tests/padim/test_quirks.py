@@ -84,7 +84,7 @@ def test_a_detector_with_all_slips_fits_scores_and_comes_back(detector, tmp_path
 def test_the_input_is_divided_by_the_root_of_the_deviation(detector):
     plain = PaDiM.from_settings(replace(detector.settings, quirks=()), "cpu").backbone
     picture = torch.full((1, 2, 2, 3), 200, dtype=torch.uint8)
-    ratio = detector.backbone.normalise(picture) / plain.normalise(picture)
+    ratio = detector.backbone.normalize(picture) / plain.normalize(picture)
     torch.testing.assert_close(ratio, plain.std.sqrt()[None].expand_as(ratio), rtol=1e-5, atol=1e-5)
 
 
