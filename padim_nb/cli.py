@@ -115,7 +115,7 @@ def _add_run(verbs: Verbs) -> None:
     run.add_argument("--out", default="", help="folder for the results (runs/CATEGORY/RECIPE)")
     run.add_argument("--device", default="auto", help="auto, cpu or cuda")
     run.add_argument("--steps", type=int, default=0, help="steps of EfficientAD's training (default: the recipe's own)")
-    run.add_argument("--penalty", default="", help="EfficientAD's penalty images: a folder, 'bank' or 'none'")
+    run.add_argument("--penalty", default="", help="EfficientAD's penalty images: a folder, 'procedural' or 'none'")
     run.set_defaults(call=commands.run)
 
     recipes = verbs.add_parser("recipes", help="the named recipes and what each reproduces")
@@ -158,13 +158,15 @@ def _add_model(verbs: Verbs) -> None:
     score.add_argument(
         "--out", type=Path, default=None, help="folder for maps and overlays (none are written without it)"
     )
-    score.add_argument("--device", default="auto")
     score.set_defaults(call=commands.score)
 
     export = verbs.add_parser("export", help="a saved detector as one ONNX graph, checked against torch")
     export.add_argument("model", type=Path)
     export.add_argument("target", type=Path)
     export.set_defaults(call=commands.export)
+    for verb in (score, export):
+        verb.add_argument("--weights", default="", help="file of PaDiM's backbone, where it is not where it was")
+        verb.add_argument("--device", default="auto", help="auto, cpu or cuda")
 
     distill = verbs.add_parser("distill", help="distill an EfficientAD teacher from a backbone")
     distill.add_argument("--size", default="small", help="small or medium")
@@ -173,13 +175,24 @@ def _add_model(verbs: Verbs) -> None:
     )
     distill.add_argument("--weights", default="", help="weights of the backbone: 'imagenet', 'random' or a file")
     distill.add_argument(
-        "--source", default="bank", help="training images: the procedural 'bank', or a folder of images"
+        "--source",
+        nargs="+",
+        default=["procedural"],
+        help="training images: folders, 'procedural', 'photographs' (of scikit-image and scikit-learn)",
     )
-    distill.add_argument("--pictures", type=int, default=4096, help="how many of them (4096)")
+    distill.add_argument(
+        "--images", "--pictures", type=int, default=4096, metavar="N", help="number of procedural images (4096)"
+    )
     distill.add_argument(
         "--side", type=int, default=256, help="side of the teacher's images in pixels; the backbone's have twice (256)"
     )
-    _add_training(distill, None)
+    length = distill.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=float, default=0, help="train for so many minutes")
+    length.add_argument("--steps", type=int, default=0, help="train for exactly so many steps (60000)")
+    distill.add_argument("--out", type=Path, help="folder for weights, card and checkpoint (default: the cache)")
+    distill.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings, such as rate=0.05")
+    distill.add_argument("--seed", type=int, default=0)
+    distill.add_argument("--device", default="auto")
     distill.set_defaults(call=commands.distill)
 
     weights = verbs.add_parser("weights", help="network weights: list them, or get one (needs a network)")
@@ -189,16 +202,6 @@ def _add_model(verbs: Verbs) -> None:
     get = verbs.add_parser("get", help="download one file, checked by its hash")
     get.add_argument("name")
     get.set_defaults(call=commands.weights_get)
-
-
-def _add_training(verb: argparse.ArgumentParser, out: Path | None) -> None:
-    length = verb.add_mutually_exclusive_group(required=out is not None)
-    length.add_argument("--minutes", type=float, default=0, help="train for so many minutes")
-    length.add_argument("--steps", type=int, default=0, help="train for exactly so many steps")
-    verb.add_argument("--out", type=Path, default=out, help="folder for weights, card and checkpoint")
-    verb.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings, such as rate=0.05")
-    verb.add_argument("--seed", type=int, default=0)
-    verb.add_argument("--device", default="auto")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""What the project's trainings share: numbered steps with their own random numbers, and checkpoints that resume."""
+"""What both trainings share: numbered steps with their own random numbers, and checkpoints that they resume from."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,61 +18,59 @@ from ..errors import ModelError, OptionError, did_you_mean
 from ..util.model_file import read_model, write_model
 
 S = TypeVar("S")
-_READ = {"int": int, "float": float, "str": str, "bool": {"true": True, "false": False}.__getitem__}
 
 
 def generator(seed: int, step: int, device: str | torch.device = "cpu") -> torch.Generator:
-    """The random numbers of one training step: nothing of them needs to be kept for a resume."""
+    """The random numbers of one training step: they follow from its number, so a checkpoint need not hold any."""
     return torch.Generator(device).manual_seed((seed * 1_000_003 + step) % (1 << 63))
 
 
 def changed(settings: S, pairs: Sequence[str]) -> S:
-    """Settings with some replaced, given as words: "rate=0.05"."""
-    known = {each.name: each.type for each in fields(settings)}
-    told = {}
+    """Validated settings with some of them replaced, given as text: "rate=0.05"."""
+    values = {}
     for pair in pairs:
         name, sign, text = pair.partition("=")
         if not sign:
             raise OptionError(f"a setting is given as NAME=VALUE, not {pair!r}")
-        if name not in known:
-            raise OptionError(f"no setting {name!r}{did_you_mean(name, known)}")
-        try:
-            told[name] = _READ[known[name]](text)
-        except (KeyError, ValueError):
-            raise OptionError(f"setting '{name}' is of type {known[name]}, not {text!r}") from None
-    return replace(settings, **told)
+        if name not in vars(settings):
+            raise OptionError(f"no setting {name!r}{did_you_mean(name, vars(settings))}")
+        values[name] = text
+    return replace(settings, **values)  # type: ignore[type-var]  # any of our validated dataclasses
 
 
 @dataclass
 class Checkpoints:
-    """The state of a training on disk, whole or not at all, every `minutes`.
+    """The state of a training in one file, written whole or not at all, every `minutes`.
 
-    `settings` decide the training: a file of other settings is refused, not resumed. The last good file stays when a
-    new one cannot be written.
+    Args:
+        path: of the file; the last good one stays when a new one cannot be written.
+        settings: plain values that decide the training: a file with other ones is refused, not resumed.
+        minutes: between two checkpoints.
+        modules: networks by name, whose state is saved.
+        optimizer: whose state is saved.
     """
 
     path: Path
     settings: Mapping[str, object]
-    minutes: float = 2.0
-    modules: Mapping[str, nn.Module] = field(default_factory=dict)
-    optimiser: Optimizer | None = None
+    minutes: float
+    modules: Mapping[str, nn.Module]
+    optimizer: Optimizer
     _last: float = field(default_factory=time.monotonic)
 
-    def resume(self) -> dict:
-        """Load the state that stands, if any, and return its header: {} when there is nothing to resume."""
+    def resume(self) -> dict[str, Any]:
+        """Load the last checkpoint, if there is one, and return its header; {} otherwise."""
         if not self.path.is_file():
             return {}
         header, tensors = read_model(self.path, "training")
         if header["settings"] != dict(self.settings):
-            changed = [key for key, value in self.settings.items() if header["settings"].get(key) != value]
+            names = [key for key, value in self.settings.items() if header["settings"].get(key) != value]
             raise OptionError(
-                f"{self.path} is of a training with other settings ({', '.join(changed) or 'more of them'}): "
+                f"{self.path} is of a training with other settings ({', '.join(names) or 'more of them'}): "
                 "choose another folder, or remove it to start over"
             )
         for name, module in self.modules.items():
             module.load_state_dict(_under(name, tensors))
-        if self.optimiser is not None:
-            _restore(self.optimiser, _under("optimiser", tensors))
+        _restore(self.optimizer, _under("optimizer", tensors))
         return header
 
     def due(self) -> bool:
@@ -81,20 +79,28 @@ class Checkpoints:
 
     def write(self, **header: object) -> None:
         """Write the state now, with plain values such as the number of steps done."""
-        tensors = {
-            f"{name}.{key}": v for name, module in self.modules.items() for key, v in module.state_dict().items()
-        }
-        if self.optimiser is not None:
-            tensors |= {f"optimiser.{key}": value for key, value in _kept(self.optimiser).items()}
+        tensors: dict[str, Tensor] = {}
+        for name, module in self.modules.items():
+            tensors |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
+        for number, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{key}": value for key, value in state.items() if torch.is_tensor(value)}
         write_model(self.path, "training", {"settings": dict(self.settings), **header}, tensors)
         self._last = time.monotonic()
 
 
 class Loop:
-    """The steps of a training, for so many `minutes` or exactly so many `steps`: numbered, timed, shown and kept.
+    """The numbered steps of a training, for so many minutes or exactly so many steps, with progress and checkpoints.
 
-    `for step, done in loop:` goes on where the checkpoint stands; call `look(loss)` in each step. `header` holds what
-    is kept beside the weights: step, seconds, the loss curve, and counters of the caller's.
+    `for step, done in loop:` goes on from the checkpoint, with the share `done` of the training, 0 to 1; call
+    `record(loss)` in each step.
+
+    Args:
+        title: of the progress bar.
+        minutes: length of the training, or 0.
+        steps: length of the training, or 0; one of both is more than 0.
+        state: where its checkpoints go; None for none.
+        every: number of steps between two readings of the loss, as each waits for the device.
+        advice: what to do when the loss is not finite.
     """
 
     LONGEST = 10.0  # seconds that a step may count for: a machine that slept has not trained
@@ -107,93 +113,60 @@ class Loop:
         state: Checkpoints | None = None,
         every: int = 20,
         advice: str = "try a lower rate",
-        **counters: object,
     ) -> None:
         if (minutes > 0) == (steps > 0):
             raise OptionError("give either minutes or steps, one of them more than 0")
         self.title, self.minutes, self.steps, self.state = title, minutes, steps, state
         self.every, self.advice = every, advice
-        self.header = {"step": 0, "seconds": 0.0, "curve": [], **counters}
         self._loss: Tensor | None = None
-        if state is not None:
-            self.header |= state.resume()
+        header = state.resume() if state else {}
+        self.step: int = header.get("step", 0)
+        self.seconds: float = header.get("seconds", 0.0)
+        self.curve: list[list[float]] = header.get("curve", [])
 
     @property
     def done(self) -> float:
         """The share of the training that lies behind, 0 to 1."""
-        return self.header["seconds"] / (60 * self.minutes) if self.minutes else self.header["step"] / self.steps
+        return self.seconds / (60 * self.minutes) if self.minutes else self.step / self.steps
 
     def __iter__(self) -> Iterator[tuple[int, float]]:
         total, unit = (round(60 * self.minutes), "s") if self.minutes else (self.steps, "step")
-        with tqdm(total=total, initial=self._shown(), unit=unit, desc=self.title, disable=None, leave=False) as bar:
+        with tqdm(total=total, initial=self._position(), unit=unit, desc=self.title, disable=None, leave=False) as bar:
             while self.done < 1:
                 start = time.perf_counter()
-                yield self.header["step"], self.done
-                self.header["step"] += 1
-                if self.header["step"] % self.every == 0 or self.done >= 1:
-                    bar.set_postfix_str(f"loss {self._checked():.4f}", refresh=False)
-                    self.header["curve"].append([self.header["step"], round(self._checked(), 5)])
-                self.header["seconds"] += min(time.perf_counter() - start, self.LONGEST)
-                bar.update(self._shown() - bar.n)
+                yield self.step, self.done
+                self.step += 1
+                if self.step % self.every == 0 or self.done >= 1:
+                    loss = self._finite_loss()
+                    bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
+                    self.curve.append([self.step, round(loss, 5)])
+                self.seconds += min(time.perf_counter() - start, self.LONGEST)
+                bar.update(self._position() - bar.n)
                 if self.state is not None and (self.state.due() or self.done >= 1):
-                    self._checked()
-                    self.state.write(**self.header)
+                    self._finite_loss()
+                    self.state.write(step=self.step, seconds=self.seconds, curve=self.curve)
 
-    def look(self, loss: Tensor) -> None:
-        """Hand over the step's loss; it is read only now and then, as each reading waits for the device."""
+    def record(self, loss: Tensor) -> None:
+        """Hand over the step's loss, ()."""
         self._loss = loss.detach()
 
-    def curve(self, points: int = 100) -> list:
-        """About so many points [step, loss] of the loss curve."""
-        whole = self.header["curve"]
-        return whole[:: max(1, len(whole) // points)]
+    def _position(self) -> int:
+        return round(self.seconds) if self.minutes else self.step
 
-    def _shown(self) -> int:
-        return round(self.header["seconds"]) if self.minutes else self.header["step"]
-
-    def _checked(self) -> float:
+    def _finite_loss(self) -> float:
         loss = float("nan") if self._loss is None else self._loss.item()
         if not math.isfinite(loss):
-            step = self.header["step"]
-            raise ModelError(f"the loss is {loss} at step {step}: {self.advice}; the last good checkpoint is kept")
+            raise ModelError(f"the loss is {loss} at step {self.step}: {self.advice}; the last good checkpoint is kept")
         return loss
-
-
-@torch.no_grad()
-def follow(mean: nn.Module, network: nn.Module, decay: float) -> None:
-    """Move a running mean of a network's weights towards it; counters and statistics are copied."""
-    kept, current = zip(*[(a, b) for a, b in zip(mean.parameters(), network.parameters(), strict=True)], strict=True)
-    torch._foreach_lerp_(list(kept), list(current), 1 - decay)
-    for a, b in zip(mean.buffers(), network.buffers(), strict=True):
-        a.copy_(b)
-
-
-@torch.no_grad()
-def settle(network: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Take a network's batch statistics anew, in float32, over whole batches of its input."""
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-    network.train()
-    for batch in batches:
-        network(batch)
-    network.eval()
 
 
 def _under(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key[len(name) + 1 :]: value for key, value in tensors.items() if key.startswith(f"{name}.")}
 
 
-def _kept(optimiser: Optimizer) -> dict[str, Tensor]:
-    state = optimiser.state_dict()["state"]
-    return {f"{i}.{key}": value for i, each in state.items() for key, value in each.items() if torch.is_tensor(value)}
-
-
-def _restore(optimiser: Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    whole = optimiser.state_dict()
+def _restore(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
-        i, _, name = key.partition(".")
-        state.setdefault(int(i), {})[name] = value
-    optimiser.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
+        number, _, name = key.partition(".")
+        state.setdefault(int(number), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -6,12 +6,13 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.images import Frame, image_batches
+from ..data.images import image_batches
 from ..data.maps import AnomalyMaps
 from ..data.mvtec import Sample
 from ..errors import DataError, ModelError
@@ -20,20 +21,33 @@ from ..util.devices import has_fast_bf16, pick_device
 from ..util.model_file import image_size, making_sense_of, read_model, write_model
 from . import pdn
 from .model import AnomalyMapModel
-from .penalty import penalties
-from .settings import EfficientADSettings, Training
-from .teacher import load_teacher, standardised
-from .training import StudentTrainer
+from .settings import EfficientADSettings, settings_of
+from .teacher import load_teacher, standardized
 
 SPREAD = 1e-6  # the least distance between the two quantiles
+LEARNED, HELD_OUT = "calibration.learned", "calibration.held_out"  # tensors of a model file beside the networks'
 
 
 @dataclass
 class EfficientAD:
-    """`fit` on good samples, `score` others. `facts` say what it learnt from and how that went.
+    """EfficientAD: `fit` on good samples, `score` others.
 
-    With a `checkpoint` path the training is kept there every few `minutes` and goes on from there after a stop;
-    `earlier_` are the seconds that it had then taken.
+    Args:
+        settings: everything that decides the detector but the data.
+        device: where it computes.
+        weights: name and SHA-256 of the teacher's weights.
+        checkpoint: a file in which the training's state is saved every few `minutes`, and from which it goes on after
+            a stop; None for none.
+        minutes: between two checkpoints.
+
+    Attributes:
+        model_: the fitted networks.
+        levels_: (q_a, q_b) of the student's map and of the autoencoder's.
+        threshold_: set by `calibrate`.
+        size_: (height, width) of the images.
+        held_out_: image scores of the training images that were held out, (n,); None in files of version 0.2.
+        earlier_: seconds of training before the last stop.
+        facts: what was learned from, and how that went.
     """
 
     settings: EfficientADSettings
@@ -45,12 +59,16 @@ class EfficientAD:
     levels_: list[list[float]] | None = None
     threshold_: Threshold | None = None
     size_: tuple[int, int] | None = None
+    held_out_: np.ndarray | None = None
     earlier_: float = 0.0
-    facts: dict[str, object] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    _learned: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64), repr=False)
 
     @classmethod
     def from_settings(cls, settings: EfficientADSettings, device: str = "auto") -> EfficientAD:
-        """A detector that has seen nothing yet; its teacher's weights must be here."""
+        """A detector that is not fitted; the weights of its teacher must be here."""
+        if not settings.penalty:
+            raise DataError("this recipe needs penalty images: give a folder of photographs with --penalty FOLDER")
         _, weights = load_teacher(settings.size, settings.weights)
         return cls(settings, pick_device(device), weights)
 
@@ -60,74 +78,106 @@ class EfficientAD:
         return self.settings.training.seed
 
     def fit(self, samples: Sequence[Sample], false_alarm: float | None = None) -> EfficientAD:
-        """Learn from good samples; a tenth of them is only looked at afterwards, for the quantiles.
+        """Learn from good samples; a tenth of them is held out, for the quantiles and the threshold.
 
-        With a share of false alarms, `calibrate` for it too.
+        Args:
+            samples: at least 2.
+            false_alarm: a share of false alarms to `calibrate` for.
         """
+        from .penalty import penalties  # scoring an image needs neither
+        from .training import StudentTrainer
+
         s = self.settings
-        learnt, held = self._split(samples)
-        shown, judged = self._shown(learnt), self._shown(held)
-        self.size_ = tuple(shown.shape[1:3])
-        pdn.grid(*self.size_)
-        others, named = penalties(s.penalty, *self.size_, s.penalties, s.training.seed)
+        learned, held_out = self._split(samples)
+        images, others = self._images(learned), self._images(held_out)
+        size = (images.shape[1], images.shape[2])
+        pdn.grid(*size)
+        penalty_images, penalty = penalties(s.penalty, *size, s.penalties, self.seed)
+        if penalty_images is not None:
+            penalty_images = penalty_images.to(self.device)
         teacher, self.weights = load_teacher(s.size, s.weights, s.padding)
-        teacher = standardised(teacher.to(self.device), shown)
+        teacher = standardized(teacher.to(self.device), images)
         bf16 = s.precision == "bfloat16" or (s.precision == "auto" and has_fast_bf16(self.device))
         pair = self._fresh_pair()
-        others = None if others is None else others.to(self.device)
-        course = StudentTrainer(teacher, pair, shown, others, replace(s.training, bf16=bf16))
-        digest = hashlib.sha256(shown.cpu().numpy().tobytes()).hexdigest()
-        identity = {"pictures": digest, "teacher": self.weights["sha256"], "penalty": named, "size": s.size}
-        loss = course.run(self.checkpoint, identity, self.minutes)
-        self.earlier_ = course.earlier
-        self.model_ = AnomalyMapModel(teacher, pair, s.border, self.size_).eval().to(self.device)
-        self.levels_, note = self._quantiles(judged)
-        self.model_.set_levels(self.levels_)
-        self.threshold_ = None
+        trainer = StudentTrainer(teacher, pair, images, penalty_images, replace(s.training, bf16=bf16))
+        digest = hashlib.sha256(images.cpu().numpy().tobytes()).hexdigest()
+        identity: dict[str, object] = {
+            "images": digest,
+            "teacher": self.weights["sha256"],
+            "penalty": penalty,
+            "size": s.size,
+        }
+        loss = trainer.run(self.checkpoint, identity, self.minutes)
+        model = AnomalyMapModel(teacher, pair, s.border, size).eval().to(self.device)
+        self.levels_, note = _levels(model, others, s.quantiles)
+        model.set_levels(self.levels_)
+        self.model_, self.size_, self.earlier_, self.threshold_ = model, size, trainer.earlier, None
+        self._learned = np.unique(_fingerprints(images.cpu().numpy()))
+        self.held_out_ = np.concatenate([self.score_images(batch.cpu().numpy()).scores for batch in others.split(8)])
         self.facts = {
             "steps": s.training.steps,
-            "penalty": named,
+            "penalty": penalty,
             "precision": "bfloat16" if bf16 else "float32",
             "loss": round(loss, 5),
-            "learnt from": len(learnt),
-            "held out": len(held),
+            "learnt from": len(learned),
+            "held out": len(held_out),
             **({"note": note} if note else {}),
         }
         if false_alarm is not None:
-            self.calibrate(samples, false_alarm)
+            self.calibrate(false_alarm=false_alarm)
         return self
 
     def score(self, samples: Sequence[Sample]) -> AnomalyMaps:
-        """Anomaly maps (n, height, width) in the frame's pixels; about 0 on good parts, 0.1 and more where not."""
+        """Anomaly maps (n, height, width) of samples: about 0 on good parts, 0.1 and more on defects."""
         self._fitted()
-        found = [self.score_images(batch) for batch in image_batches(samples, self.settings.frame, 8)]
-        return AnomalyMaps.joined(found, self.size_, self.settings.frame)
+        assert self.size_ is not None
+        batches = [self.score_images(batch) for batch in image_batches(samples, self.settings.frame, 8)]
+        return AnomalyMaps.joined(batches, self.size_, self.settings.frame)
 
     def score_images(self, framed: np.ndarray) -> AnomalyMaps:
-        """Like `score` for framed pictures that are arrays already, uint8 (b, height, width, 3)."""
-        eye = self._fitted()
+        """Anomaly maps of images that are arrays in the detector's frame already, uint8 (n, height, width, 3)."""
+        model = self._fitted()
         if framed.shape[1:3] != self.size_:
-            wanted, found = self.size_, framed.shape[1:3]
-            raise ModelError(
-                f"this detector was fitted on pictures of {wanted[0]}x{wanted[1]}, not {found[0]}x{found[1]}"
-            )
+            (height, width), (h, w) = model.size, framed.shape[1:3]
+            raise ModelError(f"this detector was fitted on images of {height}x{width}, not {h}x{w}: resize them")
         with torch.inference_mode():
-            maps = eye(torch.from_numpy(np.ascontiguousarray(framed)).to(self.device))
+            maps = model(torch.from_numpy(np.ascontiguousarray(framed)).to(self.device))
         return AnomalyMaps.of(maps.cpu().numpy(), self.settings.frame).expect_finite()
 
-    def calibrate(self, samples: Sequence[Sample], false_alarm: float = 0.01) -> Threshold:
-        """Set the threshold from those of the training samples that were held out: nothing learnt from them."""
+    def calibrate(self, samples: Sequence[Sample] | None = None, false_alarm: float = 0.01) -> Threshold:
+        """Set the threshold from good images that were not learned from.
+
+        Args:
+            samples: see `held_out_scores`.
+            false_alarm: the share of new good parts that may exceed the threshold.
+        """
         self.threshold_ = conformal(self.held_out_scores(samples), false_alarm)
         return self.threshold_
 
-    def held_out_scores(self, samples: Sequence[Sample]) -> np.ndarray:
-        """The scores that `calibrate` looks at: of those training samples that were held out."""
-        _, held = self._split(samples)
-        return self.score(held).scores
+    def held_out_scores(self, samples: Sequence[Sample] | None = None) -> np.ndarray:
+        """Image scores (n,) of good images that were not learned from.
+
+        Args:
+            samples: all are used but those whose framed pixels were learned from, in whatever order; None for the
+                training images that were held out.
+        """
+        self._fitted()
+        if samples is None:
+            if self.held_out_ is None:
+                raise ModelError("this model file has no held-out scores: calibrate with good images, or fit again")
+            return self.held_out_
+        if self.held_out_ is None and len(samples) == self.facts["learnt from"] + self.facts["held out"]:
+            return self.score(self._split(samples)[1]).scores  # a file of version 0.2 knows its images by their order
+        batches = image_batches(samples, self.settings.frame, 8)
+        new = [batch[~np.isin(_fingerprints(batch), self._learned)] for batch in batches]
+        scores = [self.score_images(batch).scores for batch in new if len(batch)]
+        if not scores:
+            raise ModelError(f"all {len(samples)} images were learned from: calibrate with other good images")
+        return np.concatenate(scores)
 
     def save(self, path: str | Path) -> Path:
-        """Write the fitted detector, teacher, statistics and quantiles inside, to one safetensors file."""
-        eye = self._fitted()
+        """Write the fitted detector to one safetensors file: networks, statistics, quantiles, held-out scores."""
+        model = self._fitted()
         header = {
             "settings": asdict(self.settings),
             "weights": self.weights,
@@ -136,39 +186,37 @@ class EfficientAD:
             "facts": self.facts,
             "threshold": asdict(self.threshold_) if self.threshold_ else None,
         }
-        return write_model(Path(path), "efficientad", header, eye.state_dict())
+        tensors = dict(model.state_dict())
+        if self.held_out_ is not None:
+            tensors |= {HELD_OUT: torch.from_numpy(self.held_out_), LEARNED: torch.from_numpy(self._learned)}
+        return write_model(Path(path), "efficientad", header, tensors)
 
     @classmethod
     def load(cls, path: str | Path, device: str = "auto") -> EfficientAD:
-        """Read a detector back; it needs no other file."""
-        header, tensors = read_model(Path(path), "efficientad")
+        """Read a detector that `save` wrote; it needs no other file."""
+        path = Path(path)
+        header, tensors = read_model(path, "efficientad")
         with making_sense_of(path):
-            kept = header["settings"]
-            parts = {
-                "frame": Frame.of(kept["frame"]),
-                "training": Training(**kept["training"]),
-                "quantiles": tuple(kept["quantiles"]),
-            }
-            detector = cls(EfficientADSettings(**kept | parts), pick_device(device), header["weights"])
-            detector.size_ = image_size(header["size"])
-            teacher = pdn.teacher(detector.settings.size, detector.settings.padding)
-            eye = AnomalyMapModel(teacher, detector._fresh_pair(), detector.settings.border, detector.size_)
-            eye.load_state_dict(tensors)
-            detector.model_ = eye.eval().requires_grad_(False).to(detector.device)
-            detector.levels_, detector.facts = header["levels"], dict(header["facts"])
+            detector = cls(settings_of(header["settings"]), pick_device(device), header["weights"])
+            s, size = detector.settings, image_size(header["size"])
+            if HELD_OUT in tensors:
+                detector.held_out_, detector._learned = tensors.pop(HELD_OUT).numpy(), tensors.pop(LEARNED).numpy()
+            model = AnomalyMapModel(pdn.teacher(s.size, s.padding), detector._fresh_pair(), s.border, size)
+            model.load_state_dict(tensors)
+            detector.model_ = model.eval().requires_grad_(False).to(detector.device)
+            detector.size_, detector.levels_, detector.facts = size, header["levels"], dict(header["facts"])
             detector.threshold_ = Threshold.of(header["threshold"])
         return detector
 
     def _split(self, samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
         n = len(samples)
-        held = max(1, round(self.settings.held_out * n))
-        if n - held < 1:
+        count = max(1, round(self.settings.held_out * n))
+        if n - count < 1:
             raise ModelError(f"there are {n} good images: give at least 2, one of them is held out")
-        order = np.random.default_rng(self.seed).permutation(n)
-        last = set(order[:held].tolist())
-        return [samples[i] for i in range(n) if i not in last], [samples[i] for i in sorted(last)]
+        held_out = set(np.random.default_rng(self.seed).permutation(n)[:count].tolist())
+        return [samples[i] for i in range(n) if i not in held_out], [samples[i] for i in sorted(held_out)]
 
-    def _shown(self, samples: Sequence[Sample]) -> Tensor:
+    def _images(self, samples: Sequence[Sample]) -> Tensor:
         framed = np.concatenate(list(image_batches(samples, self.settings.frame, 32)))
         return torch.from_numpy(framed).to(self.device)
 
@@ -177,23 +225,30 @@ class EfficientAD:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             pair = pdn.Pair(pdn.student(s.size, s.padding), pdn.autoencoder(s.padding))
-        return pair.to(self.device, memory_format=torch.channels_last)
-
-    @torch.inference_mode()
-    def _quantiles(self, judged: Tensor) -> tuple[list[list[float]], str]:
-        """q_a and q_b of the student's and the autoencoder's map over held-out good images."""
-        values = torch.cat([self.model_.judged(some).cpu() for some in judged.split(8)]).double().numpy()
-        levels, note = [], ""
-        for map_ in values.transpose(1, 0, 2, 3):
-            if not np.isfinite(map_).all():
-                raise DataError("the maps of the held-out images are not finite: check the images and the teacher")
-            low, high = np.quantile(map_, self.settings.quantiles)
-            if high - low < SPREAD:
-                high, note = low + SPREAD, "the quantiles of a map coincide: the images may all be the same"
-            levels.append([float(low), float(high)])
-        return levels, note
+        return pair.to(self.device).to(memory_format=torch.channels_last)
 
     def _fitted(self) -> AnomalyMapModel:
         if self.model_ is None:
             raise ModelError("this detector has not been fitted yet: call fit(samples) first")
         return self.model_
+
+
+@torch.inference_mode()
+def _levels(model: AnomalyMapModel, images: Tensor, quantiles: tuple[float, float]) -> tuple[list[list[float]], str]:
+    """(q_a, q_b) of the student's and of the autoencoder's map over held-out good images, and a note or ""."""
+    values = torch.cat([model.for_quantiles(batch).cpu() for batch in images.split(8)]).double().numpy()
+    levels, note = [], ""
+    for maps in values.transpose(1, 0, 2, 3):
+        if not np.isfinite(maps).all():
+            raise DataError("the maps of the held-out images are not finite: check the images and the teacher")
+        low, high = np.quantile(maps, quantiles)
+        if high - low < SPREAD:
+            high, note = low + SPREAD, "the quantiles of a map coincide: the images may all be the same"
+        levels.append([float(low), float(high)])
+    return levels, note
+
+
+def _fingerprints(images: np.ndarray) -> np.ndarray:
+    """64 bits of the SHA-256 of each image's pixels, int64 (n,)."""
+    digests = [hashlib.sha256(np.ascontiguousarray(image).tobytes()).digest()[:8] for image in images]
+    return np.array([int.from_bytes(digest, "little", signed=True) for digest in digests], dtype=np.int64)

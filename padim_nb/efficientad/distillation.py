@@ -1,127 +1,327 @@
-"""How a teacher is made: a patch description network learns to say what a large network says of each patch."""
+"""How a teacher is made: a patch description network learns to imitate a large network's features of each patch."""
 
 from __future__ import annotations
 
+import itertools
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Annotated, TypeAlias
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool1d, avg_pool2d, interpolate
-from torchvision.transforms.functional import rgb_to_grayscale
+from PIL import Image
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool1d, conv2d, interpolate
+from torch.utils.data import DataLoader, Dataset
 
-from ..errors import OptionError
-from ..features.backbones import Backbone, backbone, normalised
+from ..data.images import load_image
+from ..errors import DataError
+from ..features.backbones import Backbone, backbone, normalized
 from ..textures import procedural_images, version
 from ..util.files import ensure_dir
+from ..util.machine import cores
+from ..util.validation import validated
 from . import pdn
 from .cards import write_card
 from .checkpoints import Checkpoints, Loop, generator
-from .penalty import BANK, penalties
+from .penalty import images_below
+from .settings import PROCEDURAL, Share, Size, Source
+from .teacher import distilled
+
+Draw: TypeAlias = tuple[float, ...]
+Box: TypeAlias = tuple[float, float, float, float]
+HELD_OUT = 64  # images of a source, at most, on which the card's loss is taken
+POOLED = 1024  # numbers to which PatchCore pools the 3 x 3 patches of a layer
+PHOTOGRAPHS = "photographs"
+# Color photographs that come with scikit-image and scikit-learn: (package, folder, files).
+_SHIPPED = (
+    ("skimage", "data", ("astronaut.png", "chelsea.png", "coffee.png", "hubble_deep_field.jpg", "ihc.png",
+                         "motorcycle_left.png", "motorcycle_right.png", "retina.jpg", "rocket.jpg")),
+    ("sklearn", "datasets/images", ("china.jpg", "flower.jpg")),
+)  # fmt: skip
 
 
-@dataclass(frozen=True)
+@validated
 class Distillation:
-    """All that decides a distillation but its length. The large network sees pictures of twice the `side`."""
+    """Everything that decides a distillation but its length. The defaults are the paper's, but for the images.
 
-    size: str = "small"
+    Args:
+        size: of the teacher.
+        backbone: the large network; its last two layers are imitated.
+        weights: of the large network, see `backbone`.
+        source: where images come from, each source in equal parts: folders, "procedural", or "photographs" for those
+            that scikit-image and scikit-learn ship.
+        images: number of procedural images.
+        side: pixels of the teacher's images; the large network sees the same ones at twice the side.
+        crop: least side of a random crop of an image before it is resized, as a share of its sides; 1 for none.
+        held_out: share of the images of each source that are not learned from; the card has the loss on them.
+        statistics: number of images from which mean and deviation of the targets are taken.
+        batch: images a step.
+        rate: learning rate of Adam.
+        decay: weight decay of Adam.
+        drop_at: share of the training after which the rate falls to a tenth; 1 for never.
+        gray: share of the images that are made gray.
+        seed: of the weights and of what is drawn in each step.
+        bf16: compute in bfloat16.
+    """
+
+    size: Size = "small"
     backbone: str = "wide_resnet101_2"
     weights: str = ""
-    source: str = BANK
-    pictures: int = 4096
-    side: int = 256
-    batch: int = 16
-    rate: float = 1e-4
-    decay: float = 1e-5
-    drop_at: float = 1.0  # of the training: the rate falls to a tenth; the paper's stays
-    grey: float = 0.1
-    seed: int = 0
+    source: Annotated[tuple[Source, ...], Field(min_length=1)] = (PROCEDURAL,)
+    images: Annotated[int, Field(ge=2)] = 4096
+    side: Annotated[int, Field(ge=32, multiple_of=8)] = 256
+    crop: Annotated[float, Field(gt=0, le=1)] = 1.0
+    held_out: Share = 0.02
+    statistics: Annotated[int, Field(ge=1)] = 10_000
+    batch: Annotated[int, Field(ge=1)] = 16
+    rate: Annotated[float, Field(gt=0)] = 1e-4
+    decay: Annotated[float, Field(ge=0)] = 1e-5
+    drop_at: Annotated[float, Field(ge=0, le=1)] = 1.0
+    gray: Annotated[float, Field(ge=0, le=1)] = 0.1
+    seed: Annotated[int, Field(ge=0)] = 0
     bf16: bool = False
 
 
-def description(net: Backbone, x: Tensor, shape: tuple[int, int]) -> Tensor:
-    """What the teacher is to say: layer2 and layer3 side by side on one grid, channels averaged down to 384."""
-    _, middle, coarse = net(x)
-    sized = [interpolate(tap.float(), size=shape, mode="bilinear", align_corners=False) for tap in (middle, coarse)]
-    both = torch.cat(sized, 1)
-    if both.shape[1] == pdn.CHANNELS:
-        return both
-    flat = both.permute(0, 2, 3, 1).flatten(1, 2)
-    return adaptive_avg_pool1d(flat, pdn.CHANNELS).unflatten(1, shape).permute(0, 3, 1, 2)
+class TargetFeatures(nn.Module):
+    """The target of a distillation: a large network's last two layers as 192 + 192 numbers for each place.
+
+    As in PatchCore, the 3 x 3 patches of each layer are averaged down to 1024 numbers, the coarse layer is resized to
+    the fine one's grid, and both are averaged down to 384, half from each. All of this is linear, so here each layer
+    takes one convolution, and only its 192 results are resized.
+
+    Args:
+        net: the large network.
+        shape: (h, w) of the result.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, net: Backbone, shape: tuple[int, int]) -> None:
+        super().__init__()
+        self.shape = shape
+        self.register_buffer("mean", torch.zeros(pdn.CHANNELS, 1, 1))
+        self.register_buffer("deviation", torch.ones(pdn.CHANNELS, 1, 1))
+        self._net = [net]  # in a list: its weights are not part of this module's state
+        for number, channels in enumerate(net.channels[-2:]):
+            self.register_buffer(f"kernel{number}", _averages(channels), persistent=False)
+
+    def raw(self, images: Tensor) -> Tensor:
+        """Images, uint8 (n, height, width, 3) -> (n, 384, h, w), channels as they are."""
+        net = self._net[0]
+        layers = net(net.normalize(images))[-2:]
+        parts = [
+            conv2d(layer.float(), getattr(self, f"kernel{number}"), padding=1) for number, layer in enumerate(layers)
+        ]
+        return torch.cat([interpolate(y, size=self.shape, mode="bilinear", align_corners=False) for y in parts], 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """`raw` with mean 0 and standard deviation 1 in each channel, once `standardize` was called."""
+        return (self.raw(images) - self.mean) / self.deviation
+
+    @torch.no_grad()
+    def standardize(self, batches: Iterable[Tensor]) -> None:
+        """Set mean and deviation from batches of images, uint8 (n, height, width, 3)."""
+        total, square, count = torch.zeros(()), torch.zeros(()), 0
+        for images in batches:
+            y = self.raw(images).double()
+            total, square = total + y.sum((0, 2, 3)), square + y.square().sum((0, 2, 3))
+            count += y[:, 0].numel()
+        mean = total / count
+        self.mean.copy_(mean[:, None, None])
+        self.deviation.copy_((square / count - mean.square()).clamp(min=1e-12).sqrt()[:, None, None])
 
 
 def distill(
-    out: Path, settings: Distillation, minutes: float = 0, steps: int = 0, device: str = "cpu", every: float = 2.0
+    out: Path | None,
+    settings: Distillation,
+    minutes: float = 0,
+    steps: int = 0,
+    device: str = "cpu",
+    every: float = 2.0,
 ) -> Path:
-    """Train a teacher for so many `minutes` or exactly so many `steps`; write it with its card to `out`.
+    """Train a teacher; the paper takes 60,000 steps over ImageNet. Stopped and called again, it goes on.
 
-    Killed and called again, it goes on from the last checkpoint. The paper takes 60,000 steps over ImageNet.
+    Args:
+        out: folder for weights, card and checkpoint; None for the cache, where the recipes look.
+        settings: everything else that decides it.
+        minutes: length of the training, or 0.
+        steps: length of the training, or 0; one of both is more than 0.
+        device: where it computes.
+        every: minutes between two checkpoints.
+
+    Returns:
+        The file of the weights, pdn-SIZE-BACKBONE.safetensors, with its card (.json) beside it.
     """
     s = settings
+    path = (out or distilled(s.size).parent) / distilled(s.size, s.backbone).name
+    ensure_dir(path.parent)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(s.seed)
-        teacher = pdn.teacher(s.size, padding=True).to(device, memory_format=torch.channels_last)
-    ensure_dir(out)
+        teacher = pdn.teacher(s.size, padding=True).to(device).to(memory_format=torch.channels_last)
     net = backbone(s.backbone, s.weights).to(device)
-    shown, named = _shown(s)
-    shown = shown.to(device)
-    facts = {"source": named, "taught by": net.weights, "minutes": minutes, "steps": steps}
-    optimiser = torch.optim.Adam(teacher.parameters(), lr=s.rate, weight_decay=s.decay, foreach=True)
-    path = out / f"pdn-{s.size}.checkpoint.safetensors"
-    state = Checkpoints(path, asdict(s) | facts, every, {"teacher": teacher}, optimiser)
-    loop = Loop(f"pdn-{s.size}", minutes, steps, state)
-    mean, deviation = _statistics(net, shown, s)
-    for step, done in loop:
-        g = generator(s.seed, step)
-        chosen = torch.randint(len(shown), (s.batch,), generator=g)
-        small, large = _both(shown[chosen.to(device)], torch.rand(s.batch, generator=g) < s.grey)
-        with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=s.bf16):
-            with torch.no_grad():
-                target = (description(net, large, _grid(s)) - mean) / deviation
-            loss = (teacher(small).float() - target).square().mean()
-        for group in optimiser.param_groups:
+    target = TargetFeatures(net, (s.side // 4, s.side // 4)).to(device)
+    sources = [_source(name, s) for name in s.source]
+    plain = asdict(s) | {"source": [source.name for source in sources], "taught by": net.weights}
+    optimizer = torch.optim.Adam(teacher.parameters(), lr=s.rate, weight_decay=s.decay, foreach=True)
+    identity = plain | {"minutes": minutes, "steps": steps}
+    modules = {"teacher": teacher, "target": target}
+    state = Checkpoints(path.with_suffix(".checkpoint.safetensors"), identity, every, modules, optimizer)
+    loop = Loop(path.stem, minutes, steps, state)
+    if loop.step == 0:
+        count = min(s.statistics, sum(len(source.learned) for source in sources))
+        draws = _batches(sources, s, device, s.seed + 1)
+        target.standardize(large for _, large in itertools.islice(draws, -(-count // s.batch)))
+    pairs = _batches(sources, s, device, s.seed, loop.step)
+    for _, done in loop:
+        loss = _loss(teacher, target, *next(pairs), s)
+        for group in optimizer.param_groups:
             group["lr"] = s.rate * (0.1 if done >= s.drop_at else 1.0)
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        optimiser.step()
-        loop.look(loss)
-    took = {"steps": loop.header["step"], "minutes": round(loop.header["seconds"] / 60, 2), "loss curve": loop.curve()}
-    card = asdict(s) | facts | {"weights": net.weights["name"], "pictures seen": took["steps"] * s.batch} | took
-    return write_card(out / f"pdn-{s.size}.safetensors", teacher.state_dict(), card, device)
+        optimizer.step()
+        loop.record(loss)
+    card = identity | {
+        "weights": net.weights["name"],
+        "steps": loop.step,
+        "minutes": round(loop.seconds / 60, 2),
+        "images seen": loop.step * s.batch,
+        "held-out loss": {source.name: _held_out_loss(teacher, target, source, s, device) for source in sources},
+        "loss curve": loop.curve[:: max(1, len(loop.curve) // 100)],
+    }
+    return write_card(path, teacher.state_dict(), card, device)
 
 
-def _shown(s: Distillation) -> tuple[Tensor, str]:
-    """Pictures of twice the side, uint8 (n, 2 side, 2 side, 3), and what they are."""
-    if s.source == BANK:
-        kept = procedural_images(s.pictures, 1, 2 * s.side, s.seed)[:, 0]
-        return torch.from_numpy(np.array(kept)), f"procedural bank {version()}, {s.pictures} programs"
-    found, named = penalties(s.source, 2 * s.side, 2 * s.side, s.pictures, s.seed)
-    if found is None:
-        raise OptionError(f"a teacher needs pictures to learn from: give a folder or '{BANK}'")
-    return found, named
+class Files:
+    """Images in files, decoded one at a time: uint8 (height, width, 3). Millions of paths in one array of bytes."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = np.array([os.fsencode(path) for path in paths])
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return load_image(Path(os.fsdecode(self._paths[index])))
 
 
-def _both(shown: Tensor, grey: Tensor) -> tuple[Tensor, Tensor]:
-    """The same pictures for the small network and, at twice the side, for the large one."""
-    large = shown.permute(0, 3, 1, 2).float() / 255
-    large = torch.where(grey.to(large.device)[:, None, None, None], rgb_to_grayscale(large, 3), large)
-    return normalised(avg_pool2d(large, 2)), normalised(large)
+@dataclass
+class SourceImages:
+    """The images of one source, and which of them (index arrays) are learned from and held out."""
+
+    name: str
+    images: Files | np.ndarray
+    learned: np.ndarray
+    held_out: np.ndarray
 
 
-def _grid(s: Distillation) -> tuple[int, int]:
-    return (s.side // 4, s.side // 4)
+class Draws(Dataset):
+    """Training images drawn from all sources; its indices are draws, six numbers in 0..1."""
+
+    def __init__(self, sources: Sequence[SourceImages], settings: Distillation) -> None:
+        self.sources, self.settings = sources, settings
+
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
+        place, number, zoom, left, top, gray = draw
+        source, s = self.sources[int(place * len(self.sources))], self.settings
+        image = source.images[source.learned[int(number * len(source.learned))]]
+        share = s.crop + zoom * (1 - s.crop)
+        height, width = image.shape[:2]
+        x, y = left * (1 - share) * width, top * (1 - share) * height
+        return _both(image, s.side, (x, y, x + share * width, y + share * height), gray < s.gray)
+
+
+def _both(image: np.ndarray, side: int, box: Box | None = None, gray: bool = False) -> tuple[Tensor, Tensor]:
+    """The box of an image, resized for the teacher and for the large network: uint8 (h, w, 3)."""
+    part = Image.fromarray(np.asarray(image))
+    if gray:
+        part = part.convert("L").convert("RGB")
+    small, large = (part.resize((n, n), Image.Resampling.BILINEAR, box) for n in (side, 2 * side))
+    return torch.from_numpy(np.array(small)), torch.from_numpy(np.array(large))
+
+
+def _batches(
+    sources: Sequence[SourceImages], s: Distillation, device: str, seed: int, start: int = 0
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of (small, large) images from step `start` on, decoded by processes beside the training."""
+
+    def draws() -> Iterator[list[Draw]]:
+        for step in itertools.count(start):
+            yield [tuple(row) for row in torch.rand(s.batch, 6, generator=generator(seed, step)).tolist()]
+
+    # Where processes cannot be forked, they would import the caller's script again: there, this one decodes.
+    workers = min(8, cores()) if sys.platform == "linux" else 0
+    loader = DataLoader(
+        Draws(sources, s),
+        batch_sampler=draws(),
+        num_workers=workers,
+        multiprocessing_context="fork" if workers else None,
+        prefetch_factor=4 if workers else None,
+        generator=torch.Generator().manual_seed(seed),  # else it would draw from the global one
+    )
+    try:
+        for small, large in loader:
+            yield small.to(device), large.to(device)
+    except DataError as error:  # a worker's comes with its traceback
+        raise DataError(str(error).strip().splitlines()[-1].rpartition("DataError: ")[2]) from None
+
+
+def _loss(teacher: nn.Module, target: TargetFeatures, small: Tensor, large: Tensor, s: Distillation) -> Tensor:
+    """Mean squared distance of the teacher's output to the target, of images uint8 (n, height, width, 3)."""
+    x = normalized(small.permute(0, 3, 1, 2).float() / 255)
+    with torch.autocast(small.device.type, dtype=torch.bfloat16, enabled=s.bf16):
+        with torch.no_grad():
+            wanted = target(large)
+        return (teacher(x).float() - wanted).square().mean()
 
 
 @torch.no_grad()
-def _statistics(net: Backbone, shown: Tensor, s: Distillation, pictures: int = 1000) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of each channel of the description, (384, 1, 1) each, over the first pictures."""
-    total = square = count = 0.0
-    for some in shown[:pictures].split(s.batch):
-        _, large = _both(some, torch.zeros(len(some), dtype=torch.bool))
-        found = description(net, large, _grid(s)).double()
-        total, square = total + found.sum((0, 2, 3)), square + found.square().sum((0, 2, 3))
-        count += found[:, 0].numel()
-    mean = total / count
-    deviation = (square / count - mean.square()).clamp(min=1e-12).sqrt()
-    return mean.float()[:, None, None], deviation.float()[:, None, None]
+def _held_out_loss(
+    teacher: nn.Module, target: TargetFeatures, source: SourceImages, s: Distillation, device: str
+) -> float:
+    losses = []
+    for index in source.held_out[:HELD_OUT]:
+        small, large = _both(source.images[index], s.side)
+        losses.append(_loss(teacher, target, small[None].to(device), large[None].to(device), s).item())
+    return round(sum(losses) / len(losses), 5)
+
+
+def _source(source: str, s: Distillation) -> SourceImages:
+    images: Files | np.ndarray
+    if source == PROCEDURAL:
+        images, name = procedural_images(s.images, 2 * s.side, s.seed), f"procedural images {version()}"
+    elif source == PHOTOGRAPHS:
+        images, name = Files(photographs()), "photographs of scikit-image and scikit-learn"
+    else:
+        images, name = Files(images_below(source, "source")), Path(source).name
+    count = max(1, round(s.held_out * len(images)))
+    if count >= len(images):
+        raise DataError(f"{len(images)} images in {source}: give at least 2, one of them is held out")
+    order = np.random.default_rng(s.seed).permutation(len(images))
+    return SourceImages(f"{len(images)} {name}", images, np.sort(order[count:]), np.sort(order[:count]))
+
+
+def photographs() -> list[Path]:
+    """The color photographs that scikit-image and scikit-learn ship, as far as they are installed."""
+    paths = []
+    for package, folder, names in _SHIPPED:
+        spec = find_spec(package)
+        if spec is not None and spec.submodule_search_locations:
+            paths += [Path(spec.submodule_search_locations[0]) / folder / name for name in names]
+    return [path for path in paths if path.is_file()]
+
+
+def _averages(channels: int) -> Tensor:
+    """(192, channels, 3, 3): a layer's 3 x 3 patches, flattened, averaged down to 1024 and then to 192 numbers."""
+    half = pdn.CHANNELS // 2
+    rows = [
+        adaptive_avg_pool1d(adaptive_avg_pool1d(part[None], POOLED), half)[0]
+        for part in torch.eye(channels * 9).split(1024)
+    ]
+    return torch.cat(rows).T.reshape(half, channels, 3, 3).contiguous()

@@ -15,8 +15,8 @@ from .winograd import convolved
 CHANNELS = 384
 MARGIN = 4  # patches that a map without padding lacks on each side
 LEAST = 256  # pixels a side: the autoencoder's last convolution needs them
-# (channels, kernel, padding where there is padding, pooled afterwards); None stands for the description's channels.
-_LAYERS = {
+# (channels, kernel, padding where there is padding, pooled afterwards); None stands for the number of outputs.
+_LAYERS: dict[str, tuple[tuple[int | None, int, int, bool], ...]] = {
     "small": ((128, 4, 3, True), (256, 4, 3, True), (256, 3, 1, False), (None, 4, 0, False)),
     "medium": (
         (256, 4, 3, True),
@@ -30,16 +30,24 @@ _LAYERS = {
 
 
 class Convolution(nn.Conv2d):
-    """torch's convolution with a stride of 1, by the way that is quickest here."""
+    """torch's convolution with a stride of 1, computed by Winograd's minimal filtering where that is faster."""
+
+    bias: nn.Parameter  # type: ignore[assignment]  # torch's may be None, ours never is
 
     def forward(self, x: Tensor) -> Tensor:
-        return convolved(x, self.weight, self.bias, self.padding[0])
+        return convolved(x, self.weight, self.bias, int(self.padding[0]))
 
 
 class PatchDescription(nn.Module):
-    """Pictures (b, 3, h, w) -> a description of each 33 x 33 patch, (b, channels, h', w') at a quarter of the size.
+    """A patch description network: normalized images (n, 3, height, width) -> one vector for each 33 x 33 patch.
 
-    Without padding a patch is described by itself alone and h' = h / 4 - 8; with padding h' = h / 4.
+    The output is (n, channels, h, w) at a quarter of the size: without padding h = height / 4 - 8, with padding
+    h = height / 4.
+
+    Args:
+        size: "small" (PDN-S) or "medium" (PDN-M).
+        channels: of the output.
+        padding: of the convolutions and poolings.
     """
 
     def __init__(self, size: str, channels: int, padding: bool = False) -> None:
@@ -55,10 +63,15 @@ class PatchDescription(nn.Module):
         self.convolutions = [f"conv{number}" for number in range(1, len(_LAYERS[size]) + 1)]
 
     def forward(self, x: Tensor) -> Tensor:
-        return getattr(self, self.convolutions[-1])(self.trunk(x))
+        return self.last(self.trunk(x))
+
+    @property
+    def last(self) -> Convolution:
+        """The last convolution, whose outputs are the patches' vectors."""
+        return getattr(self, self.convolutions[-1])
 
     def trunk(self, x: Tensor) -> Tensor:
-        """All but the last convolution: what it reads."""
+        """The input of the last convolution."""
         for name, (_, _, _, pooled) in zip(self.convolutions[:-1], _LAYERS[self.size], strict=False):
             x = relu(getattr(self, name)(x), inplace=True)
             if pooled:
@@ -67,7 +80,7 @@ class PatchDescription(nn.Module):
 
 
 class Autoencoder(nn.Module):
-    """Pictures (b, 3, h, w) through 64 numbers and back to a description (b, 384, h', w') of a teacher's grid.
+    """Normalized images (n, 3, height, width) through 64 numbers to (n, 384, h, w) on the teacher's grid.
 
     Dropout draws from the generator that is passed; without one nothing is dropped.
     """
@@ -78,28 +91,28 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.padding = padding
         widths = (3, 32, 32, 64, 64, 64)
-        self.encoder, self.decoder = nn.Module(), nn.Module()
-        for number in range(1, 6):
-            setattr(self.encoder, f"enconv{number}", nn.Conv2d(widths[number - 1], widths[number], 4, 2, 1))
-        self.encoder.enconv6 = nn.Conv2d(64, 64, 8)
-        for number in range(1, 7):
-            setattr(self.decoder, f"deconv{number}", Convolution(64, 64, 4, padding=2))
-        self.decoder.deconv7 = Convolution(64, 64, 3, padding=1)
-        self.decoder.deconv8 = Convolution(64, CHANNELS, 3, padding=1)
+        encoder: list[nn.Module] = [nn.Conv2d(widths[i], widths[i + 1], 4, 2, 1) for i in range(5)]
+        encoder.append(nn.Conv2d(64, 64, 8))
+        decoder: list[nn.Module] = [Convolution(64, 64, 4, padding=2) for _ in range(6)]
+        decoder += [Convolution(64, 64, 3, padding=1), Convolution(64, CHANNELS, 3, padding=1)]
+        self.encoder = nn.ModuleDict({f"enconv{i}": layer for i, layer in enumerate(encoder, 1)})
+        self.decoder = nn.ModuleDict({f"deconv{i}": layer for i, layer in enumerate(decoder, 1)})
 
-    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def forward(self, x: Tensor, rng: torch.Generator | None = None) -> Tensor:
         sizes = self.sizes(x.shape[-2], x.shape[-1])
-        for number in range(1, 6):
-            x = relu(getattr(self.encoder, f"enconv{number}")(x), inplace=True)
-        x = self.encoder.enconv6(x)
-        for number, size in enumerate(sizes[:-1], 1):
+        *convolutions, bottleneck = self.encoder.values()
+        for layer in convolutions:
+            x = relu(layer(x), inplace=True)
+        x = bottleneck(x)
+        *convolutions, middle, last = self.decoder.values()
+        for layer, size in zip(convolutions, sizes[:-1], strict=True):
             x = interpolate(x, size=size, mode="bilinear", align_corners=False)
-            x = relu(getattr(self.decoder, f"deconv{number}")(x), inplace=True)
-            if generator is not None:
-                kept = torch.rand(x.shape, generator=generator, device=x.device) >= self.DROPOUT
-                x = x * (kept / (1 - self.DROPOUT))
+            x = relu(layer(x), inplace=True)
+            if rng is not None:
+                mask = torch.rand(x.shape, generator=rng, device=x.device) >= self.DROPOUT
+                x = x * (mask / (1 - self.DROPOUT))
         x = interpolate(x, size=sizes[-1], mode="bilinear", align_corners=False)
-        return self.decoder.deconv8(relu(self.decoder.deconv7(x)))
+        return last(relu(middle(x)))
 
     def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
         """What each stage of the decoder resizes to: 3, 8, 15, 32, 63, 127 and 56 or 64 for 256 pixels."""
@@ -116,35 +129,39 @@ class Pair(nn.Module):
         self.student, self.autoencoder = student, autoencoder
 
     def heads(self, x: Tensor, towards_teacher: int) -> tuple[Tensor, Tensor]:
-        """The student on a batch: the first pictures towards the teacher, the others towards the autoencoder.
+        """The student's two heads on a batch (n, 3, height, width), each computed only where the loss needs it.
 
-        One pass of the trunk for all, and of the last convolution only the half that is looked at.
+        Args:
+            x: normalized images.
+            towards_teacher: how many images, from the first on, are compared with the teacher.
+
+        Returns:
+            Channels 0..383 of those images, and channels 384..767 of the others.
         """
-        last = getattr(self.student, self.student.convolutions[-1])
-        trunk = self.student.trunk(x)
+        last, trunk = self.student.last, self.student.trunk(x)
         first = convolved(trunk[:towards_teacher], last.weight[:CHANNELS], last.bias[:CHANNELS])
         return first, convolved(trunk[towards_teacher:], last.weight[CHANNELS:], last.bias[CHANNELS:])
 
 
 def teacher(size: str, padding: bool = False) -> PatchDescription:
-    """The network that describes a patch as a large network would."""
+    """A teacher, (n, 3, height, width) -> (n, 384, h, w): it imitates a large network's features of each patch."""
     return PatchDescription(size, CHANNELS, padding)
 
 
 def student(size: str, padding: bool = False) -> PatchDescription:
-    """The network that learns to agree with the teacher (channels 0..383) and the autoencoder (384..767)."""
+    """A student, (n, 3, height, width) -> (n, 768, h, w): it imitates teacher (0..383) and autoencoder (384..767)."""
     return PatchDescription(size, 2 * CHANNELS, padding)
 
 
 def autoencoder(padding: bool = False) -> Autoencoder:
-    """The network that sees the whole picture."""
+    """An autoencoder, (n, 3, height, width) -> (n, 384, h, w), whose 64 numbers in the middle cover the whole image."""
     return Autoencoder(padding)
 
 
 def grid(height: int, width: int, padding: bool = False) -> tuple[int, int]:
-    """(h', w'): the grid of descriptions of a picture."""
+    """(h, w) of the networks' outputs for an image of this size."""
     if min(height, width) < LEAST:
-        raise OptionError(f"EfficientAD needs pictures of at least {LEAST} px a side, not {height}x{width}")
+        raise OptionError(f"EfficientAD needs images of at least {LEAST} px a side, not {height}x{width}")
     less = 0 if padding else 2 * MARGIN
     return math.ceil(height / 4) - less, math.ceil(width / 4) - less
 

@@ -1,4 +1,4 @@
-"""Pictures of anything but the parts: what EfficientAD's student must not learn to describe."""
+"""Penalty images: images of anything but the parts, on which EfficientAD's student must not imitate its teacher."""
 
 from __future__ import annotations
 
@@ -10,33 +10,45 @@ from torch import Tensor
 
 from ..data.images import Frame, image_batches
 from ..data.mvtec import Sample, images_in
-from ..errors import DataError, OptionError
+from ..errors import DataError
 from ..textures import procedural_images, version
-
-BANK, NONE = "bank", "none"
+from .settings import NONE, PROCEDURAL
 
 
 def penalties(source: str, height: int, width: int, count: int, seed: int) -> tuple[Tensor | None, str]:
-    """(pictures, uint8 (n, height, width, 3), what they are): of the procedural bank, of a folder's tree, or none.
+    """Penalty images of a source.
 
-    Of a folder, `count` images drawn by `seed` are squashed to twice the size, and the middle is cut out.
+    Args:
+        source: "procedural", "none", or a folder: `count` images below it, drawn by `seed`, are resized to twice the
+            size, and the middle is cut out.
+        height: of the images in pixels.
+        width: of the images in pixels.
+        count: number of images, at most.
+        seed: of the draw.
+
+    Returns:
+        The images, uint8 (n, height, width, 3), None where there are none, and their name for the record.
     """
     if source == NONE:
-        return None, "none"
-    if count < 1:
-        raise OptionError(f"the number of penalty pictures must be 1 or more, not {count}")
-    if source == BANK:
-        side = max(height, width)
-        kept = np.array(procedural_images(count, 1, side, seed + 2)[:, 0, :height, :width])
-        return torch.from_numpy(kept), f"procedural bank {version()}, {count} programs"
-    folder = Path(source)
-    if not folder.is_dir():
-        raise DataError(f"no penalty folder {source}: give a folder of images, '{BANK}' or '{NONE}'")
-    found = sorted({path for each in [folder, *folder.rglob("*")] if each.is_dir() for path in images_in(each)})
-    if not found:
-        raise DataError(f"no images in the penalty folder {source}: give a folder of images, '{BANK}' or '{NONE}'")
-    order = torch.randperm(len(found), generator=torch.Generator().manual_seed(seed))[:count]
-    samples = [Sample(found[i], 0, "penalty") for i in sorted(order.tolist())]
+        return None, NONE
+    if source == PROCEDURAL:
+        images = procedural_images(count, max(height, width), seed + 2)[:, :height, :width]
+        return torch.from_numpy(np.array(images)), f"procedural images {version()}, {count} programs"
+    paths = images_below(source, "penalty")
+    order = torch.randperm(len(paths), generator=torch.Generator().manual_seed(seed))[:count]
+    samples = [Sample(paths[i], 0, "penalty") for i in sorted(order.tolist())]
     frame = Frame((2 * height, 2 * width), (height, width))
     batches = image_batches(samples, frame, 32, cache=False)
-    return torch.from_numpy(np.concatenate(list(batches))), f"{len(samples)} of {len(found)} images in {folder.name}"
+    name = f"{len(samples)} of {len(paths)} images in {Path(source).name}"
+    return torch.from_numpy(np.concatenate(list(batches))), name
+
+
+def images_below(folder: str, purpose: str) -> list[Path]:
+    """All image files in a folder and the folders below it, sorted; `DataError` where there are none."""
+    root, other = Path(folder), f"give a folder of images, '{PROCEDURAL}' or '{NONE}'"
+    if not folder or not root.is_dir():
+        raise DataError(f"no {purpose} folder {folder or 'was given'}: {other}")
+    paths = sorted(path for place in (root, *root.rglob("*")) if place.is_dir() for path in images_in(place))
+    if not paths:
+        raise DataError(f"no images in the {purpose} folder {folder}: {other}")
+    return paths

@@ -2,53 +2,85 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
 
 from ..data.images import Frame
-from ..errors import OptionError, expect_one_of
+from ..errors import OptionError
+from ..util.validation import from_plain, validated
 
-BORDERS = ("replicate", "zero", "raw-zero")
-PRECISIONS = ("float32", "bfloat16", "auto")
+PROCEDURAL, NONE = "procedural", "none"
+Size = Literal["small", "medium"]
+_RENAMED = {"grey": "gray"}  # settings of version 0.2
+Share = Annotated[float, Field(gt=0, lt=1)]
+Source = Annotated[str, BeforeValidator(lambda name: PROCEDURAL if name == "bank" else name)]  # "bank": until 0.2
 
 
-@dataclass(frozen=True)
+@validated
 class Training:
-    """What decides a run of EfficientAD's training steps besides the pictures."""
+    """What decides the training steps besides the images.
 
-    steps: int = 70_000
-    rate: float = 1e-4
-    decay: float = 1e-5
-    drop_at: float = 0.95  # of the steps: the rate falls to a tenth
-    hard: float = 0.999
-    grey: float = 0.3  # of the penalty pictures
-    seed: int = 42
+    Args:
+        steps: number of steps, one training image each.
+        rate: learning rate of Adam.
+        decay: weight decay of Adam.
+        drop_at: share of the steps after which the rate falls to a tenth.
+        hard: quantile of the squared distances at and above which they enter the loss.
+        gray: share of the penalty images that are made gray.
+        seed: of the weights, the split, and all that is random in a step.
+        bf16: compute in bfloat16.
+    """
+
+    steps: Annotated[int, Field(ge=1)] = 70_000
+    rate: Annotated[float, Field(gt=0)] = 1e-4
+    decay: Annotated[float, Field(ge=0)] = 1e-5
+    drop_at: Annotated[float, Field(ge=0, le=1)] = 0.95
+    hard: Share = 0.999
+    gray: Annotated[float, Field(ge=0, le=1)] = 0.3
+    seed: Annotated[int, Field(ge=0)] = 42
     bf16: bool = False
 
 
-@dataclass(frozen=True)
+@validated
 class EfficientADSettings:
     """Everything that decides an EfficientAD detector but the data.
 
-    `border` fills the 4 rows and columns of patches that a map lacks on each side: "replicate" repeats the outermost
-    ones, "zero" puts zeros into the finished map (the first public implementation), "raw-zero" into the two maps
-    before they are normalised (anomalib). `penalty` is "bank", "none" or a folder. `precision` "auto" is bfloat16
-    where that is quick, for training only.
+    Args:
+        size: of the patch description networks.
+        weights: of the teacher: "shipped", a file, or "" for the one that `padim-nb distill` wrote to the cache.
+        frame: how images are resized and cropped, to at least 256 pixels a side.
+        training: the steps.
+        penalty: a folder of images, "procedural", "none", or "" where a folder must be given.
+        penalties: number of penalty images that are kept in memory.
+        held_out: share of the training images that are not learned from, for the quantiles and the threshold.
+        quantiles: q_a and q_b of the held-out images' maps, which become 0 and 0.1.
+        border: what fills the 4 rows and columns of patches that a map lacks on each side. "replicate" repeats the
+            outermost patches, "zero" writes zeros into the normalized map (nelson1425), "raw-zero" into the two maps
+            before they are normalized (anomalib).
+        padding: pad the convolutions instead; maps then have no border to fill.
+        precision: of the training; "auto" is bfloat16 where the device has fast instructions for it.
     """
 
-    size: str = "small"
+    size: Size = "small"
     weights: str = ""
     frame: Frame = Frame((256, 256))
     training: Training = Training()
-    penalty: str = "bank"
-    penalties: int = 1024
-    held_out: float = 0.1
-    quantiles: tuple[float, float] = (0.9, 0.995)
-    border: str = "replicate"
+    penalty: Source = PROCEDURAL
+    penalties: Annotated[int, Field(ge=1)] = 1024
+    held_out: Share = 0.1
+    quantiles: tuple[Share, Share] = (0.9, 0.995)
+    border: Literal["replicate", "zero", "raw-zero"] = "replicate"
     padding: bool = False
-    precision: str = "float32"
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
 
     def __post_init__(self) -> None:
-        expect_one_of("border", self.border, BORDERS)
-        expect_one_of("precision", self.precision, PRECISIONS)
-        if not 0 < self.held_out < 1:
-            raise OptionError(f"held_out is a share between 0 and 1, not {self.held_out}")
+        if self.quantiles[0] >= self.quantiles[1]:
+            raise OptionError(f"EfficientADSettings: quantiles must rise, not {self.quantiles}")
+
+
+def settings_of(values: Mapping[str, Any]) -> EfficientADSettings:
+    """Settings from the plain values of a model file or a record, those of version 0.2 included."""
+    training = {_RENAMED.get(name, name): value for name, value in values["training"].items()}
+    return from_plain(EfficientADSettings, {**values, "training": training})

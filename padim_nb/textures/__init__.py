@@ -1,6 +1,6 @@
-"""The bank: procedural programs, each a family of abstract pictures, from which networks learn to see.
+"""Procedural images of no object at all: EfficientAD's penalty images, and images to distill a teacher from.
 
-It knows nothing of the twin or of MVTec AD: no part, no defect, no photograph goes into it.
+They know nothing of the twin or of MVTec AD: no part, no defect and no photograph goes into them.
 """
 
 from .programs import KINDS, Program, programs

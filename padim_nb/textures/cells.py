@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial import cKDTree
 
-from .fields import Array, bent, cloud, coloured, edge, grid, lit, pick, sample_palette, shaded, turned
+from .fields import Array, bent, cloud, colored, edge, grid, lit, pick, sample_palette, shaded, turned
 
 
 def parameters(rng: np.random.Generator) -> dict:
@@ -28,8 +28,8 @@ def parameters(rng: np.random.Generator) -> dict:
 def draw(p: dict, rng: np.random.Generator, side: int) -> Array:
     height, tone = (_strands if p["style"] in ("strands", "cuts") else _voronoi)(p, rng, side)
     grain = cloud(rng, side, p["slope"])
-    picture = coloured(tone + 0.3 * p["grain"] * grain, p["palette"])
-    return shaded(picture, lit(height + 0.03 * grain, p["lamp"], p["relief"], 0.3)) if p["relief"] else picture
+    image = colored(tone + 0.3 * p["grain"] * grain, p["palette"])
+    return shaded(image, lit(height + 0.03 * grain, p["lamp"], p["relief"], 0.3)) if p["relief"] else image
 
 
 def _voronoi(p: dict, rng: np.random.Generator, side: int) -> tuple[Array, Array]:

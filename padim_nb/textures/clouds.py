@@ -1,15 +1,15 @@
-"""Clouds: colour noise with a natural spectrum, ridges, drawn-out grain, islands."""
+"""Clouds: color noise with a natural spectrum, ridges, drawn-out grain, islands."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from .fields import Array, cloud, coloured, lit, pick, sample_palette, shaded
+from .fields import Array, cloud, colored, lit, pick, sample_palette, shaded
 
 
 def parameters(rng: np.random.Generator) -> dict:
     return {
-        "style": pick(rng, "plain", "plain", "ridged", "islands", "free colour"),
+        "style": pick(rng, "plain", "plain", "ridged", "islands", "free color"),
         "slope": rng.uniform(0.5, 2.4),
         "stretch": float(pick(rng, 1.0, 1.0, rng.uniform(2.0, 12.0))),
         "turn": rng.uniform(0, np.pi),
@@ -23,7 +23,7 @@ def parameters(rng: np.random.Generator) -> dict:
 
 def draw(p: dict, rng: np.random.Generator, side: int) -> Array:
     field = cloud(rng, side, p["slope"], p["stretch"], p["turn"])
-    if p["style"] == "free colour":
+    if p["style"] == "free color":
         others = [cloud(rng, side, p["slope"], p["stretch"], p["turn"]) for _ in range(2)]
         mixing = np.asarray(p["palette"][3:12], dtype=np.float32).reshape(3, 3) - 0.4
         return 0.5 + 0.35 * np.stack([field, *others], -1) @ mixing
@@ -32,5 +32,5 @@ def draw(p: dict, rng: np.random.Generator, side: int) -> Array:
     if p["style"] == "islands":
         inside = field > p["level"]
         field = np.where(inside, 1.0 + 0.2 * field, -1.0 + 0.2 * cloud(rng, side, p["slope"]))
-    picture = coloured(field * p["cycles"] * 0.5, p["palette"])
-    return shaded(picture, lit(field, p["lamp"], p["relief"], 0.2)) if p["relief"] else picture
+    image = colored(field * p["cycles"] * 0.5, p["palette"])
+    return shaded(image, lit(field, p["lamp"], p["relief"], 0.2)) if p["relief"] else image

@@ -1,10 +1,10 @@
-"""Contours: closed curves whose radius waves with the angle, filled, hollow or in rings, several in a picture."""
+"""Contours: closed curves whose radius waves with the angle, filled, hollow or in rings, several in an image."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from .fields import Array, cloud, coloured, edge, grid, lit, pick, sample_palette, shaded
+from .fields import Array, cloud, colored, edge, grid, lit, pick, sample_palette, shaded
 
 
 def parameters(rng: np.random.Generator) -> dict:
@@ -28,16 +28,16 @@ def parameters(rng: np.random.Generator) -> dict:
 
 def draw(p: dict, rng: np.random.Generator, side: int) -> Array:
     x, y = grid(side)
-    picture = coloured(p["ground"] * cloud(rng, side, p["slope"]) * 0.5, p["ground_palette"])
+    image = colored(p["ground"] * cloud(rng, side, p["slope"]) * 0.5, p["ground_palette"])
     phases = rng.uniform(0, 2 * np.pi, len(p["orders"])) if p["count"] > 1 else np.linspace(0, 2, len(p["orders"]))
     for number in range(p["count"]):
         size = p["size"] * rng.uniform(0.7, 1.2) / np.sqrt(p["count"]) * 1.2
         cx, cy = rng.uniform(-0.8, 0.8, 2) if p["count"] > 1 else rng.uniform(-0.3, 0.3, 2)
         distance = _distance(p, x - cx, y - cy, size, phases, rng.uniform(0, 2 * np.pi))
         cover, tone, light = _painted(p, distance, size)
-        colour = shaded(coloured(tone + 0.13 * number, p["palette"]), light)
-        picture = picture * (1 - cover[..., None]) + colour * cover[..., None]
-    return picture
+        color = shaded(colored(tone + 0.13 * number, p["palette"]), light)
+        image = image * (1 - cover[..., None]) + color * cover[..., None]
+    return image
 
 
 def _distance(p: dict, x: Array, y: Array, size: float, phases: Array, turn: float) -> Array:

@@ -1,6 +1,8 @@
-"""What the programs draw with: coordinates, random fields with a given spectrum, light on a height field, colour."""
+"""What the programs draw with: coordinates, random fields with a given spectrum, light on a height field, color."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -8,7 +10,7 @@ Array = np.ndarray
 
 
 def grid(side: int) -> tuple[Array, Array]:
-    """Pixel centres (x, y), each (side, side), in -1..1."""
+    """Pixel centers (x, y), each (side, side), in -1..1."""
     line = ((np.arange(side, dtype=np.float32) + 0.5) / side * 2 - 1).astype(np.float32)
     return np.meshgrid(line, line)
 
@@ -44,7 +46,7 @@ def turned(x: Array, y: Array, angle: float) -> tuple[Array, Array]:
 
 
 def lit(height: Array, azimuth: float, relief: float, gloss: float) -> Array:
-    """Grey levels (side, side), about 0..1.3, of a height field under one lamp: soft shade and a highlight."""
+    """Gray levels (side, side), about 0..1.3, of a height field under one lamp: soft shade and a highlight."""
     side = len(height)
     dy, dx = np.gradient(height * np.float32(relief * side / 40.0))
     norm = 1.0 / np.sqrt(dx * dx + dy * dy + 1.0)
@@ -54,24 +56,24 @@ def lit(height: Array, azimuth: float, relief: float, gloss: float) -> Array:
 
 
 def sample_palette(rng: np.random.Generator) -> list[float]:
-    """Twelve numbers of a cosine palette; a third of the palettes are nearly grey."""
-    centre, swing = rng.uniform(0.25, 0.75, 3), rng.uniform(0.1, 0.5, 3)
+    """Twelve numbers of a cosine palette; a third of the palettes are nearly gray."""
+    center, swing = rng.uniform(0.25, 0.75, 3), rng.uniform(0.1, 0.5, 3)
     speed, phase = rng.uniform(0.4, 1.6, 3), rng.uniform(0, 1, 3)
     if rng.random() < 0.35:
         tint = rng.uniform(-0.03, 0.03, 3)
-        centre, swing, speed, phase = centre[0] + tint, swing[[0] * 3], speed[[0] * 3], phase[[0] * 3]
-    return np.concatenate([centre, swing, speed, phase]).round(4).tolist()
+        center, swing, speed, phase = center[0] + tint, swing[[0] * 3], speed[[0] * 3], phase[[0] * 3]
+    return np.concatenate([center, swing, speed, phase]).round(4).tolist()
 
 
-def coloured(t: Array, palette: list[float]) -> Array:
-    """Values (...) -> colours (..., 3) of a cosine palette."""
-    centre, swing, speed, phase = np.asarray(palette, dtype=np.float32).reshape(4, 3)
-    return centre + swing * np.cos(2 * np.float32(np.pi) * (t[..., None] * speed + phase))
+def colored(t: Array, palette: list[float]) -> Array:
+    """Values (...) -> colors (..., 3) of a cosine palette."""
+    center, swing, speed, phase = np.asarray(palette, dtype=np.float32).reshape(4, 3)
+    return center + swing * np.cos(2 * np.float32(np.pi) * (t[..., None] * speed + phase))
 
 
-def shaded(colour: Array, light: Array) -> Array:
-    """Colours (side, side, 3) under the light (side, side)."""
-    return colour * light[..., None]
+def shaded(color: Array, light: Array) -> Array:
+    """Colors (side, side, 3) under the light (side, side)."""
+    return color * light[..., None]
 
 
 def edge(distance: Array, width: float) -> Array:
@@ -79,6 +81,6 @@ def edge(distance: Array, width: float) -> Array:
     return np.clip(0.5 - distance / np.float32(width), 0.0, 1.0)
 
 
-def pick(rng: np.random.Generator, *choices: object) -> object:
+def pick(rng: np.random.Generator, *choices: Any) -> Any:
     """One of the choices."""
     return choices[int(rng.integers(len(choices)))]

@@ -1,10 +1,10 @@
-"""Fractals: attractors of two to four affine maps, played as a chaos game, coloured by density and by map."""
+"""Fractals: attractors of two to four affine maps, played as a chaos game, colored by density and by map."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from .fields import Array, cloud, coloured, pick, sample_palette
+from .fields import Array, cloud, colored, pick, sample_palette
 
 _POINTS, _WARM_UP, _TURNS = 3000, 10, 22
 
@@ -17,7 +17,7 @@ def parameters(rng: np.random.Generator) -> dict:
         large = rng.uniform(0.45, 0.9)
         small = rng.uniform(0.25, large)
         a, b = rng.uniform(0, 2 * np.pi, 2)
-        linear = _turn(a) @ np.diag([large, small * pick(rng, -1, 1)]) @ _turn(b)
+        linear = _turn(a) @ np.diag(np.array([large, small * pick(rng, -1, 1)])) @ _turn(b)
         maps.append([*linear.ravel().round(4).tolist(), *rng.uniform(-1, 1, 2).round(4).tolist()])
     return {
         "maps": maps,
@@ -34,14 +34,16 @@ def parameters(rng: np.random.Generator) -> dict:
 
 def draw(p: dict, rng: np.random.Generator, side: int) -> Array:
     if p["ground"] == "cloud":
-        picture = coloured(0.2 * cloud(rng, side, p["slope"]), p["ground_palette"])
+        image = colored(0.2 * cloud(rng, side, p["slope"]), p["ground_palette"])
     else:
-        picture = np.broadcast_to(coloured(np.float32([p["level"]]), p["ground_palette"])[0], (side, side, 3)).copy()
+        image = np.broadcast_to(
+            colored(np.array([p["level"]], np.float32), p["ground_palette"])[0], (side, side, 3)
+        ).copy()
     maps = np.asarray(p["maps"], dtype=np.float32)
     points, last = _game(maps + rng.normal(0, 0.03, maps.shape).astype(np.float32), rng)
     for _ in range(p["copies"]):
-        picture = _stamped(picture, points, last, p, rng, side)
-    return picture
+        image = _stamped(image, points, last, p, rng, side)
+    return image
 
 
 def _turn(angle: float) -> Array:
@@ -54,28 +56,28 @@ def _game(maps: Array, rng: np.random.Generator) -> tuple[Array, Array]:
     areas = np.abs(maps[:, 0] * maps[:, 3] - maps[:, 1] * maps[:, 2]) + 0.05
     choice = rng.choice(len(maps), size=(_WARM_UP + _TURNS, _POINTS), p=areas / areas.sum())
     at = np.zeros((_POINTS, 2), dtype=np.float32)
-    kept = []
+    orbit = []
     for turn in choice:
         m = maps[turn]
         at = np.stack([m[:, 0] * at[:, 0] + m[:, 1] * at[:, 1], m[:, 2] * at[:, 0] + m[:, 3] * at[:, 1]], 1) + m[:, 4:]
         at = np.clip(at, -1e4, 1e4)
-        kept.append(at)
-    points = np.concatenate(kept[_WARM_UP:])
+        orbit.append(at)
+    points = np.concatenate(orbit[_WARM_UP:])
     low, high = np.quantile(points, [0.005, 0.995], axis=0)
     return (points - (low + high) / 2) / max(float((high - low).max()) / 2, 1e-3), choice[_WARM_UP:].ravel()
 
 
-def _stamped(picture: Array, points: Array, last: Array, p: dict, rng: np.random.Generator, side: int) -> Array:
+def _stamped(image: Array, points: Array, last: Array, p: dict, rng: np.random.Generator, side: int) -> Array:
     size = rng.uniform(0.5, 1.0) if p["copies"] == 1 else rng.uniform(0.3, 0.6)
-    centre = rng.uniform(-0.5, 0.5, 2) * (1.2 - size)
-    turned = points @ _turn(rng.normal(0, 0.3)).T.astype(np.float32) * size + centre
+    center = rng.uniform(-0.5, 0.5, 2) * (1.2 - size)
+    turned = points @ _turn(rng.normal(0, 0.3)).T.astype(np.float32) * size + center
     pixel = ((turned + 1) / 2 * side).astype(np.int64)
     inside = ((pixel >= 0) & (pixel < side)).all(1)
     cell = pixel[inside, 1] * side + pixel[inside, 0]
     count = np.bincount(cell, minlength=side * side).astype(np.float32)
-    colour = np.bincount(cell, weights=last[inside], minlength=side * side) / np.maximum(count, 1)
+    color = np.bincount(cell, weights=last[inside], minlength=side * side) / np.maximum(count, 1)
     density = np.log1p(count).reshape(side, side)
     density /= max(float(density.max()), 1e-6)
-    tone = p["by_map"] * colour.reshape(side, side).astype(np.float32) + p["by_density"] * density
+    tone = p["by_map"] * color.reshape(side, side).astype(np.float32) + p["by_density"] * density
     cover = np.clip(density * 3, 0, 1)[..., None]
-    return picture * (1 - cover) + coloured(tone, p["palette"]) * cover
+    return image * (1 - cover) + colored(tone, p["palette"]) * cover

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import cells, clouds, tilings
-from .fields import Array, coloured, grid, pick, sample_palette
+from .fields import Array, colored, grid, pick, sample_palette
 
 _FILLS = {"clouds": clouds, "tilings": tilings, "cells": cells}
 _COUNT = 160
@@ -26,24 +26,24 @@ def parameters(rng: np.random.Generator) -> dict:
 
 
 def draw(p: dict, rng: np.random.Generator, side: int) -> Array:
-    """Painted back to front; radii follow the power law -3, as in natural pictures."""
+    """Painted back to front; radii follow the power law -3, as in natural images."""
     textures = [_FILLS[fill["kind"]].draw(fill, rng, side) for fill in p["fills"]]
     x, y = grid(side)
     tones = rng.random(_COUNT).astype(np.float32)
-    colours = coloured(tones * np.float32(p["spread"]), p["palette"])
+    colors = colored(tones * np.float32(p["spread"]), p["palette"])
     low, high = p["least"] ** -2, p["most"] ** -2
     radii = (low + rng.random(_COUNT) * (high - low)) ** -0.5
     radii[: _COUNT // 10] = p["most"]  # the first ones cover the ground
-    picture = np.broadcast_to(colours[0], (side, side, 3)).astype(np.float32)
-    for radius, colour in zip(radii, colours, strict=True):
+    image = np.broadcast_to(colors[0], (side, side, 3)).astype(np.float32)
+    for radius, color in zip(radii, colors, strict=True):
         cx, cy = rng.uniform(-1.1, 1.1, 2)
         rows, columns = _span(cy, radius * 1.5, side), _span(cx, radius * 1.5, side)
         depth = _depth(p, rng, x[rows, columns] - cx, y[rows, columns] - cy, radius)
         inside = depth > 0
         if not inside.any():
             continue
-        box = picture[rows, columns]
-        paint = np.broadcast_to(colour, box.shape)
+        box = image[rows, columns]
+        paint = np.broadcast_to(color, box.shape)
         if textures and rng.random() < 0.7:
             texture = textures[int(rng.integers(len(textures)))]
             moved = np.roll(texture, tuple(rng.integers(0, side, 2)), (0, 1))[: box.shape[0], : box.shape[1]]
@@ -51,11 +51,11 @@ def draw(p: dict, rng: np.random.Generator, side: int) -> Array:
         if p["rim"]:
             paint = paint * (1 + p["rim"] * (depth / radius)[..., None])
         box[inside] = paint[inside]
-    return picture
+    return image
 
 
-def _span(centre: float, radius: float, side: int) -> slice:
-    first, last = ((centre - radius + 1) / 2 * side, (centre + radius + 1) / 2 * side)
+def _span(center: float, radius: float, side: int) -> slice:
+    first, last = ((center - radius + 1) / 2 * side, (center + radius + 1) / 2 * side)
     return slice(max(int(first), 0), max(min(int(last) + 2, side), 0))
 
 

@@ -1,4 +1,4 @@
-"""Pictures that random convolutions make of noise, grown from 5 x 5 to full size: structure without any rule."""
+"""Images made of noise by random convolutions, from 5 x 5 up to full size: structure without a rule."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def draw(p: dict, rng: np.random.Generator, side: int) -> Array:
         x = (x - x.mean((2, 3), keepdim=True)) / (x.std((2, 3), keepdim=True) + 1e-3)
         x = x * (0.4 + torch.abs(_normal(fixed, 1, _WIDTH, 1, 1))) + p["noise"] * _normal(rng, *x.shape)
     weight = _normal(fixed, 3, _WIDTH, 1, 1) / _WIDTH**0.5
-    picture = torch.sigmoid(conv2d(x, weight, _normal(fixed, 3) * 0.5) * p["gain"])[0].permute(1, 2, 0).numpy()
-    grey = picture.mean(-1, keepdims=True)
-    return grey + np.float32(p["saturation"]) * (picture - grey)
+    image = torch.sigmoid(conv2d(x, weight, _normal(fixed, 3) * 0.5) * p["gain"])[0].permute(1, 2, 0).numpy()
+    gray = image.mean(-1, keepdims=True)
+    return gray + np.float32(p["saturation"]) * (image - gray)
 
 
 def _normal(rng: np.random.Generator, *shape: int) -> torch.Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .fields import Array, bent, cloud, coloured, edge, grid, lit, pick, sample_palette, shaded, turned
+from .fields import Array, bent, cloud, colored, edge, grid, lit, pick, sample_palette, shaded, turned
 
 
 def parameters(rng: np.random.Generator) -> dict:
@@ -34,7 +34,7 @@ def draw(p: dict, rng: np.random.Generator, side: int) -> Array:
     height, tile = _STYLES[p["style"]](u.astype(np.float32), v.astype(np.float32), p)
     grain = cloud(rng, side, p["slope"])
     tone = 0.35 * height + p["odd"] * _shuffled(tile, rng) + p["grain"] * 0.4 * grain
-    return shaded(coloured(tone, p["palette"]), lit(height + 0.05 * grain, p["lamp"], p["relief"], p["gloss"]))
+    return shaded(colored(tone, p["palette"]), lit(height + 0.05 * grain, p["lamp"], p["relief"], p["gloss"]))
 
 
 def _grating(u: Array, v: Array, p: dict) -> tuple[Array, Array]:

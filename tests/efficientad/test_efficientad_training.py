@@ -69,7 +69,7 @@ def test_fit_score_save_load_calibrate_and_export(settled, parts, tmp_path):
     wanted = detector.score_images(framed)
     assert np.abs(found[0] - wanted.maps).max() < 1e-4 * max(1, np.abs(wanted.maps).max())
     assert np.allclose(found[1], wanted.scores, atol=1e-4)
-    with pytest.raises(ModelError, match="fitted on pictures of 256x256, not 300x256"):
+    with pytest.raises(ModelError, match="fitted on images of 256x256, not 300x256"):
         detector.score_images(np.zeros((1, 300, 256, 3), np.uint8))
     with pytest.raises(ModelError, match="wanted is 'padim-nb/padim/1'"):
         PaDiM.load(tmp_path / "model.safetensors")

@@ -1,36 +1,26 @@
-"""What is shipped as weights: small, whole, described by its card, refused when damaged."""
+"""Teachers: the shipped one is whole, small, true to its card, and refused when damaged; others by name or file."""
 
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from small_training import teacher_in
 
 from padim_nb.efficientad import cards
 from padim_nb.efficientad.teacher import load_teacher
-from padim_nb.errors import OptionError, WeightsError
-from padim_nb.features.backbones import backbone
-from padim_nb.util.files import sha256
-
-NAMES = ("noisenet18", "pdn-small")
+from padim_nb.errors import WeightsError
+from padim_nb.util.files import cache_root, sha256
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_card_says_how_it_was_made_and_is_right_about_the_file(name):
-    card = cards.card(name)
-    path = cards.shipped(name)
+def test_the_card_says_how_it_was_made_and_is_right_about_the_file():
+    card, path = cards.card("pdn-small"), cards.shipped("pdn-small")
     assert card["sha256"] == sha256(path)
     assert path.stat().st_size <= 6_000_000
-    for key in ("seed", "steps", "minutes", "bank", "loss curve", "made", "machine") if name == "noisenet18" else (
-        "seed", "steps", "minutes", "source", "taught by", "loss curve", "made", "machine",
-    ):  # fmt: skip
-        assert card[key] or key == "seed"
+    assert all(card[key] for key in ("steps", "minutes", "source", "taught by", "loss curve", "made", "machine"))
     losses = [loss for _, loss in card["loss curve"]]
     assert sum(losses[-3:]) < sum(losses[:3])
-
-
-def test_the_teacher_was_taught_by_the_shipped_backbone():
-    assert cards.card("pdn-small")["taught by"]["sha256"] == cards.card("noisenet18")["sha256"]
 
 
 def test_all_that_is_shipped_stays_small():
@@ -39,12 +29,7 @@ def test_all_that_is_shipped_stays_small():
     assert not list(folder.rglob("*.p*kl")) + list(folder.rglob("*.pth"))
 
 
-def test_the_shipped_backbone_sees_and_the_shipped_teacher_describes():
-    net = backbone("noisenet18")
-    assert net.weights == {"name": "noisenet18.safetensors", "sha256": cards.card("noisenet18")["sha256"]}
-    with torch.inference_mode():
-        taps = net(torch.rand(1, 3, 64, 64))
-    assert all(torch.isfinite(tap).all() and tap.std() > 0.05 for tap in taps)
+def test_the_shipped_teacher_tells_patches_apart():
     teacher, weights = load_teacher("small", "shipped")
     with torch.inference_mode():
         assert teacher(torch.rand(1, 3, 256, 256)).std() > 0.1
@@ -53,19 +38,36 @@ def test_the_shipped_backbone_sees_and_the_shipped_teacher_describes():
 
 def test_damaged_or_missing_weights_are_refused(tmp_path, monkeypatch):
     for suffix in (".safetensors", ".json"):
-        shutil.copy(cards.ASSETS / f"noisenet18{suffix}", tmp_path)
+        shutil.copy(cards.ASSETS / f"pdn-small{suffix}", tmp_path)
     monkeypatch.setattr(cards, "ASSETS", tmp_path)
-    backbone("noisenet18")
-    path = tmp_path / "noisenet18.safetensors"
-    whole = bytearray(path.read_bytes())
-    whole[-100] ^= 1
-    path.write_bytes(whole)
+    load_teacher("small", "shipped")
+    path = tmp_path / "pdn-small.safetensors"
+    damaged = bytearray(path.read_bytes())
+    damaged[-100] ^= 1
+    path.write_bytes(damaged)
     with pytest.raises(WeightsError, match="is damaged"):
-        backbone("noisenet18")
+        load_teacher("small", "shipped")
     path.unlink()
     with pytest.raises(WeightsError, match="not part of this installation"):
-        backbone("noisenet18")
-    with pytest.raises(OptionError, match="no imagenet weights"):
-        backbone("noisenet18", "imagenet")
-    with pytest.raises(OptionError, match="no shipped weights"):
-        backbone("resnet18", "shipped")
+        load_teacher("small", "shipped")
+
+
+def test_a_teacher_that_is_not_there_is_named_with_the_way_to_it(tmp_path):
+    with pytest.raises(WeightsError, match="padim-nb distill --size small"):
+        load_teacher("small")
+    with pytest.raises(WeightsError, match="no teacher of size 'medium' is shipped"):
+        load_teacher("medium", "shipped")
+    with pytest.raises(WeightsError, match="not a teacher of size 'medium'"):
+        load_teacher("medium", str(teacher_in(tmp_path)))
+
+
+def test_a_plain_sequential_such_as_nelson1425s_is_read_also_from_the_cache_by_its_name(tmp_path):
+    state = load_file(teacher_in(tmp_path))
+    places = {"conv1": "0", "conv2": "3", "conv3": "6", "conv4": "8"}
+    path = cache_root() / "weights" / "teacher_small.pth"
+    path.parent.mkdir(parents=True)
+    torch.save({f"{places[k.split('.')[0]]}.{k.split('.')[1]}": v for k, v in state.items()}, path)
+    for weights in (str(path), "teacher_small.pth"):
+        teacher, source = load_teacher("small", weights)
+        assert all(torch.equal(teacher.state_dict()[key], state[key]) for key in state)
+        assert source["name"] == "teacher_small.pth"

@@ -10,9 +10,9 @@ from padim_nb.efficientad import winograd
 SHAPES = ((3, 0, 20, 31), (3, 1, 14, 16), (3, 1, 4, 5), (4, 0, 24, 17), (4, 2, 19, 18), (4, 3, 30, 29), (4, 0, 4, 4))
 
 
-def example(kernel, height, width, dtype=torch.float64, channels=5, filters=7, pictures=2):
+def example(kernel, height, width, dtype=torch.float64, channels=5, filters=7, images=2):
     g = torch.Generator().manual_seed(kernel + height)
-    x = torch.randn(pictures, channels, height, width, generator=g, dtype=dtype)
+    x = torch.randn(images, channels, height, width, generator=g, dtype=dtype)
     weight = torch.randn(filters, channels, kernel, kernel, generator=g, dtype=dtype) / kernel
     return x, weight, torch.randn(filters, generator=g, dtype=dtype)
 
@@ -51,7 +51,7 @@ def test_any_layout_is_read_and_the_inputs_stay_as_they_are(layout):
 
 @pytest.mark.parametrize("kernel", [3, 4])
 def test_it_rounds_in_the_sixth_digit_at_most(kernel):
-    x, weight, bias = example(kernel, 40, 40, torch.float32, channels=128, filters=128, pictures=1)
+    x, weight, bias = example(kernel, 40, 40, torch.float32, channels=128, filters=128, images=1)
     exact = conv2d(x.double(), weight.double(), bias.double())
     off = (winograd.conv2d(x, weight, bias) - exact).square().mean().sqrt()
     assert off < 3e-6 * exact.square().mean().sqrt()  # the plain sum: 1e-6
@@ -68,18 +68,18 @@ def test_one_and_two_threads_give_the_same_bits():
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
-def test_where_it_pays():
+def test_where_it_is_faster():
     x, weight, _ = example(4, 60, 60, torch.float32, channels=64, filters=64)
-    assert winograd.pays(x, weight)
-    assert winograd.pays(x, weight[..., :3, :3], padding=1)
-    assert not winograd.pays(x.double(), weight.double())
-    assert not winograd.pays(x, weight[:, :, :2, :2])
-    assert not winograd.pays(x[:, :3], weight[:, :3]), "a picture has three channels: nothing to save"
-    assert not winograd.pays(x[..., :16, :16], weight), "sixteen tiles"
-    assert not winograd.pays(x[..., :2, :2], weight), "nothing to compute: torch says so itself"
-    assert not winograd.pays(x.to("meta"), weight.to("meta")), "another device has its own ways"
+    assert winograd.is_faster(x, weight)
+    assert winograd.is_faster(x, weight[..., :3, :3], padding=1)
+    assert not winograd.is_faster(x.double(), weight.double())
+    assert not winograd.is_faster(x, weight[:, :, :2, :2])
+    assert not winograd.is_faster(x[:, :3], weight[:, :3]), "an image has three channels: nothing to save"
+    assert not winograd.is_faster(x[..., :16, :16], weight), "sixteen tiles"
+    assert not winograd.is_faster(x[..., :2, :2], weight), "nothing to compute: torch says so itself"
+    assert not winograd.is_faster(x.to("meta"), weight.to("meta")), "another device has its own ways"
     with torch.autocast("cpu", torch.bfloat16):
-        assert not winograd.pays(x, weight)
+        assert not winograd.is_faster(x, weight)
 
 
 def test_a_traced_graph_keeps_the_plain_operator():
