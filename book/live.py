@@ -1,7 +1,7 @@
-"""Builds what the live page runs in a reader's browser: one network, one small graph a part, pictures, the runtime.
+"""Builds what the live page runs in a reader's browser: one network, one small graph a part, images, the runtime.
 
-python book/live.py             (`make book` calls it; what is up to date is left alone)
-python book/live.py --picture   (draws book/images/live.png, which stands in where scripts are off)
+python book/live.py           (`make book` calls it; what is up to date is skipped)
+python book/live.py --still   (draws book/images/live.png, shown where scripts are off)
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ SMALLEST = 256  # numbers in a tensor that is worth storing as float16
 
 @dataclass(frozen=True)
 class Shown:
-    """A part of the page: its category and the defects whose pictures are offered beside the good ones."""
+    """A part of the page: its category and the defects whose images are offered beside the good ones."""
 
     name: str
     defects: tuple[str, ...]
@@ -58,7 +58,7 @@ PARTS = (
 
 
 def detector_of(category: Category) -> PaDiM:
-    """The page's detector: the default recipe with fewer dimensions, so that it travels in a few megabytes."""
+    """The page's detector: the default recipe with fewer dimensions, so that it takes a few megabytes."""
     settings = replace(RECIPES["padim-lite0"].settings, selection=Selection("random", DIMENSIONS, 1024))
     detector = PaDiM.from_settings(settings, "cpu").fit(category.train)
     detector.calibrate(category.train, false_alarm=0.01)
@@ -66,15 +66,15 @@ def detector_of(category: Category) -> PaDiM:
 
 
 def main() -> int:
-    """Make whatever is missing or older than the code it came from."""
-    if "--picture" in sys.argv[1:]:
-        return picture()
-    stamp, wanted = TARGET / "made-from", _sources()
+    """Build whatever is missing or older than its sources."""
+    if "--still" in sys.argv[1:]:
+        return still()
+    stamp, wanted = TARGET / "sources", _sources()
     if not (stamp.is_file() and stamp.read_text() == wanted):
         shutil.rmtree(TARGET, ignore_errors=True)
         TARGET.mkdir(parents=True)
-        told = [_part(shown) for shown in PARTS]
-        (TARGET / "parts.json").write_text(json.dumps(told))
+        parts = [_part(shown) for shown in PARTS]
+        (TARGET / "parts.json").write_text(json.dumps(parts))
         stamp.write_text(wanted)
     if not all((TARGET / "ort" / name).is_file() for name in FILES):
         _runtime()
@@ -83,8 +83,8 @@ def main() -> int:
     return 0
 
 
-def picture() -> int:
-    """What the page shows, as a still: a bottle, a scratch drawn on it, the map."""
+def still() -> int:
+    """Draw the page as a still image: a bottle, a scratch drawn on it, the map."""
     category = load_category("bottle", "twin:lite")
     detector = detector_of(category)
     good = next(image_batches([next(s for s in category.test if s.label == 0)], detector.settings.frame, 1))[0]
@@ -102,14 +102,14 @@ def picture() -> int:
 
 
 def _part(shown: Shown) -> dict[str, object]:
-    """Fit, export and split the detector of one part; what the page must know of it."""
+    """Fit, export and split the detector of one part; returns what the page needs to know of it."""
     category = load_category(shown.name, "twin:lite")
     detector = detector_of(category)
     with tempfile.TemporaryDirectory() as folder:
         whole = export(detector, Path(folder) / "whole.onnx")
-        eyes, judge = split(onnx.load(whole))
-    onnx.save(halved(eyes), TARGET / "eyes.onnx")  # the same for all parts
-    onnx.save(halved(judge), TARGET / f"{shown.name}.onnx")
+        features, distances = split(onnx.load(whole))
+    onnx.save(in_half_precision(features), TARGET / "features.onnx")  # the same for all parts
+    onnx.save(in_half_precision(distances), TARGET / f"{shown.name}.onnx")
     good = [s for s in category.test if s.label == 0][:2]
     bad = [next(s for s in category.test if s.defect == defect) for defect in shown.defects]
     names = []
@@ -118,29 +118,29 @@ def _part(shown: Shown) -> dict[str, object]:
         names.append({"file": f"{shown.name}-{number}.png", "defect": sample.defect.replace("_", " ")})
         Image.fromarray(framed).save(TARGET / names[-1]["file"], optimize=True)
     high = float(np.quantile(detector.score(category.test).maps, 0.999))
-    return {"name": shown.name, "threshold": detector.threshold_.value, "high": high, "pictures": names}
+    return {"name": shown.name, "threshold": detector.threshold_.value, "high": high, "images": names}
 
 
 def split(model: onnx.ModelProto) -> tuple[onnx.ModelProto, onnx.ModelProto]:
-    """One graph in two: from pictures to levels, which all parts share, and from levels to map and score."""
+    """One graph in two: from images to levels, which all parts share, and from levels to map and score."""
     model = onnx.shape_inference.infer_shapes(model)
     levels = [node.output[0] for node in model.graph.node if node.op_type == "Gather" and _axis(node) == 1]
     if len(levels) != 3:
         raise RuntimeError(f"the exported graph has {len(levels)} places where channels are chosen, not 3")
     cutter = onnx.utils.Extractor(model)
     ends = ["map", "score"]
-    eyes, judge = cutter.extract_model(["pictures"], levels), cutter.extract_model(levels, ends)
-    for graph in (eyes.graph, judge.graph):
+    features, distances = cutter.extract_model(["images"], levels), cutter.extract_model(levels, ends)
+    for graph in (features.graph, distances.graph):
         names = {old: f"level{number}" for number, old in enumerate(levels)}
         for node in graph.node:
             node.input[:] = [names.get(name, name) for name in node.input]
             node.output[:] = [names.get(name, name) for name in node.output]
         for value in (*graph.input, *graph.output):
             value.name = names.get(value.name, value.name)
-    return eyes, judge
+    return features, distances
 
 
-def halved(model: onnx.ModelProto) -> onnx.ModelProto:
+def in_half_precision(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same graph with its larger tensors stored as float16 and turned back when it is loaded."""
     graph = model.graph
     nodes = [_stored(tensor, tensor.name) for tensor in graph.initializer if _worth(tensor)]
@@ -172,18 +172,14 @@ def _axis(node: onnx.NodeProto) -> int:
 
 
 def _sources() -> str:
-    """The hash of everything the graphs and pictures are made from."""
-    files = [
-        Path(__file__),
-        *sorted((ROOT / "padim_nb").rglob("*.py")),
-        ROOT / "padim_nb/assets/noisenet18.safetensors",
-    ]
+    """The hash of everything the graphs and images depend on."""
+    files = [Path(__file__), *sorted((ROOT / "padim_nb").rglob("*.py"))]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def _runtime() -> None:
     """The three files of the runtime that the page needs, from its npm package, checked by its hash."""
-    npm, instead = shutil.which("npm"), "the live page will show its picture instead of running"
+    npm, instead = shutil.which("npm"), "the live page will show a still image instead of running"
     if npm is None:
         print(f"no npm here: {instead}", file=sys.stderr)
         return
@@ -193,9 +189,7 @@ def _runtime() -> None:
         )
         packed = next(Path(folder).glob("*.tgz"), None)
         if done.returncode or packed is None:
-            print(
-                f"npm did not give {RUNTIME}: the live page will show its picture instead of running", file=sys.stderr
-            )
+            print(f"npm did not give {RUNTIME}: {instead}", file=sys.stderr)
             return
         content = packed.read_bytes()
         if base64.b64encode(hashlib.sha512(content).digest()).decode() != INTEGRITY:

@@ -41,7 +41,7 @@ NAMES = {"found", "kept", "told", "each", "some", "keep", "tell", "made", "pays"
 ALLOWED = [
     (r"padim_nb/twin/", r".*", "the renderer speaks of real things: walls, floors, colored wires"),
     (r".*", r"math\.floor|np\.floor|(torch|np)\.eye|torch\.floor|\bfloor_divide|\.floor\(|floor=", "rounding"),
-    (r".*", r"penalise|description\s*=|\.description|patch[- _]descriptions?|PDN", "argparse's and the PDN's word"),
+    (r".*", r"description\s*=|\.description|[Pp]atch[- _]descriptions?|PDN", "argparse's and the PDN's word"),
     (r"padim_nb/efficientad/settings", r'"grey"', "the name of a setting in files of version 0.2"),
     (r"CHANGELOG.md", r"noisenet", "what was removed"),
     (r"notebooks/.*", r"^!\[|image/png", "an attachment, not prose"),

@@ -1,4 +1,4 @@
-/* The live page: draw on a part, see what a PaDiM detector makes of it. Everything runs in this browser. */
+/* The live page: draw on a part, see the anomaly map of a PaDiM detector. Everything runs in this browser. */
 (() => {
   "use strict";
   const SIDE = 256;
@@ -8,10 +8,10 @@
   const at = (id) => document.getElementById(`live-${id}`);
   const photo = at("photo").getContext("2d", { willReadFrequently: true });
   const heat = at("heat").getContext("2d");
-  const state = { parts: [], part: null, picture: null, undo: [], eyes: null, judges: {}, busy: false, stale: false };
+  const state = { parts: [], part: null, image: null, undo: [], features: null, distances: {}, busy: false, stale: false };
   window.padimLive = { ready: false, runs: 0, map: null, score: null, milliseconds: null };
 
-  /* Inferno at nine places, blended between: the colours of every map in this book. */
+  /* Inferno at nine places, blended between: the colors of every map in this book. */
   const STOPS = [[0, 0, 4], [31, 12, 72], [85, 15, 109], [136, 34, 106], [186, 54, 85], [227, 89, 51], [249, 140, 10],
     [249, 201, 50], [252, 255, 164]];
   const inferno = (share) => {
@@ -28,7 +28,7 @@
     ort.env.wasm.wasmPaths = new URL(`${base}/ort/`, document.baseURI).href;
     ort.env.wasm.numThreads = 1;
     ort.env.wasm.proxy = true;
-    state.eyes = await ort.InferenceSession.create(`${base}/eyes.onnx`);
+    state.features = await ort.InferenceSession.create(`${base}/features.onnx`);
     for (const part of state.parts) at("parts").append(button(part.name, () => choosePart(part)));
     listen();
     root.classList.add("live-on");
@@ -49,44 +49,44 @@
   }
 
   function button(name, action) {
-    const made = document.createElement("button");
-    made.type = "button";
-    made.textContent = name;
-    made.addEventListener("click", () => action().catch(complain));
-    return made;
+    const element = document.createElement("button");
+    element.type = "button";
+    element.textContent = name;
+    element.addEventListener("click", () => action().catch(complain));
+    return element;
   }
 
   async function choosePart(part) {
     press("parts", part.name);
     say(`loading the ${part.name} detector …`);
-    state.judges[part.name] ??= await ort.InferenceSession.create(`${base}/${part.name}.onnx`);
+    state.distances[part.name] ??= await ort.InferenceSession.create(`${base}/${part.name}.onnx`);
     state.part = part;
     const seen = {};
-    const names = part.pictures.map(({ defect }) => `${defect} ${(seen[defect] = (seen[defect] ?? 0) + 1)}`);
-    at("pictures").replaceChildren(...part.pictures.map((picture, i) => {
-      const once = seen[picture.defect] === 1;
-      return button(once ? picture.defect : names[i], () => choosePicture(i));
+    const names = part.images.map(({ defect }) => `${defect} ${(seen[defect] = (seen[defect] ?? 0) + 1)}`);
+    at("images").replaceChildren(...part.images.map((image, i) => {
+      const once = seen[image.defect] === 1;
+      return button(once ? image.defect : names[i], () => chooseImage(i));
     }));
-    await choosePicture(0);
+    await chooseImage(0);
   }
 
-  async function choosePicture(number) {
-    [...at("pictures").children].forEach((each, i) => each.setAttribute("aria-pressed", i === number));
+  async function chooseImage(number) {
+    [...at("images").children].forEach((choice, i) => choice.setAttribute("aria-pressed", i === number));
     const image = new Image();
-    image.src = `${base}/${state.part.pictures[number].file}`;
+    image.src = `${base}/${state.part.images[number].file}`;
     await image.decode();
-    state.picture = image;
+    state.image = image;
     state.undo = [];
     photo.drawImage(image, 0, 0);
-    await judge();
+    await score();
   }
 
   function press(group, name) {
-    for (const each of at(group).children) each.setAttribute("aria-pressed", each.textContent === name);
+    for (const choice of at(group).children) choice.setAttribute("aria-pressed", choice.textContent === name);
   }
 
-  /* One run at a time; what was drawn meanwhile is judged once more afterwards. */
-  async function judge() {
+  /* One run at a time; what was drawn meanwhile is scored afterwards. */
+  async function score() {
     if (state.busy) { state.stale = true; return; }
     state.busy = true;
     do {
@@ -98,22 +98,22 @@
         rgb[j++] = pixels[i]; rgb[j++] = pixels[i + 1]; rgb[j++] = pixels[i + 2];
       }
       const began = performance.now();
-      const levels = await state.eyes.run({ pictures: new ort.Tensor("uint8", rgb, [1, SIDE, SIDE, 3]) });
-      const found = await state.judges[part.name].run(levels);
+      const levels = await state.features.run({ images: new ort.Tensor("uint8", rgb, [1, SIDE, SIDE, 3]) });
+      const output = await state.distances[part.name].run(levels);
       const milliseconds = performance.now() - began;
-      show(part, found.map.data, found.score.data[0], milliseconds);
+      show(part, output.map.data, output.score.data[0], milliseconds);
     } while (state.stale);
     state.busy = false;
   }
 
   function show(part, map, score, milliseconds) {
-    const picture = heat.createImageData(SIDE, SIDE);
+    const pixels = heat.createImageData(SIDE, SIDE);
     const scale = 255 / part.high;
     for (let i = 0; i < map.length; i++) {
       const [r, g, b] = LOOKUP[Math.min(255, Math.max(0, Math.round(map[i] * scale)))];
-      picture.data.set([r, g, b, 255], 4 * i);
+      pixels.data.set([r, g, b, 255], 4 * i);
     }
-    heat.putImageData(picture, 0, 0);
+    heat.putImageData(pixels, 0, 0);
     const limit = part.threshold;
     const stopped = score > limit;
     at("verdict").textContent = stopped ? "stopped: something here is not as it should be" : "passes";
@@ -139,23 +139,23 @@
       if (state.undo.length > 30) state.undo.shift();
       last = place(event);
       stroke(last, last);
-      judge().catch(complain);
+      score().catch(complain);
     });
     canvas.addEventListener("pointermove", (event) => {
       if (!last) return;
       const next = place(event);
       stroke(last, next);
       last = next;
-      judge().catch(complain);
+      score().catch(complain);
     });
-    const lift = () => { if (last) { last = null; judge().catch(complain); } };
+    const lift = () => { if (last) { last = null; score().catch(complain); } };
     canvas.addEventListener("pointerup", lift);
     canvas.addEventListener("pointercancel", lift);
     at("undo").addEventListener("click", undo);
     at("clear").addEventListener("click", () => {
       state.undo.push(photo.getImageData(0, 0, SIDE, SIDE));
-      photo.drawImage(state.picture, 0, 0);
-      judge().catch(complain);
+      photo.drawImage(state.image, 0, 0);
+      score().catch(complain);
     });
     document.addEventListener("keydown", (event) => {
       if ((event.ctrlKey || event.metaKey) && event.key === "z" && root.contains(document.activeElement)) undo();
@@ -166,14 +166,14 @@
     const before = state.undo.pop();
     if (!before) return;
     photo.putImageData(before, 0, 0);
-    judge().catch(complain);
+    score().catch(complain);
   }
 
   function stroke([x0, y0], [x1, y1]) {
     const width = Number(at("size").value);
     const tool = root.querySelector("input[name=live-tool]:checked").value;
     if (tool === "smear") { smear(x0, y0, x1, y1, width); return; }
-    photo.strokeStyle = tool === "stain" ? at("colour").value : tool === "scratch" ? "#e8e8e4" : "#101010";
+    photo.strokeStyle = tool === "stain" ? at("color").value : tool === "scratch" ? "#e8e8e4" : "#101010";
     photo.globalAlpha = tool === "stain" ? 0.35 : 0.9;
     photo.lineWidth = tool === "scratch" ? Math.max(1, width / 4) : width;
     photo.lineCap = "round";
@@ -205,7 +205,7 @@
 
   function complain(error) {
     root.classList.remove("live-on");
-    at("why").textContent = `The live detector does not run here (${error.message}). The picture below shows what it does.`;
+    at("why").textContent = `The live detector does not run here (${error.message}). The image below shows what it does.`;
     window.padimLive.error = String(error.message);
   }
 
