@@ -31,32 +31,34 @@ def part(category: str) -> Part:
     return import_module(f"padim_nb.twin.parts.{category}").PART
 
 
-@lru_cache(maxsize=1)
-def version() -> str:
-    """Eight hex digits that change whenever what is rendered may: by the scenes' source or the counts table."""
+@lru_cache(maxsize=32)
+def version(category: str) -> str:
+    """Eight hex digits that change whenever what is rendered of a category may: by its own module, the modules all
+    categories share, or the counts table.
+    """
     digest = hashlib.sha256()
     here = Path(__file__).parent
-    for source in sorted({*here.rglob("*.py")} - {Path(__file__), here / "__init__.py", here / "worker.py"}):
+    shared = {*here.glob("*.py")} - {Path(__file__), here / "__init__.py", here / "worker.py"}
+    for source in (*sorted(shared), here / "parts" / f"{category}.py"):
         digest.update(source.relative_to(here).as_posix().encode() + source.read_bytes())
     digest.update((here.parent / "assets" / "mvtec_ad_counts.csv").read_bytes())
     return digest.hexdigest()[:8]
 
 
-def location(kind: str = "lite", size: int = 256, seed: int = 0) -> Path:
-    """The folder that holds (or will hold) the twin's categories of this kind."""
-    return cache_root() / "twin" / version() / f"{kind}-{size}-{seed}"
+def location(category: str, kind: str = "lite", size: int = 256, seed: int = 0) -> Path:
+    """The folder that holds (or will hold) one of the twin's categories of this kind."""
+    return cache_root() / "twin" / f"{kind}-{size}-{seed}" / version(category) / category
 
 
 def rendered(kind: str = "lite", size: int = 256, seed: int = 0) -> tuple[str, ...]:
     """The categories that are already on disk."""
-    folder = location(kind, size, seed)
-    return tuple(name for name in CATEGORIES if (folder / name).is_dir())
+    return tuple(name for name in CATEGORIES if location(name, kind, size, seed).is_dir())
 
 
 def ensure(category: str, kind: str = "lite", size: int = 256, seed: int = 0, workers: int | None = None) -> Path:
     """The folder of one category, rendered first where it is missing; the same bytes whatever `workers` is."""
     part(category)  # an unknown name is refused before anything is made
-    folder = location(kind, size, seed) / category
+    folder = location(category, kind, size, seed)
     if folder.is_dir():
         return folder
     _sweep(folder)
