@@ -37,7 +37,7 @@ class Surface:
         self.glow: Array = np.zeros((n, n, 3), dtype=np.float32)  # light added after shading: glints, back light
 
     def inset(self, window: tuple[slice, slice]) -> Surface:
-        """The samples of a window as a surface of their own that shares memory with this one: paint there is paint here."""
+        """A window of samples as a surface that shares memory with this one: what is painted there is painted here."""
         part = copy(self)
         part.albedo, part.height = self.albedo[window], self.height[window]
         part.gloss, part.glow = self.gloss[window], self.glow[window]
