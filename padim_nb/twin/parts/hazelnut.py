@@ -24,7 +24,6 @@ TILT = (-58.0, 38.0)  # degrees by which the tip leans towards the camera (negat
 TONES = 0.30  # how far the shell's colour strays from nut to nut
 SPECKS, SCUFFS, SPOTS = 34, 9, 4  # at most so many of each on a good nut
 FAINTEST, SKEW = 0.04, 1.4  # weakest strength of a defect, and how much weak ones outnumber strong ones
-REACH = 0.96  # half side of the window a nut is painted in
 
 TURNS = 2048  # samples of a function of an angle
 
@@ -93,18 +92,20 @@ def _outline(nut: Nut) -> Array:
 
 def paint(nut: Nut, canvas: Canvas) -> Surface:
     surface = Surface(canvas, (31, 32, 37))
-    grit = noise.fractal(canvas.x, canvas.y, noise.stream(nut.seed, "ground"), 40, 3)
+    grit = noise.fractal(canvas.x, canvas.y, noise.stream(nut.seed, "ground"), 60, 2)
     cloud = noise.fractal(canvas.x, canvas.y, noise.stream(nut.seed, "cloud"), 1.2, 2)
     surface.tint(1 + 0.10 * grit + 0.10 * cloud)
     _dust(nut, surface)
-    window = canvas.window(nut.pose.dx, nut.pose.dy, REACH)
+    outline = _outline(nut)
+    window = canvas.window(nut.pose.dx, nut.pose.dy, float(outline.max()) * nut.pose.scale + 0.08)
+    corner = (window[0].start, window[1].start)
     x, y = canvas.x[:, window[1]], canvas.y[window[0]]
     u, v = nut.pose.to_part(x, y)
     gu, gv = nut.pose.to_grain(x, y)
     u, v = np.broadcast_arrays(u, v)
     part = surface.inset(window)
     radius, angle = np.hypot(u, v), np.arctan2(v, u)
-    edge = _at(_outline(nut), angle)
+    edge = _at(outline, angle)
     distance = radius - edge
     part.tint(1 - 0.55 * np.exp(-np.maximum(distance, 0) / 0.05))  # the ground darkens where the nut stands
     cover = canvas.cover(distance)
@@ -113,15 +114,15 @@ def paint(nut: Nut, canvas: Canvas) -> Surface:
     lean = np.deg2rad(nut.tilt)
     c, s = np.float32(np.cos(lean)), np.float32(np.sin(lean))
     along = s * ball_z - c * ball_y  # 1 at the tip, -1 in the middle of the base
-    bend = noise.fractal(gu, gv, noise.stream(nut.seed, "bend"), 1.6, 2)
+    bend = noise.fractal(gu, gv, noise.stream(nut.seed, "bend"), 1.6, 1)
     turn = np.arctan2(ball_x, s * ball_y + c * ball_z) + 0.05 * bend
     _shell(nut, part, cover, along, turn, gu, gv, bend)
     part.lay(cover, height=0.5 * np.float32(nut.radius) * ball_z)
     _base(nut, part, cover, along, turn, gu, gv)
     part.tint(1 - 0.45 * (1 - ball_z) ** 3, cover)
-    _wear(nut, part, u, v, cover)
+    _wear(nut, part, corner, u, v, cover)
     for mark in nut.marks:
-        _draw_small(nut, part, mark, *_extent(mark), u, v, cover)
+        _draw_small(nut, part, corner, mark, *_extent(mark), u, v, cover)
     surface.tint(nut.light)
     return surface
 
@@ -131,7 +132,7 @@ def _shell(nut: Nut, part: Surface, cover: Array, along: Array, turn: Array, gu:
     bands, grooves, lines = _round(rng, 9), _round(rng, 2.2), _round(rng, 0.5)
     wide, deep, thin = rng.uniform(0.05, 0.12), rng.uniform(0.09, 0.22), rng.uniform(0.03, 0.08)
     grooves = np.minimum(grooves, 0.6)  # dark lines on an even ground
-    mottle = noise.fractal(gu, gv, noise.stream(nut.seed, "mottle"), 2.2, 4, 0.6)
+    mottle = noise.fractal(gu, gv, noise.stream(nut.seed, "mottle"), 2.2, 3, 0.7)
     fine = noise.fractal(gu, gv, noise.stream(nut.seed, "fine"), 42, 2)
     ends = np.sqrt(np.clip(1 - along**2, 0.04, 1))
     fade = np.clip(0.75 + 0.5 * bend, 0.2, 1.2)
@@ -170,32 +171,32 @@ def _dust(nut: Nut, surface: Surface) -> None:
     rng = noise.stream(nut.seed, "dust")
     canvas = surface.canvas
     for _ in range(rng.integers(0, 14)):
-        where, size, strength = rng.uniform(-1, 1, 2), rng.uniform(0.004, 0.012), rng.uniform(0.15, 0.6)
+        where, size, strength = rng.uniform(-1, 1, 2), rng.uniform(0.004, 0.010), rng.uniform(0.08, 0.35)
         window = canvas.window(*where, 0.03)
         spot = canvas.cover(shapes.disc(canvas.x[:, window[1]], canvas.y[window[0]], tuple(where), size), 0.006)
         if spot.size:
             surface.inset(window).lay(spot * np.float32(strength), (104, 102, 104))
 
 
-def _wear(nut: Nut, part: Surface, u: Array, v: Array, cover: Array) -> None:
+def _wear(nut: Nut, part: Surface, corner: tuple[int, int], u: Array, v: Array, cover: Array) -> None:
     """What lies on a good shell too: pale specks, scuffs and dark spots."""
     rng = noise.stream(nut.seed, "wear")
     for _ in range(int(rng.integers(2, 4 + SPECKS * nut.wear))):
         size = float(rng.uniform(0.004, 0.012))
         spot = Blot(_on_shell(rng, 0.62), size, int(rng.integers(1 << 31)), colour=(206, 170, 138), soft=0.006)
         spot = replace(spot, opacity=float(rng.uniform(0.15, 0.75)), wobble=0.4, stretch=float(rng.uniform(1, 2)))
-        _draw_small(nut, part, spot, spot.centre, 0.03, u, v, cover)
+        _draw_small(nut, part, corner, spot, spot.centre, 0.03, u, v, cover)
     for _ in range(int(rng.integers(0, 2 + SCUFFS * nut.wear))):
         start, length = _on_shell(rng, 0.58), float(rng.uniform(0.03, 0.16))
         path = wander(rng, start, rng.normal(90, 50), length, 14, 4)
         line = Line(path, float(rng.uniform(0.007, 0.02)), int(rng.integers(1 << 31)), colour=(190, 142, 108))
         line = replace(line, opacity=float(rng.uniform(0.15, 0.6)), ragged=0.9)
-        _draw_small(nut, part, line, start, length + 0.05, u, v, cover)
+        _draw_small(nut, part, corner, line, start, length + 0.05, u, v, cover)
     for _ in range(int(rng.integers(0, 1 + SPOTS * nut.wear))):
         spot = Blot(_on_shell(rng, 0.58), float(rng.uniform(0.012, 0.05)), int(rng.integers(1 << 31)), soft=0.03)
         shade = float(rng.uniform(0.25, 0.7))
         spot = replace(spot, tint=(1 - shade, 1 - shade, 1 - shade), wobble=0.6, stretch=float(rng.uniform(1, 1.8)))
-        _draw_small(nut, part, spot, spot.centre, 0.14, u, v, cover)
+        _draw_small(nut, part, corner, spot, spot.centre, 0.14, u, v, cover)
 
 
 def _extent(mark: Line | Blot | Stamp) -> tuple[tuple[float, float], float]:
@@ -210,17 +211,19 @@ def _extent(mark: Line | Blot | Stamp) -> tuple[tuple[float, float], float]:
 
 
 def _draw_small(
-    nut: Nut, part: Surface, mark: object, at: tuple[float, float], reach: float, u: Array, v: Array, within: Array
+    nut: Nut,
+    part: Surface,
+    corner: tuple[int, int],
+    mark: Line | Blot | Stamp,
+    at: tuple[float, float],
+    reach: float,
+    u: Array,
+    v: Array,
+    within: Array,
 ) -> None:
-    """Draw a mark in the window it fits in; `part` is itself the window a nut is painted in."""
-    x, y = nut.pose.to_picture(*at)
-    canvas = part.canvas
-    rows, columns = canvas.window(x, y, reach * nut.pose.scale)
-    first_row, first_column = (s.start for s in canvas.window(nut.pose.dx, nut.pose.dy, REACH))
-    window = tuple(
-        slice(max(s.start - first, 0), max(s.stop - first, 0))
-        for s, first in ((rows, first_row), (columns, first_column))
-    )
+    """Draw a mark in the window it fits in; `part` is itself a window, whose first row and column are `corner`."""
+    around = part.canvas.window(*nut.pose.to_image(*at), reach * nut.pose.scale)
+    window = tuple(slice(max(s.start - c, 0), max(s.stop - c, 0)) for s, c in zip(around, corner, strict=True))
     if u[window].size > 4:
         mark.draw(part.inset(window), u[window], v[window], within[window])
 

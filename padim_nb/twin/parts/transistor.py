@@ -20,7 +20,7 @@ from ..scene import Part, Scene
 from ..surface import Light, Surface, linear, mix
 
 # Set by the published row of one detector: how much good ones differ, and how strong defects are.
-SEAT = Jitter(shift=0.035, degrees=2.2)  # how the case sits over its holes
+SEAT = Jitter(shift=0.05, degrees=2.4)  # how the case sits over its holes
 KNEE = 0.026  # how far the bends of good legs stray
 GLARE = 0.50  # how strong the reflections on the case get
 SMUDGES = 9  # at most so many marks on a good board
@@ -67,14 +67,17 @@ def paint(part: Transistor, canvas: Canvas) -> Surface:
     surface = Surface(canvas)
     _board(part, surface, u, v, gu, gv)
     if not part.absent:
-        legs = _legs(part)
-        x, y = part.seat.to_part(*part.moved.to_part(u, v))
+        turned = np.deg2rad(part.seat.degrees + part.moved.degrees)
+        reach = float(CASE[0] * (abs(np.cos(turned)) + abs(np.sin(turned)))) + 0.08
+        middle = part.pose.to_image(*part.moved.to_image(*part.seat.to_image(0.0, TOP)))
+        window = canvas.window(*middle, reach)
+        x, y = part.seat.to_part(*part.moved.to_part(*(np.broadcast_to(a, u.shape)[window] for a in (u, v))))
         body = shapes.box(x, y, (0.0, TOP), CASE, 0.02)
-        shadow = np.clip(0.5 - body / 0.12, 0, 1)
-        surface.tint(1 - 0.6 * shadow)
-        for number, path in enumerate(legs):
+        surface.inset(window).tint(1 - 0.6 * np.clip(0.5 - body / 0.12, 0, 1))
+        for number, path in enumerate(_legs(part)):
             _leg(part, surface, u, v, number, path)
-        _case(part, surface, x, y, gu, gv, body)
+        if body.size > 4:
+            _case(part, surface.inset(window), x, y, gu[:, window[1]], gv[window[0]], body)
     part.draw_marks(surface, u, v)
     surface.tint(part.light)
     return surface
@@ -88,13 +91,12 @@ def _board(part: Transistor, surface: Surface, u: Array, v: Array, gu: Array, gv
     between = (u / PITCH - 0.5) - np.rint(u / PITCH - 0.5)
     ragged = 0.004 * noise.value(gu, gv, noise.stream(part.seed, "ragged"), (4, 30))
     gap = canvas.cover(np.abs(between) * np.float32(PITCH) - np.float32(GAP) + ragged, 0.006)
-    surface.lay(gap, mix((36, 22, 16), (66, 42, 30), 0.5 + 0.3 * fibre), -0.01)
+    surface.lay(gap, (52, 33, 24), -0.01)
     number_x, number_y = np.rint(u / PITCH), np.rint((v - TIP) / PITCH)
     radius = np.hypot(u - number_x * np.float32(PITCH), v - np.float32(TIP) - number_y * np.float32(PITCH))
     radius = radius + 0.004 * cloud
     surface.tint(1 + 0.18 * cloud, canvas.cover(np.abs(radius - HOLE - 0.008) - 0.008, 0.006))
-    inside = np.clip((HOLE - radius) / np.float32(HOLE), 0, 1)
-    surface.lay(canvas.cover(radius - HOLE, 0.008), mix((44, 26, 20), (12, 11, 12), inside * 3), -0.02)
+    surface.lay(canvas.cover(radius - HOLE, 0.022), (15, 13, 13), -0.02)
     _dirt(part, surface, u, v)
 
 
@@ -119,7 +121,7 @@ def _dirt(part: Transistor, surface: Surface, u: Array, v: Array) -> None:
 def _draw_small(
     part: Transistor, surface: Surface, mark: Blot | Line, at: Point, reach: float, u: Array, v: Array
 ) -> None:
-    window = surface.canvas.window(*part.pose.to_picture(*at), reach)
+    window = surface.canvas.window(*part.pose.to_image(*at), reach)
     u, v = (np.broadcast_to(a, surface.height.shape)[window] for a in (u, v))
     if u.size > 4:
         mark.draw(surface.inset(window), u, v)
@@ -129,13 +131,13 @@ def _legs(part: Transistor) -> list[list[Point]]:
     """The chain of points of each leg, on the board."""
 
     def on_case(x: float, y: float) -> Point:
-        return part.moved.to_picture(*part.seat.to_picture(x, y))
+        return part.moved.to_image(*part.seat.to_image(x, y))
 
     base, chains = TOP + CASE[1] - 0.02, []
     for leg, (root, foot) in enumerate(zip(ROOTS, FEET, strict=True)):
         x, y = part.knees[leg]
-        end = part.moved.to_picture(foot + x * 0.5, TIP)
-        knee = part.moved.to_picture(foot + x, TIP - 0.27 + y)
+        end = part.moved.to_image(foot + x * 0.5, TIP)
+        knee = part.moved.to_image(foot + x, TIP - 0.27 + y)
         if part.foot and part.foot[0] == leg:
             end = part.foot[1]
             knee = (0.55 * knee[0] + 0.45 * end[0], 0.75 * knee[1] + 0.25 * (end[1] - 0.27))
@@ -159,7 +161,7 @@ def _leg(part: Transistor, surface: Surface, u: Array, v: Array, number: int, pa
     canvas, rng = surface.canvas, noise.stream(part.seed, f"leg{number}")
     points = np.array(path)
     middle = (points.min(0) + points.max(0)) / 2
-    window = canvas.window(*part.pose.to_picture(*middle), float(np.abs(points - middle).max()) + 0.12)
+    window = canvas.window(*part.pose.to_image(*middle), float(np.abs(points - middle).max()) + 0.12)
     u, v = (np.broadcast_to(a, surface.height.shape)[window] for a in (u, v))
     if u.size < 4:
         return
@@ -213,10 +215,8 @@ def _case(part: Transistor, surface: Surface, x: Array, y: Array, gu: Array, gv:
     for _ in range(int(rng.integers(2, 16))):  # dust and fine scratches
         at, size = (float(rng.uniform(-0.4, 0.4)), float(TOP + rng.uniform(-0.38, 0.38))), rng.uniform(0.003, 0.008)
         path = wander(rng, at, rng.uniform(0, 360), float(rng.uniform(0.005, 0.08) ** 1.2), 20, 2)
-        mark = Line(path, size, 1, colour=(150, 146, 140), opacity=float(rng.uniform(0.15, 0.7)), ragged=0)
-        window = canvas.window(*part.pose.to_picture(*part.moved.to_picture(*part.seat.to_picture(*at))), 0.1)
-        if x[window].size > 4:
-            mark.draw(surface.inset(window), x[window], y[window], cover[window])
+        line = Line(path, size, 1, colour=(150, 146, 140), opacity=float(rng.uniform(0.15, 0.7)), ragged=0)
+        line.draw(surface, x, y, cover)
     if part.chip:
         surface.lay(scar * cover, linear((86, 82, 76)) * (1 + 0.7 * grain)[..., None], 0.06, 0.0)
 
@@ -239,7 +239,7 @@ def _strength(rng: np.random.Generator) -> float:
 
 
 def bent_lead(part: Transistor, rng: np.random.Generator) -> Transistor:
-    leg, far = int(rng.integers(3)), 0.09 + 0.30 * _strength(rng)
+    leg, far = int(rng.integers(3)), 0.08 + 0.30 * _strength(rng)
     way = rng.choice([-1, 1]) * far
     end = (float(FEET[leg] + way), float(TIP - rng.uniform(0, 0.8) * far))
     spoilt = replace(part, foot=(leg, end))
@@ -259,15 +259,15 @@ def damaged_case(part: Transistor, rng: np.random.Generator) -> Transistor:
         along = (1.0, edge) if rng.random() < 0.5 else (edge, 1.0)
         where = (side * CASE[0] * along[0], TOP + end * CASE[1] * along[1])
         return replace(part, chip=(*map(float, where), 0.05 + 0.17 * strength, float(rng.uniform(0, 90))))
-    where = part.seat.to_picture(float(rng.uniform(-0.28, 0.28)), float(TOP + rng.uniform(-0.28, 0.28)))
+    where = part.seat.to_image(float(rng.uniform(-0.28, 0.28)), float(TOP + rng.uniform(-0.28, 0.28)))
     crater = Blot(where, 0.03 + 0.10 * strength, seed, colour=(92, 88, 80), opacity=0.3 + 0.6 * strength, depth=0.02)
     turned = dict(stretch=float(rng.uniform(1, 1.7)), degrees=float(rng.uniform(0, 180)))
     return part.with_marks(replace(crater, wobble=0.6, grain=0.8, **turned))
 
 
 def _whole(part: Transistor, u: Array, v: Array) -> Array:
-    case = shapes.box(*part.seat.to_part(u, v), (0.0, TOP), CASE, 0.03)
-    return np.minimum(case, shapes.box(u, v, (0.0, TOP + 0.72), (PITCH + 0.03, 0.33)))
+    """Where a part stands, marked generously: the case, its legs and all between."""
+    return shapes.box(*part.seat.to_part(u, v), (0.0, 0.07), (PITCH + 0.06, 0.80), 0.03)
 
 
 def misplaced(part: Transistor, rng: np.random.Generator) -> Transistor:
@@ -292,6 +292,6 @@ PART = Part(
     paint=paint,
     defects={"bent_lead": bent_lead, "cut_lead": cut_lead, "damaged_case": damaged_case, "misplaced": misplaced},
     light=Light(towards=(-0.3, -0.5, 1.0), ambient=0.45, shininess=14, vignette=0.22, exposure=0.95),
-    jitter=Jitter(shift=0.045, degrees=0.6, scale=0.01),
+    jitter=Jitter(shift=0.06, degrees=0.6, scale=0.01),
     blur=0.65,
 )
