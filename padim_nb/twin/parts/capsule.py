@@ -21,7 +21,7 @@ from ..surface import Light, Surface, mix
 LEFT, RIGHT = -0.563, 0.610  # centres of the two round ends
 CAP, BODY, SEAM = 0.277, 0.263, 0.023  # radii of both pieces, where the cap ends
 DOSE, MAKER = ("500", 0.345, 0.150), ("solavit", -0.245, 0.088)  # words, position along, height of a capital
-BLACK, ORANGE = ((16, 16, 25), (34, 34, 46)), ((140, 62, 42), (190, 98, 72))
+BLACK, ORANGE = ((13, 13, 21), (30, 30, 42)), ((140, 62, 42), (190, 98, 72))
 
 # How much good ones differ, and how strong defects are: set once by the published row (see benchmarks/twin.py).
 ROLL = 14.0  # spread of the dose about the middle, degrees about the long axis
@@ -29,7 +29,7 @@ SLIDE = 0.010  # spread of the cap's edge and of the prints along the capsule
 TONE = 0.045  # spread of the colour's brightness
 SCUFFS = 5  # scuffs on a good shell, at most
 DUST = (2, 26)  # pieces of dust, fewest and most
-WEAKEST = 0.25  # strength of the faintest defect, as a share of the strongest
+WEAKEST = 0.32  # strength of the faintest defect, as a share of the strongest
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def good(rng: np.random.Generator) -> Capsule:
 
 def paint(capsule: Capsule, canvas: Canvas) -> Surface:
     u, v = capsule.pose.to_part(canvas.x, canvas.y)
-    surface = Surface(canvas, (208, 207, 203))
+    surface = Surface(canvas, (214, 213, 209))
     paper = noise.stream(capsule.seed, "paper")
     cloud = noise.fractal(canvas.x, canvas.y, paper, 2, 3)
     fibre = noise.fractal(canvas.x, canvas.y, paper, 45, 3)
@@ -94,7 +94,7 @@ def paint(capsule: Capsule, canvas: Canvas) -> Surface:
         area=(-0.82, -0.24, 0.86, 0.24),
     )
     for mark in capsule.marks:
-        at = capsule.pose.to_picture(*(mark.centre if isinstance(mark, Blot) else mark.points[len(mark.points) // 2]))
+        at = capsule.pose.to_image(*(mark.centre if isinstance(mark, Blot) else mark.points[len(mark.points) // 2]))
         window = canvas.window(*at, 0.4)
         low = max(window[0].start - rows.start, 0), max(window[0].stop - rows.start, 0)
         inside = slice(*low), window[1]
@@ -169,7 +169,7 @@ def _shell(capsule: Capsule, surface: Surface, u: Array, v: Array, y: Array) -> 
             ragged=0.5,
         )
         strip_rows = y[:, 0]
-        x_at, y_at = capsule.pose.to_picture(*path[2])
+        x_at, y_at = capsule.pose.to_image(*path[2])
         columns = canvas.window(x_at, 0, 0.2)[1]
         rows = slice(*np.searchsorted(strip_rows, [y_at - 0.2, y_at + 0.2]).tolist())
         place = rows, columns
@@ -185,7 +185,7 @@ def _imprint(
     patch = noise.fractal(gu, gv, noise.stream(capsule.seed, "patch"), 10, 2).repeat(2, 0).repeat(2, 1)
     patch = patch[: u.shape[0], : u.shape[1]]
     taken = np.clip(0.84 + 0.18 * patch + 0.10 * fine, 0, 0.95)
-    prints = ((DOSE, 1.22, 0.011, (226, 170, 156)), (MAKER, 1.12, 0.004, (146, 152, 158)))
+    prints = ((DOSE, 1.25, 0.007, (226, 170, 156)), (MAKER, 1.12, 0.004, (146, 152, 158)))
     for number, ((words, x, tall), wide, bold, colour) in enumerate(prints):
         middle = np.deg2rad(capsule.rolls[number]) * (BODY, CAP)[number]
         x, ink, blur = x + capsule.slides[number], taken, 0.0
@@ -193,13 +193,13 @@ def _imprint(
         if capsule.imprint and capsule.imprint[0] == number:
             _, what, how = capsule.imprint
             if what == "partial":
-                ink = taken * (1 - (0.4 + 0.6 * how) * np.clip(0.5 + (u - x) * 14 + 4 * patch, 0, 1))
+                ink = taken * (1 - (0.55 + 0.45 * how) * np.clip(0.5 + (u - x) * 14 + 4 * patch, 0, 1))
             elif what == "shifted":
-                x, middle = x + 0.03 + 0.10 * how, middle - 0.03 - 0.14 * how
+                x, middle = x + 0.04 + 0.10 * how, middle - 0.05 - 0.14 * how
             elif what == "smeared":
                 blur = 0.015 + 0.03 * how
             else:
-                ghost = 0.3 + 0.7 * how
+                ghost = 0.45 + 0.55 * how
         left, right = np.searchsorted(surface.canvas.x[0] - capsule.pose.dx, [x - 0.34, x + 0.34]).tolist()
         place = slice(None), slice(left, right)
         part = surface.inset(place)
@@ -298,8 +298,8 @@ def scratch(capsule: Capsule, rng: np.random.Generator) -> Capsule:
 
 def squeeze(capsule: Capsule, rng: np.random.Generator) -> Capsule:
     how = _strength(rng)
-    deep = float(rng.choice([-1, 1], p=[0.65, 0.35])) * (0.03 + 0.26 * how)
-    return replace(capsule, squeeze=(float(rng.uniform(-0.5, 0.6)), float(rng.uniform(0.06, 0.16)), deep))
+    deep = float(rng.choice([-1, 1], p=[0.65, 0.35])) * (0.04 + 0.20 * how)
+    return replace(capsule, squeeze=(float(rng.uniform(-0.5, 0.6)), float(rng.uniform(0.10, 0.18)), deep))
 
 
 PART = Part(

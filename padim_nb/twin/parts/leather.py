@@ -25,7 +25,7 @@ SIZES = 0.06  # spread of the pebbles' size from hide to hide
 TONE = 0.07  # spread of the brightness
 HUE = 0.02  # spread of red against blue
 HEALED = 3  # small healed marks, at most
-WEAKEST = 0.10  # strength of the faintest defect, as a share of the strongest
+WEAKEST = 0.45  # strength of the faintest defect, as a share of the strongest
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def paint(hide: Hide, canvas: Canvas) -> Surface:
         path = wander(marks, at, marks.uniform(0, 360), long, 25, 4)
         style = dict(colour=(150, 96, 64), opacity=marks.uniform(0.05, 0.25), depth=0.004)
         mark = Line(path, marks.uniform(0.006, 0.014), int(marks.integers(1 << 31)), **style)
-        draw_near(surface, u, v, mark, hide.pose.to_picture(*at), long + 0.03)
+        draw_near(surface, u, v, mark, hide.pose.to_image(*at), long + 0.03)
     litter(surface, marks, 6, (0.003, 0.009), (44, 26, 18), opacity=(0.1, 0.5), fibres=0.1)
     litter(surface, marks, 4, (0.003, 0.007), (186, 150, 122), opacity=(0.1, 0.4), fibres=0.4, length=(0.03, 0.1))
     for mark in hide.marks:
@@ -88,7 +88,7 @@ def paint(hide: Hide, canvas: Canvas) -> Surface:
         else:
             low, high = np.min(mark.points, 0), np.max(mark.points, 0)
             at, reach = tuple((low + high) / 2), float(np.max(high - low)) / 2 + 0.1
-        draw_near(surface, u, v, mark, hide.pose.to_picture(*at), reach)
+        draw_near(surface, u, v, mark, hide.pose.to_image(*at), reach)
     return surface
 
 

@@ -34,7 +34,7 @@ TURN = 25.0  # degrees either way
 SHINE = (0.15, 1.0)  # how much of the face mirrors the lamps
 TONE = 0.06  # spread of the brightness
 LATHE = (0.3, 1.0)  # strength of the turning marks
-WEAKEST = 0.12  # strength of the faintest defect, as a share of the strongest
+WEAKEST = 0.30  # strength of the faintest defect, as a share of the strongest
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def paint(nut: Nut, canvas: Canvas) -> Surface:
     surface = Surface(canvas, (18, 18, 26))
     grit = noise.fractal(canvas.x, canvas.y, noise.stream(nut.seed, "ground"), (6, 8), 3)
     surface.tint(1.0 + 0.12 * grit)
-    litter(surface, noise.stream(nut.seed, "dust"), 8, (0.004, 0.015), (60, 60, 64), opacity=(0.05, 0.35), fibres=0.2)
+    litter(surface, noise.stream(nut.seed, "dust"), 8, (0.004, 0.015), (60, 60, 64), opacity=(0.05, 0.25), fibres=0.1)
     facet = None
     if nut.bent:
         facet, u, v = _fold(nut, u, v)
@@ -123,7 +123,7 @@ def paint(nut: Nut, canvas: Canvas) -> Surface:
     surface.lay(cover, face, 0.0, 0.0)
     for mark in nut.marks:
         at = mark.centre if isinstance(mark, Blot) else mark.points[len(mark.points) // 2]
-        window = canvas.window(*nut.pose.to_picture(*at), 0.5)
+        window = canvas.window(*nut.pose.to_image(*at), 0.5)
         mark.draw(surface.inset(window), u[window], v[window], cropped(cover, window))
     return surface
 
@@ -206,8 +206,8 @@ def _flip_side(nut: Nut, surface: Surface, u: Array, v: Array, body: Array) -> A
 
 
 def _strength(rng: np.random.Generator) -> float:
-    """How strong a defect is, 0 to 1: weak ones are as frequent as strong ones."""
-    return float(WEAKEST + (1 - WEAKEST) * rng.beta(1.1, 1.1))
+    """How strong a defect is, 0 to 1: weak ones are nearly as frequent as strong ones."""
+    return float(WEAKEST + (1 - WEAKEST) * rng.beta(1.3, 1.1))
 
 
 def _on_steel(nut: Nut, rng: np.random.Generator) -> tuple[float, float]:
@@ -271,7 +271,7 @@ def scratch(nut: Nut, rng: np.random.Generator) -> Nut:
             0.008 + 0.010 * how,
             int(rng.integers(1 << 31)),
             colour=(214, 216, 204) if bright else (58, 54, 52),
-            opacity=0.3 + 0.55 * how,
+            opacity=0.4 + 0.5 * how,
             ragged=0.5,
         )
         for _ in range(2 + int(8 * how))

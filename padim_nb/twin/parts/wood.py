@@ -23,7 +23,8 @@ TONE = 0.16  # spread of the darkness of a board
 HUE = 0.035  # spread of red against blue
 FLECKS = (2, 14)  # dark flecks of a board, fewest and most
 KNOT = 0.12  # share of boards with an eye
-WEAKEST = 0.12  # strength of the faintest defect, as a share of the strongest
+FILM = (0.2, 0.5)  # how strongly the film of a liquid darkens
+WEAKEST = 0.30  # strength of the faintest defect, as a share of the strongest
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def paint(board: Board, canvas: Canvas) -> Surface:
     if board.eye:
         x, y, size = board.eye
         eye = Blot((x, y), size, board.seed, stretch=0.7, colour=(58, 34, 22), opacity=0.7, soft=0.02, wobble=0.4)
-        draw_near(surface, u, v, eye, board.pose.to_picture(x, y), 0.2)
+        draw_near(surface, u, v, eye, board.pose.to_image(x, y), 0.2)
     flecks = noise.stream(board.seed, "flecks")
     for _ in range(board.flecks):
         (x, y), dark = _place(flecks, 1.0), flecks.random() < 0.6
@@ -91,8 +92,8 @@ def paint(board: Board, canvas: Canvas) -> Surface:
             colour=(70, 40, 26) if dark else (204, 160, 116),
             opacity=flecks.uniform(0.15, 0.55),
         )
-        draw_near(surface, u, v, fleck, board.pose.to_picture(x, y + length / 2), length / 2 + 0.03)
-    litter(surface, flecks, 4, (0.003, 0.008), (214, 190, 160), opacity=(0.1, 0.5), fibres=0.3)
+        draw_near(surface, u, v, fleck, board.pose.to_image(x, y + length / 2), length / 2 + 0.03)
+    litter(surface, flecks, 3, (0.003, 0.007), (204, 176, 144), opacity=(0.1, 0.35), fibres=0.0)
     for mark in board.marks:
         _draw(board, surface, u, v, mark)
     return surface
@@ -104,7 +105,7 @@ def _draw(board: Board, surface: Surface, u: Array, v: Array, mark: Blot | Line)
     else:
         low, high = np.min(mark.points, 0), np.max(mark.points, 0)
         at, reach = tuple((low + high) / 2), float(np.max(high - low)) / 2 + 0.1
-    draw_near(surface, u, v, mark, board.pose.to_picture(*at), reach)
+    draw_near(surface, u, v, mark, board.pose.to_image(*at), reach)
 
 
 def _strength(rng: np.random.Generator) -> float:
@@ -146,29 +147,40 @@ def hole(board: Board, rng: np.random.Generator) -> Board:
 
 
 def liquid(board: Board, rng: np.random.Generator) -> Board:
-    how, (x, y) = _strength(rng), _place(rng)
-    return board.with_marks(
-        *(
-            Blot(
-                (x + rng.normal(0, 0.2), y + rng.normal(0, 0.2)),
-                rng.uniform(0.04, 0.08) + 0.12 * how * rng.random(),
-                int(rng.integers(1 << 31)),
-                tint=(0.60, 0.56, 0.52),
-                opacity=0.35 + 0.65 * how * rng.uniform(0.7, 1.0),
-                soft=0.02,
-                gloss=0.03 + 0.05 * how,
-                wobble=0.35,
-            )
-            for _ in range(rng.integers(1, 5))
-        )
+    """A wide film that hardly shows, with darker drops on it."""
+    how, (x, y) = _strength(rng), _place(rng, 0.55)
+    film = Blot(
+        (x, y),
+        rng.uniform(0.12, 0.26),
+        int(rng.integers(1 << 31)),
+        tint=(0.60, 0.56, 0.52),
+        opacity=rng.uniform(*FILM),
+        soft=0.05,
+        stretch=rng.uniform(1, 1.5),
+        degrees=rng.uniform(0, 180),
+        wobble=0.4,
     )
+    drops = [
+        Blot(
+            (x + rng.normal(0, 0.14), y + rng.normal(0, 0.14)),
+            rng.uniform(0.025, 0.06) + 0.05 * how * rng.random(),
+            int(rng.integers(1 << 31)),
+            tint=(0.52, 0.47, 0.42),
+            opacity=0.6 + 0.4 * how,
+            soft=0.012,
+            gloss=0.03 + 0.08 * how,
+            wobble=0.35,
+        )
+        for _ in range(rng.integers(1, 5))
+    ]
+    return board.with_marks(film, *drops)
 
 
 def scratch(board: Board, rng: np.random.Generator) -> Board:
     how = _strength(rng)
-    style = dict(depth=0.003 + 0.010 * how, colour=(222, 184, 142), opacity=0.25 + 0.5 * how)
+    style = dict(depth=0.004 + 0.010 * how, colour=(226, 190, 150), opacity=0.5 + 0.4 * how)
     start, heading = _place(rng), rng.uniform(0, 360)
-    lines = scratches(rng, start, heading, 0.08, (0.25, 0.4 + 0.6 * how), (0.007, 0.011 + 0.011 * how), 4, **style)
+    lines = scratches(rng, start, heading, 0.08, (0.25, 0.4 + 0.6 * how), (0.009, 0.013 + 0.011 * how), 4, **style)
     return board.with_marks(*lines)
 
 

@@ -101,7 +101,7 @@ def paint(zipper: Zipper, canvas: Canvas) -> Surface:
             within=cover,
         )
     for mark in zipper.marks:
-        at = zipper.pose.to_picture(*(mark.centre if isinstance(mark, Blot) else mark.points[0]))
+        at = zipper.pose.to_image(*(mark.centre if isinstance(mark, Blot) else mark.points[0]))
         draw_near(surface, u, v, mark, at, 0.4)
     return surface
 
@@ -202,7 +202,7 @@ def _side(rng: np.random.Generator) -> int:
 def broken_teeth(zipper: Zipper, rng: np.random.Generator) -> Zipper:
     side, at, how = _side(rng), _along(rng), _strength(rng)
     first = int(np.floor((at + zipper.slide) / PITCH + (0.5 if side < 0 else 1.0)))
-    lost = 0.25 + 0.75 * how
+    lost = 0.3 + 0.7 * how
     many = 1 + int(rng.random() < how) + int(rng.random() < how**2)
     return replace(zipper, broken=tuple((side, first + n, lost) for n in range(many)))
 
@@ -246,7 +246,7 @@ def fabric_interior(zipper: Zipper, rng: np.random.Generator) -> Zipper:
 
 def rough(zipper: Zipper, rng: np.random.Generator) -> Zipper:
     how = _strength(rng)
-    return replace(zipper, frayed=(_along(rng), float(rng.uniform(0.07, 0.14) + 0.14 * how), 0.6 + 0.9 * how))
+    return replace(zipper, frayed=(_along(rng), float(rng.uniform(0.07, 0.14) + 0.14 * how), 0.9 + 1.0 * how))
 
 
 def split_teeth(zipper: Zipper, rng: np.random.Generator) -> Zipper:
@@ -256,7 +256,7 @@ def split_teeth(zipper: Zipper, rng: np.random.Generator) -> Zipper:
 
 def squeezed_teeth(zipper: Zipper, rng: np.random.Generator) -> Zipper:
     how = _strength(rng)
-    return replace(zipper, squeezed=(_along(rng), float(rng.uniform(0.07, 0.16) + 0.12 * how), 0.6 + 0.7 * how))
+    return replace(zipper, squeezed=(_along(rng), float(rng.uniform(0.07, 0.16) + 0.12 * how), 0.75 + 0.65 * how))
 
 
 def combined(zipper: Zipper, rng: np.random.Generator) -> Zipper:
