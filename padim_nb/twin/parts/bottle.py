@@ -49,7 +49,7 @@ HOLE, GRAIN, COPPER = 0.440, 0.520, 0.680  # radii: the hole, the middle of the 
 # What good ones differ by, and how strong damage is. Set by one published row (see the benchmark of the twin).
 HAIRS = 2.5  # average number of hairs and fine scratches on a good bottle
 GLOW = 0.5  # how much the brightness of the rings varies along them
-LARGE, SMALL = (0.35, 1.1), (0.07, 0.24)  # half width of a break, in radians: spread evenly on a logarithmic scale
+LARGE, SMALL = (0.35, 1.1), (0.09, 0.26)  # half width of a break, in radians: spread evenly on a logarithmic scale
 DIRT = (0.30, 1.0)  # how far contamination covers
 
 
@@ -147,7 +147,7 @@ def paint(neck: Neck, canvas: Canvas) -> Surface:
     surface.albedo[:] = glass
     for where, reach, size, light in neck.glints:
         x, y = _at(where, reach)
-        rows, columns = canvas.window(*neck.pose.to_picture(x, y), 4 * size)
+        rows, columns = canvas.window(*neck.pose.to_image(x, y), 4 * size)
         px, py = u[:, columns] - np.float32(x), v[rows] - np.float32(y)
         cc, ss = np.cos(where), np.sin(where)
         spot = np.exp(-(((cc * px + ss * py) / (0.5 * size)) ** 2) - ((cc * py - ss * px) / (1.5 * size)) ** 2)
@@ -172,7 +172,7 @@ def _along(radius: Array, profile: tuple) -> Array:
 def _draw_hair(neck: Neck, surface: Surface, hair: Hair, u: Array, v: Array) -> None:
     points = np.array(hair.path)
     middle, reach = (points.min(0) + points.max(0)) / 2, np.abs(points - points.mean(0)).max() * 1.4 + 0.02
-    rows, columns = surface.canvas.window(*neck.pose.to_picture(*middle), float(reach))
+    rows, columns = surface.canvas.window(*neck.pose.to_image(*middle), float(reach))
     distance, along = shapes.polyline(u[:, columns], v[rows], hair.path)
     cover = surface.canvas.cover(distance - np.float32(hair.width / 2)) * np.float32(hair.much)
     area = surface.albedo[rows, columns]
@@ -191,7 +191,7 @@ def _shatter(broken: tuple, u: Array, v: Array, radius: Array, angle: Array, gla
     wu, wv = noise.warp(u, v, rng, 7, 0.05)
     scale = 7 if half > 0.3 else 13
     i, j = (np.floor(w * scale).astype(np.int32) % 64 for w in (wu + 0.6 * wv, wv - 0.5 * wu))
-    chance = [0.30, 0.32, 0.24, 0.10, 0.04] if half > 0.3 else [0.15, 0.25, 0.30, 0.18, 0.12]
+    chance = [0.30, 0.32, 0.24, 0.10, 0.04] if half > 0.3 else [0.12, 0.20, 0.28, 0.22, 0.18]
     level = rng.choice([0.010, 0.025, 0.055, 0.13, 0.55], (64, 64), p=chance).astype(np.float32)[i, j]
     glint = noise.ridged(wu, wv, rng, 8, 2) ** 5 * np.clip(noise.fractal(u, v, rng, 4, 2) * 2.5, 0, 1)
     facets = level * (1 + 0.5 * noise.fractal(u, v, rng, 24, 2)) + 0.75 * glint
@@ -228,18 +228,29 @@ def _draw_foreign(thing: Foreign, surface: Surface, u: Array, v: Array, radius: 
         surface.lay(0.5 * rim * much, (74, 76, 86))
 
 
+def _outlined(where: float, half: float, inner: float, outer: float) -> object:
+    """The whole damaged sector, as one who outlines it by hand takes in sound-looking glass between its cracks."""
+
+    def region(u: Array, v: Array) -> Array:
+        radius, angle = shapes.polar(u, v)
+        away = np.abs(np.angle(np.exp(1j * (angle - where)))) - half
+        return np.maximum(np.maximum(radius - outer, inner - radius), away * radius)
+
+    return region
+
+
 def broken_large(neck: Neck, rng: np.random.Generator) -> Neck:
-    where = (float(rng.uniform(-np.pi, np.pi)), _between(rng, *LARGE), float(rng.uniform(0.40, 0.50)))
-    return replace(neck, broken=(*neck.broken, (*where, float(rng.uniform(0.66, 0.80)), _seed(rng))))
+    where, half = float(rng.uniform(-np.pi, np.pi)), _between(rng, *LARGE)
+    inner, outer = float(rng.uniform(0.40, 0.50)), float(rng.uniform(0.66, 0.80))
+    region = _outlined(where, half + 0.12, inner - 0.04, outer + 0.05)
+    return replace(neck, broken=(*neck.broken, (where, half, inner, outer, _seed(rng))), region=region)
 
 
 def broken_small(neck: Neck, rng: np.random.Generator) -> Neck:
-    inner = float(rng.uniform(0.43, 0.56))
-    outer = inner + float(rng.uniform(0.05, 0.15))
-    return replace(
-        neck,
-        broken=(*neck.broken, (float(rng.uniform(-np.pi, np.pi)), _between(rng, *SMALL), inner, outer, _seed(rng))),
-    )
+    where, half, inner = float(rng.uniform(-np.pi, np.pi)), _between(rng, *SMALL), float(rng.uniform(0.43, 0.56))
+    outer = inner + float(rng.uniform(0.06, 0.16))
+    region = _outlined(where, half + 0.03, inner - 0.02, outer + 0.02)
+    return replace(neck, broken=(*neck.broken, (where, half, inner, outer, _seed(rng))), region=region)
 
 
 def contamination(neck: Neck, rng: np.random.Generator) -> Neck:

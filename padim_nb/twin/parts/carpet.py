@@ -21,10 +21,10 @@ DARK, PALE = (78, 74, 72), (176, 169, 160)
 # What good ones differ by, and how strong damage is. Set by one published row (see the benchmark of the twin).
 DRAWN = 0.007  # how far the weave is drawn out of shape
 LINT = 0.7  # average number of short pale fibres on a good carpet
-STAIN, FAINT = (0.12, 0.30), (0.55, 1.0)  # radius of a stain, evenly on a logarithmic scale; how far it covers
+STAIN, FAINT = (0.12, 0.30), (0.65, 1.0)  # radius of a stain, evenly on a logarithmic scale; how far it covers
 CUT = (0.022, 0.060)  # width of a cut, likewise
 HOLE = (0.060, 0.160)  # radius of a hole, likewise
-METAL = (0.12, 0.34)  # length of a splinter, likewise
+METAL = (0.10, 0.34)  # length of a splinter, likewise
 THREAD = (0.015, 0.030)  # width of a thread
 
 
@@ -69,7 +69,7 @@ def paint(carpet: Carpet, canvas: Canvas) -> Surface:
     fibre = noise.fractal(u, v, noise.stream(carpet.seed, "fibre"), (70, 45), 2)
     cloud = noise.fractal(u, v, noise.stream(carpet.seed, "cloud"), 1.5, 2)
     strands = 0.95 + 0.05 * np.sin(6 * np.pi * (a - i) + np.pi * yarn)
-    share = 0.54 + 0.17 * yarn + 0.20 * fibre + 0.06 * cloud - 0.16 * np.sign(wave)
+    share = 0.54 + 0.13 * yarn + 0.20 * fibre + 0.06 * cloud - 0.16 * np.sign(wave)
     share = np.clip(share, 0, 1) * (0.30 + 0.70 * loop) * strands
     surface = Surface(canvas)
     table = (
@@ -78,7 +78,7 @@ def paint(carpet: Carpet, canvas: Canvas) -> Surface:
     surface.albedo[:] = (table * np.float32(carpet.hue)).take((share * 255).astype(np.uint8), axis=0)
     surface.height[:] = 0.014 * loop + 0.0035 * fibre
     for x, y, length, heading in carpet.lint:
-        rows, columns = canvas.window(*carpet.pose.to_picture(x, y), 0.6 * length)
+        rows, columns = canvas.window(*carpet.pose.to_image(x, y), 0.6 * length)
         along = np.cos(heading) * (u[:, columns] - x) + np.sin(heading) * (v[rows] - y)
         across = np.cos(heading) * (v[rows] - y) - np.sin(heading) * (u[:, columns] - x) + 2.5 * (along**2 / length)
         cover = canvas.cover(np.maximum(np.abs(across) - 0.003, np.abs(along) - length / 2))
@@ -94,7 +94,7 @@ def _place(rng: np.random.Generator) -> tuple[float, float]:
 
 
 def color(carpet: Carpet, rng: np.random.Generator) -> Carpet:
-    stain = [(0.95, 0.55, 0.55), (0.62, 0.72, 0.98), (0.70, 0.90, 0.68), (0.50, 0.46, 0.46)][rng.integers(4)]
+    stain = [(0.95, 0.42, 0.42), (0.48, 0.62, 1.0), (0.55, 0.86, 0.52), (0.40, 0.36, 0.36)][rng.integers(4)]
     return carpet.with_marks(
         Blot(
             _place(rng),
@@ -137,7 +137,7 @@ def hole(carpet: Carpet, rng: np.random.Generator) -> Carpet:
 def metal_contamination(carpet: Carpet, rng: np.random.Generator) -> Carpet:
     outline = splinter(rng, _place(rng), _between(rng, *METAL), rng.uniform(0.03, 0.08))
     return carpet.with_marks(
-        Shard(outline, (168, 170, 172), int(rng.integers(1 << 31)), thickness=0.03, glint=0.55, shadow=0.5)
+        Shard(outline, (168, 170, 172), int(rng.integers(1 << 31)), thickness=0.02, glint=0.8, shadow=0.3)
     )
 
 

@@ -24,9 +24,9 @@ DIRECTIONS, TURN = 12, 7.0  # directions that screws lie in, and the degrees tha
 WEAR = 1.2  # average number of faint worn places on a good screw
 SPECKS = 14.0  # average number of specks on the ground
 WORN = (0.16, 0.45)  # how far a worn place differs from the steel around it, from 0 to 1
-BLUNT, LEAN = (0.04, 0.15), (0.040, 0.130)  # of a manipulated front: spread evenly on a logarithmic scale
-GOUGE = (0.026, 0.100)  # radius of a scratched place, likewise
-STRENGTH = (0.5, 1.0)  # how far damage differs from the steel around it
+BLUNT, LEAN = (0.03, 0.14), (0.030, 0.120)  # of a manipulated front: spread evenly on a logarithmic scale
+GOUGE = (0.020, 0.085)  # radius of a scratched place, likewise
+STRENGTH = (0.35, 0.95)  # how far damage differs from the steel around it
 FLAT = (0.10, 0.34)  # length of thread that is flattened at its side, likewise
 
 
