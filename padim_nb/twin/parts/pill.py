@@ -243,7 +243,7 @@ def faulty_imprint(pill: Pill, rng: np.random.Generator) -> Pill:
 
 
 def pill_type(pill: Pill, rng: np.random.Generator) -> Pill:
-    other = replace(pill, other=int(rng.choice([1, 1, 1, 2, 3])), unlike=0.15 + 0.85 * _strength(rng))
+    other = replace(pill, other=int(rng.choice([1, 1, 1, 2, 3])), unlike=0.3 + 0.7 * _strength(rng))
     return replace(other, region=lambda u, v: np.minimum(outline(pill, u, v), outline(other, u, v)))
 
 

@@ -19,9 +19,9 @@ from ..scene import Part, Scene
 from ..surface import Colour, Light, Surface, linear, mix
 
 # Set by the published row of one detector: how much good brushes differ, and how strong defects are.
-LEAN, SPREAD = 0.014, 0.16  # how far tufts of a good brush lean, and how much wider than others they may be
-STRAYS = 7  # at most so many bristles stick out of the tufts of a good brush
-FAINTEST, SKEW = 0.10, 1.0  # weakest strength of a defect, and how much weak ones outnumber strong ones
+LEAN, SPREAD = 0.010, 0.12  # how far tufts of a good brush lean, and how much wider than others they may be
+STRAYS = 2  # at most so many bristles stick out of the tufts of a good brush
+FAINTEST, SKEW = 0.30, 0.8  # weakest strength of a defect, and how much weak ones outnumber strong ones
 
 COLUMNS, ROWS = (-0.285, -0.095, 0.095, 0.285), np.linspace(-0.74, 0.70, 10)
 TUFT = 0.096
@@ -30,20 +30,16 @@ SCHEMES: tuple[tuple[Colour, Colour, Colour], ...] = (  # inner tufts, outer tuf
     ((220, 220, 216), (196, 76, 68), (222, 220, 214)),
     ((214, 218, 212), (120, 176, 120), (216, 218, 212)),
     ((224, 218, 206), (222, 218, 208), (206, 170, 70)),
-    ((104, 150, 200), (216, 218, 220), (216, 218, 220)),
-    ((208, 196, 96), (96, 160, 140), (206, 206, 200)),
 )
-PATTERNS = 2  # every third outer tuft in a colour of its own, or every third row
 
 
 @dataclass(frozen=True)
 class Brush(Scene):
-    """`scheme` and `pattern` pick the colours; `splayed`: tuft -> (dx, dy, spread) pushed out of line; `thinned`: tuft
+    """`scheme` picks the colours; `splayed`: tuft -> (dx, dy, spread) pushed out of line; `thinned`: tuft
     -> share of the bristles that is left.
     """
 
     scheme: int = 0
-    pattern: int = 0
     light: float = 1.0
     splayed: tuple[tuple[int, float, float, float], ...] = ()
     thinned: tuple[tuple[int, float], ...] = ()
@@ -53,7 +49,6 @@ def good(rng: np.random.Generator) -> Brush:
     return Brush(
         seed=int(rng.integers(1 << 31)),
         scheme=int(rng.integers(len(SCHEMES))),
-        pattern=int(rng.integers(PATTERNS)),
         light=float(rng.uniform(0.9, 1.1)),
     )
 
@@ -87,7 +82,7 @@ def paint(brush: Brush, canvas: Canvas) -> Surface:
         seed = int(rng.integers(1 << 31))
         dx, dy, wider = pushed.get(number, (0.0, 0.0, 0.0))
         inner, outer, own = SCHEMES[brush.scheme]
-        third = number % 3 == 0 if brush.pattern == 0 else round((y - ROWS[0]) / (ROWS[1] - ROWS[0])) % 3 == 1
+        third = number % 3 == 0
         colour = linear(inner if abs(x) < 0.1 else own if third else outer) * np.float32(tone)
         root, tip = (x + shift[0], y + shift[1]), (x + shift[0] + lean[0] + dx, y + shift[1] + lean[1] + dy)
         share = left.get(number, 1.0)
