@@ -31,6 +31,7 @@ LATTICE = 768  # samples of the outline's distance field, each way
 
 # How much good ones differ, and how strong defects are: set once by the published row (see benchmarks/twin.py).
 TURN = 25.0  # degrees either way
+BLADES = 0.35  # how differently the four blades of a nut face the lamps
 SHINE = (0.15, 1.0)  # how much of the face mirrors the lamps
 TONE = 0.06  # spread of the brightness
 LATHE = (0.3, 1.0)  # strength of the turning marks
@@ -108,7 +109,7 @@ def paint(nut: Nut, canvas: Canvas) -> Surface:
     surface = Surface(canvas, (18, 18, 26))
     grit = noise.fractal(canvas.x, canvas.y, noise.stream(nut.seed, "ground"), (6, 8), 3)
     surface.tint(1.0 + 0.12 * grit)
-    litter(surface, noise.stream(nut.seed, "dust"), 8, (0.004, 0.015), (60, 60, 64), opacity=(0.05, 0.25), fibres=0.1)
+    litter(surface, noise.stream(nut.seed, "dust"), 6, (0.004, 0.015), (60, 60, 64), opacity=(0.04, 0.16), fibres=0.1)
     facet = None
     if nut.bent:
         facet, u, v = _fold(nut, u, v)
@@ -161,7 +162,11 @@ def _face(nut: Nut, surface: Surface, u: Array, v: Array, body: Array) -> Array:
     on_disc = canvas.cover(radius - DISC, 0.02)
     lamps = np.cos(angle - np.float32(nut.lean)) * (0.35 + 0.65 * np.cos(2 * angle - rng.normal(0.4, 0.6)))
     tilt = 0.6 * cloud + nut.shine * (lamps * np.clip(radius * 1.3, 0, 1))
-    share = 0.37 + 0.30 * tilt + 0.12 * grain - 0.08 * on_disc
+    which = np.floor((np.deg2rad(nut.turn) - angle) / (np.pi / 2)).astype(np.int32) % 4
+    along = (np.deg2rad(nut.turn) - angle) % (np.pi / 2) / np.float32(np.deg2rad(50))
+    level, slope = rng.normal(0, BLADES, (2, 4)).astype(np.float32)  # each blade is bent by a little
+    tilt += (level[which] + slope[which] * (along - 0.5)) * (1 - on_disc) * (0.4 + 0.6 * nut.shine)
+    share = 0.36 + 0.33 * tilt + 0.12 * grain - 0.08 * on_disc
     share += 0.26 * nut.lathe * track * patchy * (1 - 0.75 * on_disc)
     colour = mix((30, 38, 36), (150, 170, 152), share)
     glint = np.clip(spark - 0.62 + 0.55 * nut.shine * tilt, 0, 1) * (0.35 + 0.9 * nut.shine)
@@ -219,7 +224,7 @@ def _on_steel(nut: Nut, rng: np.random.Generator) -> tuple[float, float]:
 def bent(nut: Nut, rng: np.random.Generator) -> Nut:
     how = _strength(rng)
     return replace(
-        nut, bent=(int(rng.integers(4)), float(rng.choice([0.0, 0.5, 1.0])), 0.05 + 0.19 * how, 0.3 + 0.7 * how)
+        nut, bent=(int(rng.integers(4)), float(rng.choice([0.0, 0.5, 1.0])), 0.06 + 0.18 * how, 0.4 + 0.6 * how)
     )
 
 
