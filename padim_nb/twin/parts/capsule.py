@@ -121,7 +121,7 @@ def _shell(capsule: Capsule, surface: Surface, u: Array, v: Array, y: Array) -> 
 
     outside = np.maximum(shell, 0)
     halo = np.exp(-((outside / 0.16) ** 2))
-    right = 1 / (1 + np.exp(-(u - 0.05) / 0.06))
+    right = 1 / (1 + np.exp(-(u - 0.10) / 0.10))
     above = 1 / (1 + np.exp((v + 0.05) / 0.06))
     surface.tint(1 - 0.27 * halo * (1 - 0.4 * above * right) - 0.3 * np.exp(-((outside / 0.025) ** 2)))
     blush = (0.19 * halo * right * (0.35 + 0.65 * above))[..., None]

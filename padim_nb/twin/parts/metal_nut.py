@@ -162,17 +162,18 @@ def _face(nut: Nut, surface: Surface, u: Array, v: Array, body: Array) -> Array:
     on_disc = canvas.cover(radius - DISC, 0.02)
     lamps = np.cos(angle - np.float32(nut.lean)) * (0.35 + 0.65 * np.cos(2 * angle - rng.normal(0.4, 0.6)))
     tilt = 0.6 * cloud + nut.shine * (lamps * np.clip(radius * 1.3, 0, 1))
-    which = np.floor((np.deg2rad(nut.turn) - angle) / (np.pi / 2)).astype(np.int32) % 4
-    along = (np.deg2rad(nut.turn) - angle) % (np.pi / 2) / np.float32(np.deg2rad(50))
+    round_ = np.deg2rad(nut.turn + 36) - angle  # a blade's share of the circle begins in the notch before it
+    which = np.floor(round_ / (np.pi / 2)).astype(np.int32) % 4
+    along = round_ % (np.pi / 2) / np.float32(np.pi / 2) - 0.5
     level, slope = rng.normal(0, BLADES, (2, 4)).astype(np.float32)  # each blade is bent by a little
-    tilt += (level[which] + slope[which] * (along - 0.5)) * (1 - on_disc) * (0.4 + 0.6 * nut.shine)
+    tilt += (level[which] + slope[which] * along) * np.clip((radius - 0.54) / 0.08, 0, 1) * (0.4 + 0.6 * nut.shine)
     share = 0.36 + 0.33 * tilt + 0.12 * grain - 0.08 * on_disc
     share += 0.26 * nut.lathe * track * patchy * (1 - 0.75 * on_disc)
-    colour = mix((30, 38, 36), (150, 170, 152), share)
+    colour = mix((26, 36, 34), (148, 174, 154), share)
     glint = np.clip(spark - 0.62 + 0.55 * nut.shine * tilt, 0, 1) * (0.35 + 0.9 * nut.shine)
-    colour += glint[..., None] * linear((150, 176, 150)) * np.float32(1.1)
+    colour += glint[..., None] * linear((140, 184, 148)) * np.float32(1.1)
     gleam = np.clip(tilt + 0.25 * track * patchy - 0.75, 0, 1) * (0.5 + 0.5 * grain) * nut.shine
-    colour += gleam[..., None] * linear((176, 206, 176))
+    colour += gleam[..., None] * linear((164, 212, 172))
     ring = np.exp(-(((radius - DISC - 0.012 * cloud) / 0.008) ** 2)) * np.clip(0.5 + patchy, 0, 1)
     colour += (0.09 * ring)[..., None]
 
