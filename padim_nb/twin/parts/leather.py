@@ -123,7 +123,7 @@ def color(hide: Hide, rng: np.random.Generator) -> Hide:
             rng.uniform(0.03, 0.06) + 0.10 * how,
             int(rng.integers(1 << 31)),
             tint=stain,
-            opacity=0.2 + 0.6 * how,
+            opacity=0.35 + 0.5 * how,
             soft=0.03,
             wobble=0.35,
             stretch=rng.uniform(1, 1.5),
@@ -134,15 +134,15 @@ def color(hide: Hide, rng: np.random.Generator) -> Hide:
 
 def cut(hide: Hide, rng: np.random.Generator) -> Hide:
     how = _strength(rng)
-    path = wander(rng, _place(rng), rng.uniform(0, 360), 0.12 + rng.uniform(0.1, 0.45) * how, 7)
+    path = wander(rng, _place(rng), rng.uniform(0, 360), 0.15 + rng.uniform(0.1, 0.45) * how, 7)
     return hide.with_marks(
         Line(
             path,
-            0.008 + 0.022 * how,
+            0.013 + 0.018 * how,
             int(rng.integers(1 << 31)),
-            depth=0.008 + 0.027 * how,
+            depth=0.016 + 0.022 * how,
             colour=(168, 122, 92),
-            opacity=0.2 + 0.55 * how,
+            opacity=0.45 + 0.4 * how,
             rim=0.012 * how,
         )
     )
@@ -164,7 +164,7 @@ def glue(hide: Hide, rng: np.random.Generator) -> Hide:
             tint=(1.25, 1.28, 1.32),
             opacity=0.3 + 0.7 * how,
             depth=-0.035 * how,
-            gloss=0.12 + 0.45 * how,
+            gloss=0.02 + 0.4 * how,
             soft=0.01,
             stretch=rng.uniform(1, 1.8),
             degrees=rng.uniform(0, 180),

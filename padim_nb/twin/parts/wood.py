@@ -23,7 +23,7 @@ TONE = 0.16  # spread of the darkness of a board
 HUE = 0.035  # spread of red against blue
 FLECKS = (2, 14)  # dark flecks of a board, fewest and most
 KNOT = 0.12  # share of boards with an eye
-FILM = (0.2, 0.5)  # how strongly the film of a liquid darkens
+FILM = (0.25, 0.55)  # how strongly the film of a liquid darkens
 WEAKEST = 0.30  # strength of the faintest defect, as a share of the strongest
 
 
