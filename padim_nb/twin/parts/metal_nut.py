@@ -16,8 +16,8 @@ from scipy import ndimage
 
 from .. import noise, shapes
 from ..canvas import Array, Canvas, Jitter
-from ..dust import cropped, litter
-from ..marks import Blot, Line, wander
+from ..dust import draw_near, litter
+from ..marks import Line, wander
 from ..scene import Part, Scene
 from ..surface import Light, Surface, linear, mix
 
@@ -123,9 +123,9 @@ def paint(nut: Nut, canvas: Canvas) -> Surface:
         face = face * (1 - facet * dark)[..., None] + (0.07 * nut.bent[3] * edge * (1 + wrinkle))[..., None]
     surface.lay(cover, face, 0.0, 0.0)
     for mark in nut.marks:
-        at = mark.centre if isinstance(mark, Blot) else mark.points[len(mark.points) // 2]
-        window = canvas.window(*nut.pose.to_image(*at), 0.5)
-        mark.draw(surface.inset(window), u[window], v[window], cropped(cover, window))
+        low, high = np.min(mark.points, 0), np.max(mark.points, 0)
+        at, reach = tuple((low + high) / 2), float(np.max(high - low)) / 2 + 2 * mark.width
+        draw_near(surface, u, v, mark, nut.pose.to_image(*at), reach, cover)
     return surface
 
 
@@ -172,7 +172,7 @@ def _face(nut: Nut, surface: Surface, u: Array, v: Array, body: Array) -> Array:
     colour = mix((26, 36, 34), (148, 174, 154), share)
     glint = np.clip(spark - 0.62 + 0.55 * nut.shine * tilt, 0, 1) * (0.35 + 0.9 * nut.shine)
     colour += glint[..., None] * linear((140, 184, 148)) * np.float32(1.1)
-    gleam = np.clip(tilt + 0.25 * track * patchy - 0.75, 0, 1) * (0.5 + 0.5 * grain) * nut.shine
+    gleam = np.clip(tilt + 0.25 * track * patchy - 0.75, 0, 0.5) * (0.5 + 0.5 * grain) * nut.shine
     colour += gleam[..., None] * linear((164, 212, 172))
     ring = np.exp(-(((radius - DISC - 0.012 * cloud) / 0.008) ** 2)) * np.clip(0.5 + patchy, 0, 1)
     colour += (0.09 * ring)[..., None]
@@ -205,7 +205,7 @@ def _flip_side(nut: Nut, surface: Surface, u: Array, v: Array, body: Array) -> A
     cross = 0.4 + 0.3 * np.abs(np.cos(2 * angle + 0.3)) + 0.3 * np.clip((radius - 0.36) / 0.06, -1, 1)
     colour += (mix((40, 46, 56), (126, 134, 150), cross) - colour) * funnel[..., None]
     collar = canvas.cover(np.abs(radius - 0.285) - 0.042, 0.008)
-    colour += (mix((60, 76, 66), (166, 190, 160), 0.55 + 0.5 * spark) - colour) * collar[..., None]
+    colour += (mix((60, 76, 66), (166, 190, 160), 0.45 + 0.2 * spark + 0.15 * cloud) - colour) * collar[..., None]
     colour *= (1 - 0.6 * canvas.cover(radius - 0.238, 0.01))[..., None]
     colour += (0.05 * np.exp(-(((body + 0.012) / 0.012) ** 2)) * (radius > 0.4))[..., None]
     return np.maximum(colour * np.float32(nut.tone), 0.0).astype(np.float32)
@@ -261,27 +261,17 @@ def flip(nut: Nut, rng: np.random.Generator) -> Nut:
 
 
 def scratch(nut: Nut, rng: np.random.Generator) -> Nut:
+    """A patch of hairlines that fan out, as a hard edge leaves that was dragged over the face."""
     how, (x, y) = _strength(rng), _on_steel(nut, rng)
     heading = float(np.rad2deg(np.arctan2(y, x)) + rng.normal(0, 25))
-    bright = rng.random() < 0.6
-    lines = [
-        Line(
-            wander(
-                rng,
-                (x + rng.normal(0, 0.02 + 0.06 * how), y + rng.normal(0, 0.02 + 0.06 * how)),
-                heading + rng.normal(0, 18),
-                0.08 + 0.25 * how * rng.uniform(0.4, 1),
-                5,
-                4,
-            ),
-            0.008 + 0.010 * how,
-            int(rng.integers(1 << 31)),
-            colour=(214, 216, 204) if bright else (58, 54, 52),
-            opacity=0.4 + 0.5 * how,
-            ragged=0.5,
-        )
-        for _ in range(2 + int(8 * how))
-    ]
+    colour = ((206, 210, 194), (44, 42, 42))[int(rng.random() < 0.4)]
+    spread = 0.02 + 0.07 * how
+    lines = []
+    for _ in range(4 + int(14 * how)):
+        start = x + rng.normal(0, spread), y + rng.normal(0, spread)
+        path = wander(rng, start, heading + rng.normal(0, 22), 0.06 + 0.26 * how * rng.uniform(0.3, 1), 5, 3)
+        style = dict(colour=colour, opacity=(0.35 + 0.5 * how) * rng.uniform(0.5, 1), ragged=0.0)
+        lines.append(Line(path, rng.uniform(0.005, 0.008) + 0.005 * how, int(rng.integers(1 << 31)), **style))
     return nut.with_marks(*lines)
 
 
