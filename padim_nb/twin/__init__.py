@@ -3,7 +3,7 @@
 Results on the twin say that code works and methods behave; they are not results on MVTec AD.
 """
 
-from .scene import Part, Picture, render
+from .scene import Part, Rendering, render
 from .store import ensure, location, part, rendered
 
-__all__ = ["Part", "Picture", "ensure", "location", "part", "render", "rendered"]
+__all__ = ["Part", "Rendering", "ensure", "location", "part", "render", "rendered"]

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 Array = np.ndarray
-OVERSAMPLE = 2  # scene samples a picture's pixel, each way
+OVERSAMPLE = 2  # scene samples an image's pixel, each way
 
 
 class Canvas:
-    """A square from -1 to 1 (x to the right, y down) sampled finely enough for a picture of `size` pixels.
+    """A square from -1 to 1 (x to the right, y down) sampled finely enough for an image of `size` pixels.
 
     `x` is (1, n) and `y` is (n, 1): formulas broadcast, and what depends on one of them alone stays cheap.
     """
@@ -43,7 +43,7 @@ class Canvas:
 
 @dataclass(frozen=True)
 class Pose:
-    """Where a part lies: shifted, turned and scaled about the middle of the picture."""
+    """Where a part lies: shifted, turned and scaled about the middle of the image."""
 
     dx: float = 0.0
     dy: float = 0.0
@@ -51,7 +51,7 @@ class Pose:
     scale: float = 1.0
 
     def to_part(self, x: Array, y: Array) -> tuple[Array, Array]:
-        """Picture coordinates -> the part's own coordinates (u, v)."""
+        """Image coordinates -> the part's own coordinates (u, v)."""
         if self.degrees == 0.0:
             return self.to_grain(x, y)
         angle = np.deg2rad(self.degrees)
@@ -66,8 +66,8 @@ class Pose:
         """
         return (x - np.float32(self.dx)) / np.float32(self.scale), (y - np.float32(self.dy)) / np.float32(self.scale)
 
-    def to_picture(self, u: float, v: float) -> tuple[float, float]:
-        """A point of the part -> where it lies in the picture."""
+    def to_image(self, u: float, v: float) -> tuple[float, float]:
+        """A point of the part -> where it lies in the image."""
         angle = np.deg2rad(self.degrees)
         c, s = np.cos(angle) * self.scale, np.sin(angle) * self.scale
         return float(c * u - s * v + self.dx), float(s * u + c * v + self.dy)

@@ -1,4 +1,4 @@
-"""Random fields over unit coordinates: the same seed gives the same field at any picture size."""
+"""Random fields over unit coordinates: the same seed gives the same field at any image size."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def fractal(
 ) -> Array:
     """Octaves of `value`, each twice as fine and `gain` times as strong; standard deviation about 0.5.
 
-    Octaves too fine for the sampling are left out, so a small picture does not alias.
+    Octaves too fine for the sampling are left out, so a small image does not alias.
     """
     fx, fy = np.broadcast_to(frequency, 2)
     finest = 0.5 / _spacing(x, y)

@@ -1,4 +1,4 @@
-"""From a category's rules to one picture with an exact mask: a defect is an edit of the scene, rendered again."""
+"""From a category's rules to one image with an exact mask: a defect is an edit of the scene, rendered again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .marks import Mark
 from .surface import Light, Surface, expose, shade
 
 VISIBLE = 3.0  # grey levels by which a pixel must change to belong to the mask
-SMALLEST = 2.5e-4  # share of the picture that a defect must show on; fainter draws are drawn again
+SMALLEST = 2.5e-4  # share of the image that a defect must show on; fainter draws are drawn again
 DRAWS = 12
 
 Region = Callable[[Array, Array], Array]
@@ -67,7 +67,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Picture:
+class Rendering:
     """A rendered sample: `image` and its defect-free self `good` uint8 (h, w, 3), `mask` bool (h, w)."""
 
     image: Array
@@ -75,8 +75,8 @@ class Picture:
     mask: Array
 
 
-def render(part: Part, split: str, defect: str, index: int, seed: int = 0, size: int = 256) -> Picture:
-    """Picture number `index` of a split and defect folder; the same arguments give the same bytes anywhere."""
+def render(part: Part, split: str, defect: str, index: int, seed: int = 0, size: int = 256) -> Rendering:
+    """Image number `index` of a split and defect folder; the same arguments give the same bytes anywhere."""
     rng = np.random.default_rng([seed, index, *(zlib.crc32(word.encode()) for word in (part.name, split, defect))])
     canvas = Canvas(size)
     scene = part.good(rng)
@@ -85,7 +85,7 @@ def render(part: Part, split: str, defect: str, index: int, seed: int = 0, size:
     grain = noise.stream(scene.seed, "sensor").standard_normal(clean.shape[:2] + ((1,) if part.grey else (3,)))
     good = _digitise(clean, grain, part)
     if defect == "good":
-        return Picture(good, good, np.zeros((size, size), dtype=bool))
+        return Rendering(good, good, np.zeros((size, size), dtype=bool))
     for draw in range(DRAWS):
         edited = part.defects[defect](scene, np.random.default_rng([int(rng.integers(1 << 62)), draw]))
         spoilt = _photograph(part, edited, canvas)
@@ -96,7 +96,7 @@ def render(part: Part, split: str, defect: str, index: int, seed: int = 0, size:
         raise AssertionError(f"{part.name}/{defect} {index} (seed {seed}) does not show at {size} px in {DRAWS} draws")
     reach = ndimage.binary_dilation(mask, iterations=_pixels(size, 2))
     image = _digitise(np.where(reach[..., None], spoilt, clean), grain, part)
-    return Picture(image, good, mask)
+    return Rendering(image, good, mask)
 
 
 def _photograph(part: Part, scene: Scene, canvas: Canvas) -> Array:

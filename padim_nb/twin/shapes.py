@@ -112,8 +112,8 @@ def _lettering(words: str) -> tuple[Array, int]:
     font = ImageFont.load_default(size=unit / 0.7)
     left, top, right, bottom = font.getbbox(words)
     margin = unit
-    picture = Image.new("L", (int(right - left) + 2 * margin, int(bottom - top) + 2 * margin))
-    ImageDraw.Draw(picture).text((margin - left, margin - top), words, fill=255, font=font)
-    inked = np.asarray(picture) > 127
+    image = Image.new("L", (int(right - left) + 2 * margin, int(bottom - top) + 2 * margin))
+    ImageDraw.Draw(image).text((margin - left, margin - top), words, fill=255, font=font)
+    inked = np.asarray(image) > 127
     field = ndimage.distance_transform_edt(~inked) - ndimage.distance_transform_edt(inked)
     return field.astype(np.float32), unit

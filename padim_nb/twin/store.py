@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import io
 import os
 import re
 import shutil
@@ -10,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import tokenize
 from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
@@ -31,32 +34,48 @@ def part(category: str) -> Part:
     return import_module(f"padim_nb.twin.parts.{category}").PART
 
 
-@lru_cache(maxsize=1)
-def version() -> str:
-    """Eight hex digits that change whenever what is rendered may: by the scenes' source or the counts table."""
+@lru_cache(maxsize=32)
+def version(category: str) -> str:
+    """Eight hex digits that change whenever what is rendered of a category may: by its own module, the modules all
+    categories share, or the counts table.
+    """
     digest = hashlib.sha256()
     here = Path(__file__).parent
-    for source in sorted({*here.rglob("*.py")} - {Path(__file__), here / "__init__.py", here / "worker.py"}):
-        digest.update(source.relative_to(here).as_posix().encode() + source.read_bytes())
+    shared = {*here.glob("*.py")} - {Path(__file__), here / "__init__.py", here / "worker.py"}
+    for source in (*sorted(shared), here / "parts" / f"{category}.py"):
+        digest.update(source.relative_to(here).as_posix().encode() + _code(source))
     digest.update((here.parent / "assets" / "mvtec_ad_counts.csv").read_bytes())
     return digest.hexdigest()[:8]
 
 
-def location(kind: str = "lite", size: int = 256, seed: int = 0) -> Path:
-    """The folder that holds (or will hold) the twin's categories of this kind."""
-    return cache_root() / "twin" / version() / f"{kind}-{size}-{seed}"
+def _code(source: Path) -> bytes:
+    """The lines of a module without comments and docstrings: what decides what it computes."""
+    text = source.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            lines[token.start[0] - 1] = lines[token.start[0] - 1][: token.start[1]]
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            first = node.body[0]
+            lines[first.lineno - 1 : first.end_lineno] = [""] * (first.end_lineno - first.lineno + 1)
+    return "\n".join(line.rstrip() for line in lines if line.strip()).encode()
+
+
+def location(category: str, kind: str = "lite", size: int = 256, seed: int = 0) -> Path:
+    """The folder that holds (or will hold) one of the twin's categories of this kind."""
+    return cache_root() / "twin" / f"{kind}-{size}-{seed}" / version(category) / category
 
 
 def rendered(kind: str = "lite", size: int = 256, seed: int = 0) -> tuple[str, ...]:
     """The categories that are already on disk."""
-    folder = location(kind, size, seed)
-    return tuple(name for name in CATEGORIES if (folder / name).is_dir())
+    return tuple(name for name in CATEGORIES if location(name, kind, size, seed).is_dir())
 
 
 def ensure(category: str, kind: str = "lite", size: int = 256, seed: int = 0, workers: int | None = None) -> Path:
     """The folder of one category, rendered first where it is missing; the same bytes whatever `workers` is."""
     part(category)  # an unknown name is refused before anything is made
-    folder = location(kind, size, seed) / category
+    folder = location(category, kind, size, seed)
     if folder.is_dir():
         return folder
     _sweep(folder)
@@ -66,7 +85,7 @@ def ensure(category: str, kind: str = "lite", size: int = 256, seed: int = 0, wo
 
 
 def jobs(category: str, counts: Plan) -> list[tuple[str, str, int]]:
-    """Every picture of a category as (split, defect, index), in a fixed order."""
+    """Every image of a category as (split, defect, index), in a fixed order."""
     return [
         *(("train", "good", i) for i in range(counts.train)),
         *(("test", "good", i) for i in range(counts.good)),
@@ -105,7 +124,7 @@ def _render_all(folder: Path, category: str, kind: str, size: int, seed: int, wo
     ]
     errors: list[str] = [""] * workers
     try:
-        with tqdm(total=total, desc=f"rendering {category}", unit="picture", disable=None, leave=False) as bar:
+        with tqdm(total=total, desc=f"rendering {category}", unit="image", disable=None, leave=False) as bar:
             readers = [threading.Thread(target=_follow, args=(p, i, bar, errors)) for i, p in enumerate(running)]
             for reader in readers:
                 reader.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +35,13 @@ class Surface:
         self.height: Array = canvas.flat()
         self.gloss: Array = canvas.flat(gloss)
         self.glow: Array = np.zeros((n, n, 3), dtype=np.float32)  # light added after shading: glints, back light
+
+    def inset(self, window: tuple[slice, slice]) -> Surface:
+        """A window of samples as a surface that shares memory with this one: what is painted there is painted here."""
+        part = copy(self)
+        part.albedo, part.height = self.albedo[window], self.height[window]
+        part.gloss, part.glow = self.gloss[window], self.glow[window]
+        return part
 
     def lay(
         self,

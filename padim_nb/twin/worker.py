@@ -1,4 +1,4 @@
-"""One rendering process: writes its share of a category's pictures and prints a line for each.
+"""One rendering process: writes its share of a category's images and prints a line for each.
 
 Started by `store`; a worker stops by itself when the process that started it is gone.
 """
@@ -21,15 +21,15 @@ from .store import jobs, part
 
 
 def work(folder: Path, category: str, kind: str, size: int, seed: int, share: str) -> None:
-    """Render every n-th picture, counted from the k-th, where `share` is 'k/n'."""
+    """Render every n-th image, counted from the k-th, where `share` is 'k/n'."""
     first, step = (int(number) for number in share.split("/"))
     rules = part(category)
     for split, defect, index in jobs(category, plan(category, kind))[first::step]:
-        picture = render(rules, split, defect, index, seed, size)
-        image = picture.image[..., 0] if rules.grey else picture.image
+        rendering = render(rules, split, defect, index, seed, size)
+        image = rendering.image[..., 0] if rules.grey else rendering.image
         _save(folder / split / defect / f"{index:03d}.png", image)
         if defect != "good":
-            _save(folder / "ground_truth" / defect / f"{index:03d}_mask.png", picture.mask.astype(np.uint8) * 255)
+            _save(folder / "ground_truth" / defect / f"{index:03d}_mask.png", rendering.mask.astype(np.uint8) * 255)
         print(split, defect, index, flush=True)
 
 

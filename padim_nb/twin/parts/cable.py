@@ -1,213 +1,403 @@
-"""cable: the cut face of a three-core cable; copper strands in coloured insulation inside a pale sheath."""
+"""cable: the cut face of a three-core cable on a blue, mottled ground; thick coloured insulation in a pale sheath.
+
+Copper strands end anyhow: whole bundles mirror the lamp or stay dark, lean, fray and sit off the middle. The cores lie
+a little elsewhere in every cable, and the sheath carries specks, smears and an occasional fibre.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from .. import noise, shapes
-from ..canvas import Array, Canvas, Jitter, Pose
-from ..marks import Blot
+from ..canvas import Array, Canvas, Jitter
+from ..marks import Blot, Line, wander
 from ..scene import Part, Scene
-from ..surface import Colour, Light, Surface, linear, mix
+from ..surface import Colour, Light, Surface, linear
 
-SHEATH, WALL = 0.84, 0.085  # outer radius and thickness of the sheath
+SHEATH, LOBE, LOBE_AT = 0.850, 0.450, 0.300  # radius of the sheath; of the three lobes of its inside; where they are
 CENTRES = ((0.0, -0.400), (-0.348, 0.203), (0.348, 0.203))
-CORE, COPPER, STRAND = 0.340, 0.258, 0.0345  # radii: insulation, bundle of strands, one strand
-GREEN, BLUE, BROWN = (86, 138, 74), (78, 122, 176), (104, 80, 66)
+CORE, COPPER, STRAND = 0.328, 0.172, 0.0250  # radii: insulation, bundle of strands, one strand
+GREEN, BLUE, GREY = (140, 150, 84), (66, 94, 160), (100, 96, 91)
+STRIPE = (48, 128, 66)  # the second colour of the green core
+
+# What good ones differ by, and how strong damage is. Set by one published row (see the benchmark of the twin).
+STRAY = 0.020  # standard deviation of where a core lies
+OFF_MIDDLE = 0.017  # of where the copper lies in its core
+FRAY = 0.013  # of how far a strand leans, beside the lean of its bundle
+DIRT = 3.0  # average number of dark specks and crumbs on a good cable
+GAP = (0.022, 0.12)  # half width of a cut: spread evenly on a logarithmic scale
+POKE = (0.018, 0.062)  # radius of a poked hole, likewise
+BENT = (0.11, 0.31)  # how far a bent wire reaches, likewise
+
+
+@dataclass(frozen=True)
+class Core:
+    """One insulated conductor: where it lies, its colour, how it is turned, and how its strands end."""
+
+    place: tuple[float, float]
+    colour: Colour
+    turn: float
+    copper: tuple[float, float]
+    spread: float
+    lean: tuple[float, float]
+    mirror: float  # share of strands that mirror the lamp
+    side: tuple[float, float]  # how its side is seen
+    present: bool = True
+    gone: float = 0.0  # share of strands that are missing
+    bends: tuple[tuple[int, float, float], ...] = ()  # (strand, dx, dy)
+    cuts: tuple[tuple[float, float, float], ...] = ()  # (angle, half width, how deep from outside, 0 to 1)
 
 
 @dataclass(frozen=True)
 class Cable(Scene):
-    """`colours` of the three cores; `missing` cores; `bare`: cores without copper; `bent`: (core, strand, dx, dy)s;
-    `slit`: (core or 3 for the sheath, angle, half width) of a cut through insulation.
+    """`cores`: top, left, right; `slits`: (angle, half width, depth) of cuts through the sheath; `lobes`: turn of
+    the sheath's inside; `shade`: where its shadow falls.
     """
 
-    colours: tuple[Colour, ...] = (GREEN, BLUE, BROWN)
-    missing: tuple[int, ...] = ()
-    bare: tuple[tuple[int, float], ...] = ()
-    bent: tuple[tuple[int, int, float, float], ...] = ()
-    slits: tuple[tuple[int, float, float], ...] = ()
+    cores: tuple[Core, ...] = ()
+    lobes: float = 0.0
+    shade: tuple[float, float] = (0.0, 0.0)
+    slits: tuple[tuple[float, float, float], ...] = ()
+    dirt: tuple[Blot | Line, ...] = field(default=())
+
+
+def _pair(rng: np.random.Generator, spread: float) -> tuple[float, float]:
+    x, y = rng.normal(0, spread, 2)
+    return float(x), float(y)
+
+
+def _seed(rng: np.random.Generator) -> int:
+    return int(rng.integers(1 << 31))
+
+
+def _between(rng: np.random.Generator, low: float, high: float) -> float:
+    """A number between two, evenly on a logarithmic scale: small ones are as frequent as large ones."""
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 def good(rng: np.random.Generator) -> Cable:
-    return Cable(seed=int(rng.integers(1 << 31)))
+    common, tilt = _pair(rng, 0.5 * STRAY), _pair(rng, 0.022)
+    cores = []
+    for (x, y), colour in zip(CENTRES, (GREEN, BLUE, GREY), strict=True):
+        stray, lean = _pair(rng, STRAY), _pair(rng, 0.020)
+        drift = rng.normal(1.0, 0.025, 3) * rng.normal(1.0, 0.05)
+        cores.append(
+            Core(
+                place=(x + common[0] + stray[0], y + common[1] + stray[1]),
+                colour=tuple(float(c * d) for c, d in zip(colour, drift, strict=True)),
+                turn=float(rng.uniform(0, 2 * np.pi)),
+                copper=_pair(rng, OFF_MIDDLE),
+                spread=float(rng.uniform(0.94, 1.10)),
+                lean=lean,
+                mirror=float(rng.beta(0.7, 0.7)),
+                side=(tilt[0] + lean[0], tilt[1] + lean[1]),
+            )
+        )
+    dirt = [_speck(rng) for _ in range(rng.poisson(DIRT))]
+    if rng.random() < 0.25:
+        turn, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.8)
+        start = (float(reach * np.cos(turn)), float(reach * np.sin(turn)))
+        path = wander(rng, start, rng.uniform(0, 360), rng.uniform(0.08, 0.25), 60, 7)
+        dirt.append(Line(path, 0.006, _seed(rng), colour=(84, 92, 96), ragged=0.0, opacity=0.8))
+    return Cable(
+        seed=_seed(rng),
+        cores=tuple(cores),
+        lobes=float(rng.normal(0, 0.05)),
+        shade=(float(rng.normal(0, 0.06)), float(rng.normal(0.03, 0.05))),
+        dirt=tuple(dirt),
+    )
+
+
+def _speck(rng: np.random.Generator) -> Blot:
+    turn, reach = rng.uniform(0, 2 * np.pi), np.sqrt(rng.uniform(0.1, 0.68))
+    hue = [(50, 56, 52), (96, 74, 48), (176, 206, 210)][rng.integers(3)]
+    return Blot(
+        (float(reach * np.cos(turn)), float(reach * np.sin(turn))),
+        _between(rng, 0.005, 0.014),
+        _seed(rng),
+        colour=hue,
+        opacity=float(rng.uniform(0.35, 0.9)),
+        stretch=float(rng.uniform(1, 1.5)),
+        degrees=float(rng.uniform(0, 180)),
+    )
 
 
 def paint(cable: Cable, canvas: Canvas) -> Surface:
     u, v = cable.pose.to_part(canvas.x, canvas.y)
     gu, gv = cable.pose.to_grain(canvas.x, canvas.y)
     surface = Surface(canvas)
-    rough = noise.fractal(canvas.x, canvas.y, noise.stream(cable.seed, "ground"), 14, 4, 0.6)
-    surface.albedo[:] = mix((22, 22, 25), (64, 63, 66), 0.4 + 0.4 * rough)
-    surface.height[:] = 0.004 * rough
-    wobble = 0.010 * noise.fractal(gu, gv, noise.stream(cable.seed, "sheath"), 2, 2)
-    outside = np.hypot(u, v) - np.float32(SHEATH) + wobble
-    surface.shadow(canvas.cover(outside - 0.02), 0.6, 0.05)
-    _sheath(cable, surface, u, v, outside)
-    for core in range(3):
-        if core not in cable.missing:
-            _core(cable, surface, u, v, core)
-    cable.draw_marks(surface, u, v)
+    rough = noise.fractal(canvas.x, canvas.y, noise.stream(cable.seed, "ground"), 9, 4, 0.7)
+    surface.albedo[:] = _between_colours((32, 54, 84), (84, 118, 148), 0.42 + 0.30 * rough)
+    radius = np.hypot(u, v)
+    uneven = noise.fractal(gu, gv, noise.stream(cable.seed, "outline"), 1.6, 2)
+    fine = noise.fractal(gu, gv, noise.stream(cable.seed, "fine"), 16, 3, 0.6)
+    outside = radius - np.float32(SHEATH) + 0.012 * uneven
+    away = np.hypot(u - np.float32(cable.shade[0]), v - np.float32(cable.shade[1])) - np.float32(SHEATH)
+    surface.tint(0.10 + 0.90 * np.clip(away / 0.16, 0, 1) ** 0.7)
+    dark = _sheath(cable, surface, u, v, outside, uneven, fine)
+    for number, core in enumerate(cable.cores):
+        if core.present:
+            _core(cable, surface, core, number)
+    for mark in (*cable.dirt, *cable.marks):
+        _draw_near(cable, surface, mark, u, v, dark)
     return surface
 
 
-def _sheath(cable: Cable, surface: Surface, u: Array, v: Array, outside: Array) -> None:
-    canvas = surface.canvas
-    lobes = shapes.join(outside + WALL, canvas.flat(1.0))
-    ring = shapes.cut(outside, lobes)
-    ring = _slit(cable, ring, u, v, 3, (0.0, 0.0))
-    gu, gv = cable.pose.to_grain(canvas.x, canvas.y)
-    sawn = noise.fractal(gu, gv, noise.stream(cable.seed, "sawn"), (3, 45), 3)
-    filler = noise.fractal(gu, gv, noise.stream(cable.seed, "filler"), 9, 4, 0.6)
-    inside = canvas.cover(lobes)
-    surface.lay(inside, mix((34, 33, 34), (96, 93, 90), 0.35 + 0.45 * filler), 0.006 * filler, 0.0)
-    cover = canvas.cover(ring)
-    surface.lay(cover, mix((166, 166, 163), (218, 218, 214), 0.6 + 0.25 * sawn), 0.06 + 0.002 * sawn, 0.10)
-    surface.tint(1 - 0.45 * np.exp(-np.clip(-(lobes) / 0.05, 0, 8)), inside * (1 - cover))
+def _between_colours(a: Colour, b: Colour, share: Array) -> Array:
+    """From one colour to another by a field of shares, in 256 steps: several times faster than in floating point."""
+    table = linear(a) + (linear(b) - linear(a)) * np.linspace(0, 1, 256, dtype=np.float32)[:, None]
+    return table.take(np.clip(share * 255, 0, 255).astype(np.uint8), axis=0)
 
 
-def _core(cable: Cable, surface: Surface, u: Array, v: Array, core: int) -> None:
-    canvas, rng = surface.canvas, noise.stream(cable.seed, f"core{core}")
-    shift = rng.normal(0, 0.006, 2)
-    cx, cy = CENTRES[core][0] + shift[0], CENTRES[core][1] + shift[1]
-    gu, gv = cable.pose.to_grain(canvas.x, canvas.y)
-    wobble = 0.010 * noise.fractal(gu, gv, rng, 3.5, 2)
-    outer = shapes.disc(u, v, (cx, cy), CORE) + wobble
-    bore = shapes.disc(u, v, (cx, cy), COPPER + 0.022) + 0.7 * wobble
-    wall = _slit(cable, shapes.cut(outer, bore), u, v, core, (cx, cy))
-    sawn = noise.fractal(gu, gv, rng, (4, 38), 3)
-    surface.shadow(canvas.cover(shapes.disc(u - 0.012, v - 0.014, (cx, cy), CORE)), 0.45, 0.02)
-    surface.lay(canvas.cover(bore), (30, 24, 20), 0.0, 0.0)
-    colour = linear(cable.colours[core]) * (1 + 0.16 * sawn)[..., None]
-    surface.lay(canvas.cover(wall), colour, 0.075 + shapes.dome(wall, 0.02) + 0.002 * sawn, 0.16)
-    _strands(cable, surface, u, v, core, (cx, cy))
-
-
-def _strands(cable: Cable, surface: Surface, u: Array, v: Array, core: int, centre: tuple[float, float]) -> None:
-    """A hexagonal packing of copper discs, each with its own cut angle, drawn in small windows."""
-    rng = noise.stream(cable.seed, f"strands{core}")
-    turn = rng.uniform(0, np.pi / 3)
-    j, i = np.mgrid[-5:6, -5:6]
-    x, y = (i + 0.5 * j).ravel() * 2 * STRAND * 1.03, j.ravel() * np.sqrt(3) * STRAND * 1.03
-    keep = np.hypot(x, y) < COPPER - 0.6 * STRAND
-    x, y = x[keep], y[keep]
-    x, y = x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn)
-    jitter, facet = rng.normal(0, 0.0035, (2, x.size)), rng.normal(0, 0.5, (2, x.size))
-    bright, size = rng.uniform(0.55, 1.25, x.size), rng.normal(1.0, 0.03, x.size)
-    order = np.argsort(rng.uniform(0, 1, x.size))
-    gone = dict(cable.bare).get(core, 0.0)
-    hidden = set(order[: round(gone * x.size)].tolist())
-    moved = {strand: (dx, dy) for which, strand, dx, dy in cable.bent if which == core}
-    for n in range(x.size):
-        if n in hidden:
-            continue
-        dx, dy = moved.get(n, (0.0, 0.0))
-        place = (centre[0] + x[n] + jitter[0, n], centre[1] + y[n] + jitter[1, n])
-        _strand(surface, cable.pose, u, v, place, STRAND * size[n], facet[:, n], bright[n], (dx, dy))
-
-
-def _strand(
-    surface: Surface,
-    pose: Pose,
-    u: Array,
-    v: Array,
-    place: tuple,
-    radius: float,
-    facet: Array,
-    bright: float,
-    lean: tuple,
-) -> None:
-    end = (place[0] + lean[0], place[1] + lean[1])
-    middle = pose.to_picture((place[0] + end[0]) / 2, (place[1] + end[1]) / 2)
-    window = surface.canvas.window(*middle, (radius + np.hypot(*lean) / 2) * 1.15)
-    u, v = (np.broadcast_to(a, surface.height.shape)[window] for a in (u, v))
-    if u.size == 0:
-        return
-    distance, along = shapes.segment(u, v, place, end)
-    cover = surface.canvas.cover(distance - np.float32(radius))[..., None]
-    tilt = 1 + (facet[0] * (u - end[0]) + facet[1] * (v - end[1])) / radius
-    edge = np.clip((radius - distance) / (0.45 * radius), 0, 1)
-    copper = (
-        linear((188, 126, 88))
-        * (bright * (0.22 + 0.78 * edge) * np.clip(tilt, 0.5, 1.6) * (1 - 0.25 * (1 - along) * bool(any(lean))))[
-            ..., None
-        ]
-    )
-    surface.albedo[window] += (copper.astype(np.float32) - surface.albedo[window]) * cover
-    surface.height[window] += (0.05 + 0.02 * edge - surface.height[window]) * cover[..., 0]
-    surface.gloss[window] += (0.30 - surface.gloss[window]) * cover[..., 0]
-
-
-def _slit(cable: Cable, shape: Array, u: Array, v: Array, which: int, centre: tuple[float, float]) -> Array:
-    for target, angle, half in cable.slits:
-        if target == which:
-            c, s = np.cos(angle), np.sin(angle)
-            x, y = u - centre[0], v - centre[1]
-            wedge = np.maximum(
-                np.abs(c * y - s * x) - half * (0.75 + 0.25 * np.sin(40 * (c * x + s * y))), -(c * x + s * y)
-            )
-            shape = shapes.cut(shape, wedge.astype(np.float32))
+def _lobes(cable: Cable, u: Array, v: Array, grow: float) -> Array:
+    """The trefoil that the cores lie in."""
+    shape = None
+    for k in range(3):
+        angle = -np.pi / 2 + 2 * np.pi * k / 3 + cable.lobes
+        lobe = shapes.disc(u, v, (LOBE_AT * np.cos(angle), LOBE_AT * np.sin(angle)), LOBE + grow)
+        shape = lobe if shape is None else shapes.join(shape, lobe, 0.16)
     return shape
 
 
-def _core_region(cores: tuple[int, ...], radius: float = CORE) -> object:
-    return lambda u, v: np.minimum.reduce([shapes.disc(u, v, CENTRES[core], radius) for core in cores])
+def _sheath(cable: Cable, surface: Surface, u: Array, v: Array, outside: Array, uneven: Array, fine: Array) -> Array:
+    """Draw the sheath and what fills it; returns where it is open down to the ground (0..1)."""
+    canvas = surface.canvas
+    lobes = _lobes(cable, u, v, 0.0) + 0.022 * uneven
+    smear = noise.fractal(*cable.pose.to_grain(canvas.x, canvas.y), noise.stream(cable.seed, "smear"), (3, 26), 3)
+    pale = _between_colours((116, 178, 194), (196, 240, 244), 0.66 + 0.10 * fine + 0.22 * uneven)
+    pits = np.clip((fine - 0.95) * 1.2, 0, 0.4)
+    filler = _between_colours(
+        (92, 116, 122), (162, 188, 192), 0.62 + 0.18 * smear - 1.4 * np.clip(-lobes - 0.05, 0, 0.3)
+    )
+    edge = np.clip(-outside / 0.05, 0, 1)
+    pale *= (0.55 + 0.45 * edge - pits)[..., None]
+    whole, inside = canvas.cover(outside, 0.004), canvas.cover(lobes, 0.03)
+    gap = canvas.flat()
+    for angle, half, depth in cable.slits:
+        c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+        along, across = c * u + s * v, c * v - s * u
+        width = np.float32(half) * (0.35 + 0.65 * np.clip((along - 0.3) / 0.5, 0, 1.3)) + 0.010 * uneven
+        width = np.where(along > SHEATH - depth, width, -1)
+        gap = np.maximum(gap, canvas.cover(np.abs(across + 0.03 * uneven) - width, 0.004))
+    surface.lay(whole, pale + (filler - pale) * inside[..., None])
+    burr = np.clip(gap * 4, 0, 1)
+    surface.lay(whole * burr, (20, 30, 40))
+    # the hole that each core sits in, seen as a dark rim where the core has moved away
+    hole = None
+    for x, y in CENTRES:
+        disc = shapes.disc(u, v, (x, y), CORE + 0.012) + 0.01 * uneven
+        hole = disc if hole is None else shapes.join(hole, disc, 0.03)
+    surface.lay(canvas.cover(hole, 0.01), (12, 13, 18))
+    return gap
+
+
+def _window(cable: Cable, surface: Surface, centre: tuple[float, float], reach: float) -> tuple:
+    """A part of the surface, as a surface that shares its memory, with the part's and the grain's coordinates in it."""
+    canvas = surface.canvas
+    rows, columns = canvas.window(*cable.pose.to_image(*centre), reach * cable.pose.scale)
+    small = copy(surface)
+    small.albedo, small.height = surface.albedo[rows, columns], surface.height[rows, columns]
+    small.gloss, small.glow = surface.gloss[rows, columns], surface.glow[rows, columns]
+    x, y = canvas.x[:, columns], canvas.y[rows]
+    return small, cable.pose.to_part(x, y), cable.pose.to_grain(x, y)
+
+
+def _draw_near(cable: Cable, surface: Surface, mark: Blot | Line, u: Array, v: Array, gap: Array) -> None:
+    points = np.array(mark.points if isinstance(mark, Line) else [mark.centre])
+    middle = (points.min(0) + points.max(0)) / 2
+    reach = np.abs(points - middle).max() + (
+        mark.width * 2 if isinstance(mark, Line) else mark.radius * mark.stretch * 2
+    )
+    small, (u, v), _ = _window(cable, surface, tuple(middle), float(reach) + 0.03)
+    if small.height.size and min(small.height.shape) > 1:
+        mark.draw(small, u, v)
+
+
+def _core(cable: Cable, surface: Surface, core: Core, number: int) -> None:
+    small, (u, v), grain = _window(cable, surface, core.place, CORE + 0.16)
+    canvas, rng = surface.canvas, noise.stream(cable.seed, f"core{number}")
+    u, v = u - np.float32(core.place[0]), v - np.float32(core.place[1])
+    radius, angle = np.hypot(u, v), np.arctan2(v, u)
+    bumps = rng.normal(0, 1, (4, 2))
+    outline = sum(
+        np.float32(a * 0.006 / (k + 1)) * np.cos((k + 2) * angle)
+        + np.float32(b * 0.006 / (k + 1)) * np.sin((k + 2) * angle)
+        for k, (a, b) in enumerate(bumps)
+    )
+    face = radius - np.float32(CORE) + outline
+    below = np.hypot(u - np.float32(core.side[0]), v - np.float32(core.side[1])) - np.float32(CORE) + outline
+    small.shadow(canvas.cover(below - 0.015), 0.55, 0.03)
+    for cut, half, depth in core.cuts:
+        c, s = np.float32(np.cos(cut)), np.float32(np.sin(cut))
+        along, across = c * u + s * v, c * v - s * u
+        tooth = np.abs(across + 0.4 * half * np.sin(30 * along + 9 * cut)) - np.float32(half) * (0.5 + 1.6 * along)
+        tooth = np.maximum(tooth, (CORE - depth * (CORE - COPPER)) - along)
+        face, below = shapes.cut(face, tooth), shapes.cut(below, tooth + 0.012)
+        small.lay(canvas.cover(np.maximum(tooth, radius - CORE - 0.01), 0.01), (14, 15, 20))
+    hue = linear(core.colour)
+    sawn = (5, 30) if core.turn < np.pi else (30, 5)
+    smear = noise.fractal(*grain, rng, sawn, 2)
+    body = np.broadcast_to(hue, (*radius.shape, 3)).copy()
+    if core.colour[1] > 1.4 * core.colour[2]:  # green
+        stripe = np.clip((np.cos(2 * (angle - core.turn)) - 0.80 + 0.12 * smear) * 6, 0, 1) * np.clip(
+            (radius - 0.20) / 0.06, 0, 1
+        )
+        body += (linear(STRIPE) - body) * (0.85 * stripe)[..., None]
+    small.lay(canvas.cover(below), body * 0.34)
+    rim = np.clip(-face / 0.035, 0, 1)
+    small.lay(canvas.cover(face, 0.004), body * (0.60 + 0.40 * rim + 0.14 * smear)[..., None])
+    bore = np.hypot(u - np.float32(core.copper[0]), v - np.float32(core.copper[1])) - np.float32(COPPER * core.spread)
+    small.lay(canvas.cover(bore + 1.2 * outline, 0.02), (26, 18, 16))
+    _strands(small, u - np.float32(core.copper[0]), v - np.float32(core.copper[1]), core, rng)
+
+
+def _strands(surface: Surface, u: Array, v: Array, core: Core, rng: np.random.Generator) -> None:
+    """Short round wires that stand out of the insulation, each leaning and each mirroring the lamp or not."""
+    step = float(surface.canvas.step)
+    j, i = np.mgrid[-5:6, -5:6]
+    pitch = 2 * STRAND * 1.02 * core.spread
+    x, y = (i + 0.5 * j).ravel() * pitch, j.ravel() * np.sqrt(0.75) * pitch
+    keep = np.hypot(x, y) < COPPER * core.spread - 0.5 * STRAND
+    x, y = x[keep], y[keep]
+    c, s = np.cos(core.turn), np.sin(core.turn)
+    x, y = c * x - s * y, s * x + c * y
+    count = x.size
+    spots = np.stack([x, y], -1) + rng.normal(0, 0.006, (count, 2))
+    patch = rng.normal(0, 0.10, 2)  # strands near one side of the bundle catch the lamp
+    likely = spots @ (patch / (COPPER * 0.12)) + rng.normal(0, 0.6, count)
+    mirrors = likely <= np.quantile(likely, core.mirror)
+    ends = np.asarray(core.lean) + rng.normal(0, FRAY, (count, 2))
+    hue, fade = rng.uniform(0, 1, count), rng.uniform(0.55, 1.15, count)
+    order, missing = rng.permutation(count), rng.permutation(count)
+    bends = {n % count: (dx, dy) for n, dx, dy in core.bends}
+    gone = set(missing[: round(core.gone * count)].tolist())
+    tone = linear((236, 226, 214))
+    for n in sorted(order.tolist(), key=lambda n: (n in bends, order[n])):
+        if n in gone:
+            continue
+        x0, y0 = spots[n]
+        dx, dy = bends.get(n, ends[n])
+        reach = STRAND * 1.4
+        columns, rows = (
+            slice(
+                *(
+                    int(np.clip((edge - first) / step + 0.5, 0, size))
+                    for edge in (min(a, a + d) - reach, max(a, a + d) + reach)
+                )
+            )
+            for a, d, first, size in ((x0, dx, _first(u, v)[0], u.shape[1]), (y0, dy, _first(u, v)[1], u.shape[0]))
+        )
+        pu, pv = u[rows, columns], v[rows, columns]
+        if pu.size == 0:
+            continue
+        distance, along = shapes.segment(pu, pv, (x0, y0), (x0 + dx, y0 + dy))
+        cover = surface.canvas.cover(distance - np.float32(STRAND))
+        tip = np.hypot(pu - np.float32(x0 + dx), pv - np.float32(y0 + dy))
+        end = surface.canvas.cover(tip - np.float32(0.86 * STRAND))
+        copper = linear((118, 66, 46)) * np.float32(0.55 + 0.7 * hue[n])
+        flank = (0.25 + 0.75 * np.clip(1.15 - distance / STRAND, 0, 1)) * (0.45 + 0.55 * along)
+        light = tone * np.float32(fade[n]) if mirrors[n] else copper * np.float32(1.5)
+        wire = copper * flank[..., None] if not mirrors[n] else (0.45 * copper + 0.3 * tone) * flank[..., None]
+        wire = wire + (light - wire) * (end * (0.9 if mirrors[n] else 0.5))[..., None]
+        rim = np.clip((STRAND - distance) / (0.30 * STRAND), 0.25, 1)
+        area = surface.albedo[rows, columns]
+        area += (wire * rim[..., None] - area) * cover[..., None]
+
+
+def _first(u: Array, v: Array) -> tuple[float, float]:
+    return float(u[0, 0]), float(v[0, 0])
+
+
+def _core_region(cable: Cable, cores: tuple[int, ...], radius: float = CORE) -> object:
+    places = [cable.cores[core].place for core in cores]
+    return lambda u, v: np.minimum.reduce([shapes.disc(u, v, place, radius) for place in places])
+
+
+def _with_core(cable: Cable, number: int, **change: object) -> Cable:
+    cores = list(cable.cores)
+    cores[number] = replace(cores[number], **change)
+    return replace(cable, cores=tuple(cores))
 
 
 def bent_wire(cable: Cable, rng: np.random.Generator) -> Cable:
-    core = int(rng.integers(3))
-    heading, chosen = rng.uniform(0, 2 * np.pi), rng.choice(30, rng.integers(2, 6), replace=False)
+    number = int(rng.integers(3))
+    count, heading = int(_between(rng, 2, 10)), rng.uniform(0, 2 * np.pi)
+    reach = _between(rng, *BENT)
     bends = tuple(
-        (core, int(n), float(reach * np.cos(turn)), float(reach * np.sin(turn)))
-        for n, reach, turn in zip(chosen, rng.uniform(0.10, 0.24, 30), heading + rng.normal(0, 0.4, 30), strict=False)
+        (int(n), float(r * np.cos(turn)), float(r * np.sin(turn)))
+        for n, r, turn in zip(
+            rng.choice(37, count, replace=False),
+            reach * rng.uniform(0.6, 1.2, count),
+            heading + rng.normal(0, 0.6, count),
+            strict=True,
+        )
     )
-    return replace(cable, bent=cable.bent + bends)
+    return _with_core(cable, number, bends=cable.cores[number].bends + bends)
 
 
 def cable_swap(cable: Cable, rng: np.random.Generator) -> Cable:
-    if rng.random() < 0.5:  # two cores have changed places
-        a, b = rng.choice(3, 2, replace=False)
-        colours = list(cable.colours)
-        colours[a], colours[b] = colours[b], colours[a]
-        return replace(cable, colours=tuple(colours), region=_core_region((int(a), int(b))))
-    wrong = int(rng.integers(3))  # one core is of the neighbour's colour
-    colours = [
-        cable.colours[(wrong + int(rng.integers(1, 3))) % 3] if core == wrong else cable.colours[core]
-        for core in range(3)
-    ]
-    return replace(cable, colours=tuple(colours), region=_core_region((wrong,)))
+    """Two cores have changed places, or a core of a neighbour's colour lies where another belongs."""
+    colours = [core.colour for core in cable.cores]
+    a, b = (int(n) for n in rng.choice(3, 2, replace=False))
+    if rng.random() < 0.5:
+        swapped = _with_core(_with_core(cable, a, colour=colours[b]), b, colour=colours[a])
+        return replace(swapped, region=_core_region(cable, (a, b)))
+    return replace(_with_core(cable, a, colour=colours[b]), region=_core_region(cable, (a,)))
 
 
 def missing_cable(cable: Cable, rng: np.random.Generator) -> Cable:
-    core = int(rng.integers(3))
-    return replace(cable, missing=(core,), region=_core_region((core,)))
+    gone = tuple(int(n) for n in rng.permutation(3)[: rng.choice([1, 2, 3], p=[0.6, 0.15, 0.25])])
+    bare = cable
+    for number in gone:
+        bare = _with_core(bare, number, present=False)
+    return replace(bare, region=_core_region(cable, gone))
 
 
 def missing_wire(cable: Cable, rng: np.random.Generator) -> Cable:
-    core = int(rng.integers(3))
-    return replace(cable, bare=((core, float(rng.uniform(0.7, 1.0))),), region=_core_region((core,), COPPER))
+    number = int(rng.integers(3))
+    core = cable.cores[number]
+    centre = (core.place[0] + core.copper[0], core.place[1] + core.copper[1])
+    return replace(
+        _with_core(cable, number, gone=float(rng.uniform(0.65, 1.0))),
+        region=lambda u, v: shapes.disc(u, v, centre, COPPER * core.spread),
+    )
 
 
 def cut_inner_insulation(cable: Cable, rng: np.random.Generator) -> Cable:
-    return replace(
-        cable,
-        slits=(*cable.slits, (int(rng.integers(3)), float(rng.uniform(0, 2 * np.pi)), float(rng.uniform(0.04, 0.11)))),
-    )
+    number = int(rng.integers(3))
+    cut = (float(rng.uniform(0, 2 * np.pi)), _between(rng, *GAP), float(rng.uniform(0.5, 1.1)))
+    return _with_core(cable, number, cuts=(*cable.cores[number].cuts, cut))
 
 
 def cut_outer_insulation(cable: Cable, rng: np.random.Generator) -> Cable:
-    return replace(cable, slits=(*cable.slits, (3, float(rng.uniform(0, 2 * np.pi)), float(rng.uniform(0.05, 0.13)))))
+    slit = (float(rng.uniform(0, 2 * np.pi)), 0.6 * _between(rng, *GAP), float(rng.uniform(0.06, 0.42)))
+    return replace(cable, slits=(*cable.slits, slit))
 
 
 def poke_insulation(cable: Cable, rng: np.random.Generator) -> Cable:
-    core, turn = int(rng.integers(3)), rng.uniform(0, 2 * np.pi)
-    reach = (CORE + COPPER) / 2 + 0.008
-    where = (float(CENTRES[core][0] + reach * np.cos(turn)), float(CENTRES[core][1] + reach * np.sin(turn)))
-    return cable.with_marks(
-        Blot(where, rng.uniform(0.030, 0.045), int(rng.integers(1 << 31)), colour=(16, 14, 13), depth=0.06, wobble=0.25)
-    )
+    """A needle's hole in a core's insulation or in the filler, torn at its edge."""
+    turn, radius = rng.uniform(0, 2 * np.pi), _between(rng, *POKE)
+    if rng.random() < 0.6:
+        core = cable.cores[rng.integers(3)]
+        reach = (CORE + COPPER * core.spread) / 2 + 0.01
+        where = (float(core.place[0] + reach * np.cos(turn)), float(core.place[1] + reach * np.sin(turn)))
+    else:
+        where = (float(0.66 * np.cos(turn)), float(0.66 * np.sin(turn)))
+    tears = [
+        Line(
+            wander(rng, where, rng.uniform(0, 360), radius * rng.uniform(1.5, 4.0), 40, 4),
+            0.5 * radius,
+            _seed(rng),
+            colour=(24, 26, 30),
+            opacity=0.85,
+        )
+        for _ in range(rng.integers(0, 3))
+    ]
+    hole = Blot(where, radius, _seed(rng), colour=(18, 17, 20), opacity=0.95, wobble=0.4, stretch=rng.uniform(1, 1.4))
+    return cable.with_marks(hole, *tears)
 
 
 def combined(cable: Cable, rng: np.random.Generator) -> Cable:
@@ -231,8 +421,6 @@ PART = Part(
         "missing_wire": missing_wire,
         "poke_insulation": poke_insulation,
     },
-    light=Light(
-        towards=(-0.5, -0.6, 1.0), ambient=0.42, shininess=18, occlusion=0.5, hollow=0.04, vignette=0.1, exposure=1.1
-    ),
-    jitter=Jitter(shift=0.02, degrees=4.0, scale=0.012),
+    light=Light(ambient=1.0, vignette=0.12, exposure=1.0),
+    jitter=Jitter(shift=0.025, degrees=5.0, scale=0.015),
 )

@@ -1,30 +1,56 @@
-"""leather: brown, finely pebbled grain under soft light."""
+"""leather: brown, finely pebbled grain under soft light.
+
+Good ones differ in tone and hue, in the size and depth of the pebbles, in how the grain runs together or stretches, in
+where the hide is a little lighter or creased, and in pores, specks and small healed marks.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
 
 from .. import noise, shapes
 from ..canvas import Array, Canvas, Jitter
+from ..dust import draw_near, litter
 from ..marks import Blot, Line, wander
 from ..scene import Part, Scene
 from ..surface import Light, Surface, mix
 
-PEBBLE = 0.062
+PEBBLE = 0.062  # size of a pebble
+
+# How much good ones differ, and how strong defects are: set once by the published row (see benchmarks/twin.py).
+SIZES = 0.06  # spread of the pebbles' size from hide to hide
+TONE = 0.07  # spread of the brightness
+HUE = 0.02  # spread of red against blue
+HEALED = 3  # small healed marks, at most
+WEAKEST = 0.45  # strength of the faintest defect, as a share of the strongest
 
 
 @dataclass(frozen=True)
 class Hide(Scene):
-    """`fold`: the line of a crease and how high it stands."""
+    """`pebble`: size of the grain; `deep`: how deep its furrows are; `tone`, `hue`; `healed` marks; what is wrong:
+    `fold`: the line of a crease, how high it stands and how wide.
+    """
 
-    fold: tuple[tuple[tuple[float, float], ...], float] | None = None
+    pebble: float = PEBBLE
+    deep: float = 1.0
+    tone: float = 1.0
+    hue: float = 0.0
+    healed: int = 0
+    fold: tuple[tuple[tuple[float, float], ...], float, float] | None = None
 
 
 def good(rng: np.random.Generator) -> Hide:
-    return Hide(seed=int(rng.integers(1 << 31)))
+    return Hide(
+        seed=int(rng.integers(1 << 31)),
+        pebble=float(PEBBLE * np.exp(rng.normal(0, SIZES))),
+        deep=float(np.exp(rng.normal(0, 0.15))),
+        tone=float(np.exp(rng.normal(0, TONE))),
+        hue=float(rng.normal(0, HUE)),
+        healed=int(rng.integers(0, HEALED + 1)),
+    )
 
 
 def paint(hide: Hide, canvas: Canvas) -> Surface:
@@ -36,16 +62,33 @@ def paint(hide: Hide, canvas: Canvas) -> Surface:
 
     surface = Surface(canvas, gloss=0.07)
     surface.albedo[:] = mix(
-        (70, 37, 22), (142, 82, 48), 0.40 + 0.42 * valley + 0.12 * pebble + 0.10 * cloud + 0.08 * pores
+        (70, 37, 22), (142, 82, 48), 0.40 + 0.42 * valley + 0.12 * pebble + 0.12 * cloud + 0.08 * pores
     )
-    surface.height[:] = 0.014 * np.sqrt(valley) - 0.005 * np.clip(creases - 0.7, 0, 1) * 3 + 0.001 * pores
+    surface.tint(np.float32([1 + hide.hue, 1, 1 - hide.hue]).reshape(1, 1, 3) * np.float32(hide.tone))
+    surface.height[:] = 0.014 * np.float32(hide.deep) * np.sqrt(valley) + 0.001 * pores
+    surface.raise_by(-0.005 * np.clip(creases - 0.7, 0, 1) * 3)
     if hide.fold:
-        path, rise = hide.fold
+        path, rise, wide = hide.fold
         distance, along = shapes.polyline(u, v, path)
         tall = rise * np.sin(np.pi * np.clip(along, 0.02, 0.98)) ** 0.5
-        surface.raise_by(tall * np.exp(-((distance / 0.045) ** 2)))
-        surface.tint(1 - 0.35 * np.exp(-(((distance - 0.05) / 0.03) ** 2)))
-    hide.draw_marks(surface, u, v)
+        surface.raise_by(tall * np.exp(-((distance / wide) ** 2)))
+        surface.tint(1 - np.float32(8 * rise) * np.exp(-(((distance - 1.1 * wide) / (0.7 * wide)) ** 2)))
+    marks = noise.stream(hide.seed, "healed")
+    for _ in range(hide.healed):
+        at, long = _place(marks, 0.95), marks.uniform(0.03, 0.15)
+        path = wander(marks, at, marks.uniform(0, 360), long, 25, 4)
+        style = dict(colour=(150, 96, 64), opacity=marks.uniform(0.05, 0.25), depth=0.004)
+        mark = Line(path, marks.uniform(0.006, 0.014), int(marks.integers(1 << 31)), **style)
+        draw_near(surface, u, v, mark, hide.pose.to_image(*at), long + 0.03)
+    litter(surface, marks, 6, (0.003, 0.009), (44, 26, 18), opacity=(0.1, 0.5), fibres=0.1)
+    litter(surface, marks, 4, (0.003, 0.007), (186, 150, 122), opacity=(0.1, 0.4), fibres=0.4, length=(0.03, 0.1))
+    for mark in hide.marks:
+        if isinstance(mark, Blot):
+            at, reach = mark.centre, 2.5 * mark.radius * mark.stretch + 2 * mark.soft
+        else:
+            low, high = np.min(mark.points, 0), np.max(mark.points, 0)
+            at, reach = tuple((low + high) / 2), float(np.max(high - low)) / 2 + 0.1
+        draw_near(surface, u, v, mark, hide.pose.to_image(*at), reach)
     return surface
 
 
@@ -54,27 +97,33 @@ def _grain(hide: Hide, canvas: Canvas) -> tuple[Array, Array]:
     x, y = hide.pose.to_part(canvas.x[:, ::2], canvas.y[::2])
     rng = noise.stream(hide.seed, "grain")
     x, y = noise.warp(x, y, rng, 6, 0.012)
-    points = noise.scatter(rng, PEBBLE, 1.2)
+    points = noise.scatter(rng, hide.pebble, 1.2)
     near, second, which = noise.cells(x, y, points)
-    valley = np.clip((second - near) / (0.55 * PEBBLE), 0, 1)
+    valley = np.clip((second - near) / (0.55 * hide.pebble), 0, 1)
     shade = rng.uniform(-1, 1, len(points)).astype(np.float32)[which]
     return tuple(ndimage.zoom(field, 2, order=1, mode="nearest", grid_mode=True) for field in (valley, shade))
 
 
-def _place(rng: np.random.Generator) -> tuple[float, float]:
-    x, y = rng.uniform(-0.7, 0.7, 2)
+def _strength(rng: np.random.Generator) -> float:
+    """How strong a defect is, 0 to 1: weak ones are rarer than strong ones."""
+    return float(WEAKEST + (1 - WEAKEST) * rng.beta(1.3, 1.0))
+
+
+def _place(rng: np.random.Generator, reach: float = 0.7) -> tuple[float, float]:
+    x, y = rng.uniform(-reach, reach, 2)
     return float(x), float(y)
 
 
 def color(hide: Hide, rng: np.random.Generator) -> Hide:
+    how = _strength(rng)
     stain = [(0.45, 0.55, 0.9), (1.5, 0.6, 0.5), (0.5, 0.95, 0.6), (1.7, 1.6, 1.4)][rng.integers(4)]
     return hide.with_marks(
         Blot(
             _place(rng),
-            rng.uniform(0.07, 0.16),
+            rng.uniform(0.03, 0.06) + 0.10 * how,
             int(rng.integers(1 << 31)),
             tint=stain,
-            opacity=0.8,
+            opacity=0.35 + 0.5 * how,
             soft=0.03,
             wobble=0.35,
             stretch=rng.uniform(1, 1.5),
@@ -84,34 +133,38 @@ def color(hide: Hide, rng: np.random.Generator) -> Hide:
 
 
 def cut(hide: Hide, rng: np.random.Generator) -> Hide:
-    path = wander(rng, _place(rng), rng.uniform(0, 360), rng.uniform(0.25, 0.6), 7)
+    how = _strength(rng)
+    path = wander(rng, _place(rng), rng.uniform(0, 360), 0.15 + rng.uniform(0.1, 0.45) * how, 7)
     return hide.with_marks(
         Line(
             path,
-            rng.uniform(0.018, 0.032),
+            0.013 + 0.018 * how,
             int(rng.integers(1 << 31)),
-            depth=0.035,
+            depth=0.016 + 0.022 * how,
             colour=(168, 122, 92),
-            opacity=0.75,
-            rim=0.012,
+            opacity=0.45 + 0.4 * how,
+            rim=0.012 * how,
         )
     )
 
 
 def fold(hide: Hide, rng: np.random.Generator) -> Hide:
-    path = wander(rng, _place(rng), rng.uniform(0, 360), rng.uniform(0.7, 1.3), 12)
-    return Hide(seed=hide.seed, pose=hide.pose, exposure=hide.exposure, fold=(path, rng.uniform(0.03, 0.05)))
+    how = _strength(rng)
+    path = wander(rng, _place(rng), rng.uniform(0, 360), rng.uniform(0.5, 1.3), 12)
+    return replace(hide, fold=(path, 0.008 + 0.037 * how, float(rng.uniform(0.03, 0.05))))
 
 
 def glue(hide: Hide, rng: np.random.Generator) -> Hide:
+    how = _strength(rng)
     return hide.with_marks(
         Blot(
             _place(rng),
-            rng.uniform(0.07, 0.14),
+            rng.uniform(0.04, 0.07) + 0.07 * how,
             int(rng.integers(1 << 31)),
             tint=(1.25, 1.28, 1.32),
-            depth=-0.035,
-            gloss=0.55,
+            opacity=0.3 + 0.7 * how,
+            depth=-0.035 * how,
+            gloss=0.02 + 0.4 * how,
             soft=0.01,
             stretch=rng.uniform(1, 1.8),
             degrees=rng.uniform(0, 180),
@@ -121,15 +174,17 @@ def glue(hide: Hide, rng: np.random.Generator) -> Hide:
 
 
 def poke(hide: Hide, rng: np.random.Generator) -> Hide:
+    how = _strength(rng)
     return hide.with_marks(
         *(
             Blot(
                 _place(rng),
-                rng.uniform(0.024, 0.045),
+                0.016 + 0.026 * how * rng.uniform(0.7, 1),
                 int(rng.integers(1 << 31)),
                 tint=(0.45, 0.42, 0.40),
-                depth=0.05,
-                rim=0.02,
+                opacity=0.35 + 0.65 * how,
+                depth=0.012 + 0.04 * how,
+                rim=0.02 * how,
                 wobble=0.2,
             )
             for _ in range(rng.integers(1, 3))

@@ -1,120 +1,278 @@
-"""metal_nut: a four-lobed steel nut with a round hole, polished, turned at random on dark ground."""
+"""metal_nut: a steel pinwheel with a bore, seen from above under a ring of lamps, filling the frame on near black.
+
+Four blades end in a hook that is bent up and lit whitish; the face is greenish, full of fine sparkles, with turning
+marks on the blades, a matt disc and a smooth flange round the bore. Good ones differ in how they are turned (by some
+degrees either way of a fourth of a turn), in how flat they lie and so in where the face shines, and in every mark.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
+from PIL import Image, ImageDraw
+from scipy import ndimage
 
 from .. import noise, shapes
 from ..canvas import Array, Canvas, Jitter
-from ..marks import Blot, scratches
+from ..dust import draw_near, litter
+from ..marks import Line, wander
 from ..scene import Part, Scene
-from ..surface import Light, Surface, mix
+from ..surface import Light, Surface, linear, mix
 
-OUTER, LOBE, HOLE, TILT = 0.66, 0.13, 0.27, 22.0
+BORE, FLANGE, DISC, NOTCH, TIP = 0.213, 0.335, 0.555, 0.615, 0.86  # radii
+# One blade as (degrees, radius), from its sharp corner round the hook to where the next one's edge begins.
+BLADE = (
+    *((-0.6, 0.845), (0.6, 0.858), (12, TIP), (24, TIP), (36, 0.858), (44, 0.852), (46.2, 0.842), (47.2, 0.815)),
+    *((47.4, 0.74), (48.2, 0.66), (50.5, 0.625), (55, NOTCH), (61, 0.635)),
+)
+LATTICE = 768  # samples of the outline's distance field, each way
+
+# How much good ones differ, and how strong defects are: set once by the published row (see benchmarks/twin.py).
+TURN = 25.0  # degrees either way
+BLADES = 0.35  # how differently the four blades of a nut face the lamps
+SHINE = (0.15, 1.0)  # how much of the face mirrors the lamps
+TONE = 0.06  # spread of the brightness
+LATHE = (0.3, 1.0)  # strength of the turning marks
+WEAKEST = 0.30  # strength of the faintest defect, as a share of the strongest
 
 
 @dataclass(frozen=True)
 class Nut(Scene):
-    """`bent`: (lobe number, how far it is pushed in); `flipped`: the other face is up."""
+    """How this good one is: `turn` in degrees, `shine`, `lathe`, brightness `tone`, `lean` of the lamps in radians.
+
+    What is wrong: `bent`: (blade, share along its outer edge, how large the piece is, how far it is bent);
+    `flipped`: the other face is up.
+    """
 
     turn: float = 0.0
-    bent: tuple[int, float] | None = None
+    shine: float = 0.5
+    lathe: float = 0.6
+    tone: float = 1.0
+    lean: float = 0.0
+    bent: tuple[int, float, float, float] | None = None
     flipped: bool = False
 
 
 def good(rng: np.random.Generator) -> Nut:
-    return Nut(seed=int(rng.integers(1 << 31)), turn=float(rng.uniform(0, 360)))
+    return Nut(
+        seed=int(rng.integers(1 << 31)),
+        turn=float(rng.uniform(-TURN, TURN)),
+        shine=float(rng.uniform(*SHINE)),
+        lathe=float(rng.uniform(*LATHE)),
+        tone=float(np.exp(rng.normal(0, TONE))),
+        lean=float(rng.normal(1.9, 0.5)),
+    )
+
+
+@lru_cache(maxsize=1)
+def _lattice() -> Array:
+    """Signed distance of the outline without its bore, on a lattice over the canvas."""
+    fine = 2 * LATTICE
+    corners = [
+        (radius * np.cos(-np.deg2rad(degrees + 90 * blade)), radius * np.sin(-np.deg2rad(degrees + 90 * blade)))
+        for blade in range(4)
+        for degrees, radius in BLADE
+    ]
+    sheet = Image.new("L", (fine, fine))
+    ImageDraw.Draw(sheet).polygon([((x + 1) * fine / 2, (y + 1) * fine / 2) for x, y in corners], fill=255)
+    inked = np.asarray(sheet) > 127
+    field = ndimage.distance_transform_edt(~inked) - ndimage.distance_transform_edt(inked)
+    return (field.reshape(LATTICE, 2, LATTICE, 2).mean((1, 3)) * (2 / fine)).astype(np.float32)
+
+
+def turned(nut: Nut, u: Array, v: Array) -> tuple[Array, Array]:
+    """Coordinates in which the blades stand as in the lattice: turned back, and mirrored where the nut is flipped."""
+    c, s = np.float32(np.cos(np.deg2rad(nut.turn))), np.float32(np.sin(np.deg2rad(nut.turn)))
+    a, b = c * u + s * v, c * v - s * u
+    return (a, -b) if nut.flipped else (a, b)
 
 
 def outline(nut: Nut, u: Array, v: Array) -> Array:
-    """Signed distance of the nut without its hole: four lobes leaning one way."""
-    radius, angle = shapes.polar(u, v)
-    lean = np.deg2rad(-TILT if nut.flipped else TILT) * (radius / OUTER)
-    phase = angle + lean - np.deg2rad(nut.turn)
-    edge = OUTER + LOBE * np.tanh(2.2 * np.cos(4 * phase))
-    if nut.bent:
-        lobe, push = nut.bent
-        away = np.angle(np.exp(1j * (phase - lobe * np.pi / 2))).astype(np.float32)
-        edge = edge - push * np.exp(-((away / 0.33) ** 2)) * (1 + 0.6 * np.sin(7 * away))
-    return (radius - edge) * np.float32(0.85)
+    """Signed distance of the nut, its bore cut out."""
+    a, b = turned(nut, u, v)
+    place = [(b + 1) * (LATTICE / 2) - 0.5, (a + 1) * (LATTICE / 2) - 0.5]
+    body = ndimage.map_coordinates(_lattice(), place, order=1, mode="nearest", output=np.float32)
+    return shapes.cut(body, np.hypot(u, v) - np.float32(BORE))
+
+
+def _corner(nut: Nut, blade: int, share: float) -> tuple[float, float]:
+    """The point of a blade's outer edge at this share of the way from its corner to its hook."""
+    angle = -np.deg2rad(47 * share + 90 * blade) + np.deg2rad(nut.turn)
+    return float(TIP * np.cos(angle)), float(TIP * np.sin(angle))
 
 
 def paint(nut: Nut, canvas: Canvas) -> Surface:
     u, v = nut.pose.to_part(canvas.x, canvas.y)
-    surface = Surface(canvas, (24, 24, 27))
-    grit = noise.fractal(canvas.x, canvas.y, noise.stream(nut.seed, "ground"), 30, 3)
-    surface.tint(1.0 + 0.35 * grit)
-
+    u, v = u + 0 * v, v + 0 * u
+    surface = Surface(canvas, (18, 18, 26))
+    grit = noise.fractal(canvas.x, canvas.y, noise.stream(nut.seed, "ground"), (6, 8), 3)
+    surface.tint(1.0 + 0.12 * grit)
+    litter(surface, noise.stream(nut.seed, "dust"), 6, (0.004, 0.015), (60, 60, 64), opacity=(0.04, 0.16), fibres=0.1)
+    facet = None
+    if nut.bent:
+        facet, u, v = _fold(nut, u, v)
     body = outline(nut, u, v)
-    bore = shapes.disc(u, v, (0, 0), HOLE)
-    radius, angle = shapes.polar(u, v)
-    steel = shapes.cut(body, bore)
-    cover = canvas.cover(steel)
-    surface.shadow(canvas.cover(shapes.cut(outline(nut, u - 0.03, v - 0.04), bore)), 0.75, 0.03)
-
-    polish = noise.stream(nut.seed, "polish")
-    turn = np.deg2rad(nut.turn)
-    along, across = u * np.cos(turn) + v * np.sin(turn), v * np.cos(turn) - u * np.sin(turn)
-    brushed = noise.fractal(along.astype(np.float32), across.astype(np.float32), polish, (4, 60), 3)
-    cloud = noise.fractal(u, v, polish, 2.5, 3)
-    steel_colour = mix((96, 97, 100), (178, 178, 176), 0.5 + 0.3 * brushed + 0.22 * cloud)
-
-    height = shapes.dome(steel, 0.055) * 1.1
-    height += 0.02 * canvas.cover(radius - (0.40 if nut.flipped else 0.47), 0.05)  # the collar round the hole
-    if nut.flipped:
-        height -= 0.035 * canvas.cover(np.abs(radius - 0.53) - 0.03, 0.03)
-    else:
-        height += 0.012 * np.cos(4 * (angle - turn)) * canvas.cover(0.48 - radius, 0.04)
-    surface.lay(cover, steel_colour, height + 0.0022 * brushed, 0.30 + 0.1 * cloud)
-
-    mirror = np.exp(-(((np.angle(np.exp(1j * (angle * 2 - turn - 0.8)))) / 0.55) ** 2))  # a window in the polish
-    surface.shine((0.10 * mirror * (1 + 0.8 * brushed)).astype(np.float32), cover)
-    nut.draw_marks(surface, u, v, cover)
+    cover = canvas.cover(body, 0.006)
+    face = _flip_side(nut, surface, u, v, body) if nut.flipped else _face(nut, surface, u, v, body)
+    if facet is not None:
+        wrinkle = noise.fractal(canvas.x, canvas.y, noise.stream(nut.seed, "wrinkle"), 12, 3)
+        edge = 4 * facet * (1 - facet)
+        dark = np.clip(0.55 + 0.45 * nut.bent[3] + 0.25 * wrinkle, 0, 0.97)
+        face = face * (1 - facet * dark)[..., None] + (0.07 * nut.bent[3] * edge * (1 + wrinkle))[..., None]
+    surface.lay(cover, face, 0.0, 0.0)
+    for mark in nut.marks:
+        low, high = np.min(mark.points, 0), np.max(mark.points, 0)
+        at, reach = tuple((low + high) / 2), float(np.max(high - low)) / 2 + 2 * mark.width
+        draw_near(surface, u, v, mark, nut.pose.to_image(*at), reach, cover)
     return surface
 
 
+def _fold(nut: Nut, u: Array, v: Array) -> tuple[Array, Array, Array]:
+    """(how much of each sample lies on the bent piece, the coordinates pulled inwards there)."""
+    blade, share, large, far = nut.bent
+    x, y = _corner(nut, blade, share)
+    radius = np.hypot(x, y)
+    slant = 0.7 * (share - 0.5)
+    nx, ny = x / radius, y / radius
+    nx, ny = nx * np.cos(slant) - ny * np.sin(slant), ny * np.cos(slant) + nx * np.sin(slant)
+    beyond = (u - x) * nx + (v - y) * ny + large  # grows outwards from the fold
+    side = np.exp(-((np.hypot(u - x, v - y) / (1.6 * large)) ** 4)).astype(np.float32)
+    facet = np.clip(beyond / 0.02, 0, 1) * side
+    pull = np.float32(0.55 * far) * np.maximum(beyond, 0) * side
+    return facet.astype(np.float32), (u + pull * nx).astype(np.float32), (v + pull * ny).astype(np.float32)
+
+
+def _face(nut: Nut, surface: Surface, u: Array, v: Array, body: Array) -> Array:
+    """The colour of the face, in linear light, with everything that shines on it."""
+    canvas = surface.canvas
+    rng = noise.stream(nut.seed, "face")
+    radius, angle = shapes.polar(u, v)
+    cloud = noise.fractal(canvas.x, canvas.y, rng, 2.2, 3)
+    grain = noise.fractal(canvas.x, canvas.y, rng, 55, 3)
+    spark = noise.fractal(canvas.x, canvas.y, rng, 80, 2)
+    centre = rng.normal(0, 0.05, 2).astype(np.float32)
+    track = np.interp(
+        np.hypot(u - centre[0], v - centre[1]) * 160,
+        np.arange(256),
+        ndimage.gaussian_filter1d(rng.normal(0, 1, 256), 0.8),
+    ).astype(np.float32)
+    patchy = np.clip(0.5 + 1.3 * noise.fractal(canvas.x, canvas.y, rng, 3.5, 2), 0, 1)
+    on_disc = canvas.cover(radius - DISC, 0.02)
+    lamps = np.cos(angle - np.float32(nut.lean)) * (0.35 + 0.65 * np.cos(2 * angle - rng.normal(0.4, 0.6)))
+    tilt = 0.6 * cloud + nut.shine * (lamps * np.clip(radius * 1.3, 0, 1))
+    round_ = np.deg2rad(nut.turn + 36) - angle  # a blade's share of the circle begins in the notch before it
+    which = np.floor(round_ / (np.pi / 2)).astype(np.int32) % 4
+    along = round_ % (np.pi / 2) / np.float32(np.pi / 2) - 0.5
+    level, slope = rng.normal(0, BLADES, (2, 4)).astype(np.float32)  # each blade is bent by a little
+    tilt += (level[which] + slope[which] * along) * np.clip((radius - 0.54) / 0.08, 0, 1) * (0.4 + 0.6 * nut.shine)
+    share = 0.36 + 0.33 * tilt + 0.12 * grain - 0.08 * on_disc
+    share += 0.26 * nut.lathe * track * patchy * (1 - 0.75 * on_disc)
+    colour = mix((26, 36, 34), (148, 174, 154), share)
+    glint = np.clip(spark - 0.62 + 0.55 * nut.shine * tilt, 0, 1) * (0.35 + 0.9 * nut.shine)
+    colour += glint[..., None] * linear((140, 184, 148)) * np.float32(1.1)
+    gleam = np.clip(tilt + 0.25 * track * patchy - 0.75, 0, 0.5) * (0.5 + 0.5 * grain) * nut.shine
+    colour += gleam[..., None] * linear((164, 212, 172))
+    ring = np.exp(-(((radius - DISC - 0.012 * cloud) / 0.008) ** 2)) * np.clip(0.5 + patchy, 0, 1)
+    colour += (0.09 * ring)[..., None]
+
+    rim = np.exp(-(((body + 0.012) / 0.010) ** 2)) * (radius > FLANGE + 0.1)
+    colour += rim[..., None] * linear((120, 132, 124)) * np.float32(0.9)
+    phase = (np.deg2rad(nut.turn) - angle) % (np.pi / 2)
+    hook = np.exp(-(((phase - np.deg2rad(44.5)) * radius / 0.045) ** 2)) * np.clip((radius - 0.58) / 0.08, 0, 1)
+    colour += (linear((148, 152, 156)) * 0.95 - colour * 0.6) * (hook * (1 + 0.3 * cloud))[..., None]
+
+    flange = canvas.cover(radius - FLANGE, 0.01)
+    lit = 0.35 + 0.25 * np.cos(angle - np.float32(nut.lean) + 0.4) + 0.5 * np.clip((radius - 0.29) / 0.05, 0, 1) * 0.6
+    smooth = mix((26, 31, 42), (120, 132, 146), lit + 0.06 * grain)
+    for at, much in ((0.228, 0.10), (0.328, 0.12), (0.268, 0.05)):
+        smooth += (much * np.exp(-(((radius - at) / 0.006) ** 2)) * (1 + 0.5 * cloud))[..., None]
+    smooth *= (1 - 0.75 * np.exp(-(((radius - 0.246) / 0.009) ** 2)))[..., None]
+    colour += (smooth - colour) * flange[..., None]
+    return np.maximum(colour * np.float32(nut.tone), 0.0).astype(np.float32)
+
+
+def _flip_side(nut: Nut, surface: Surface, u: Array, v: Array, body: Array) -> Array:
+    """The colour of the other face: smooth, dull and out of focus, with a bright ring round the bore."""
+    canvas = surface.canvas
+    rng = noise.stream(nut.seed, "flip side")
+    radius, angle = shapes.polar(u, v)
+    cloud = noise.fractal(canvas.x, canvas.y, rng, 3.0, 3)
+    spark = noise.fractal(canvas.x, canvas.y, rng, 60, 2)
+    colour = mix((30, 40, 38), (112, 136, 120), 0.42 + 0.2 * cloud + 0.05 * spark + 0.12 * np.sin(17 * radius))
+    funnel = canvas.cover(radius - 0.44, 0.06)
+    cross = 0.4 + 0.3 * np.abs(np.cos(2 * angle + 0.3)) + 0.3 * np.clip((radius - 0.36) / 0.06, -1, 1)
+    colour += (mix((40, 46, 56), (126, 134, 150), cross) - colour) * funnel[..., None]
+    collar = canvas.cover(np.abs(radius - 0.285) - 0.042, 0.008)
+    colour += (mix((60, 76, 66), (166, 190, 160), 0.45 + 0.2 * spark + 0.15 * cloud) - colour) * collar[..., None]
+    colour *= (1 - 0.6 * canvas.cover(radius - 0.238, 0.01))[..., None]
+    colour += (0.05 * np.exp(-(((body + 0.012) / 0.012) ** 2)) * (radius > 0.4))[..., None]
+    return np.maximum(colour * np.float32(nut.tone), 0.0).astype(np.float32)
+
+
+def _strength(rng: np.random.Generator) -> float:
+    """How strong a defect is, 0 to 1: weak ones are nearly as frequent as strong ones."""
+    return float(WEAKEST + (1 - WEAKEST) * rng.beta(1.3, 1.1))
+
+
 def _on_steel(nut: Nut, rng: np.random.Generator) -> tuple[float, float]:
-    radius, angle = rng.uniform(0.38, 0.60), rng.uniform(0, 2 * np.pi)
+    """A point of a blade or of the disc."""
+    radius, angle = rng.uniform(0.42, 0.78), -np.deg2rad(rng.uniform(8, 40) + 90 * rng.integers(4) - nut.turn)
     return float(radius * np.cos(angle)), float(radius * np.sin(angle))
 
 
 def bent(nut: Nut, rng: np.random.Generator) -> Nut:
-    return replace(nut, bent=(int(rng.integers(4)), float(rng.uniform(0.08, 0.2))))
-
-
-def color(nut: Nut, rng: np.random.Generator) -> Nut:
-    hue = [(165, 40, 35), (40, 70, 150), (150, 120, 30), (45, 110, 60)][rng.integers(4)]
-    blots = [
-        Blot(
-            _on_steel(nut, rng),
-            rng.uniform(0.04, 0.11),
-            int(rng.integers(1 << 31)),
-            colour=hue,
-            opacity=0.75,
-            soft=0.01,
-            stretch=rng.uniform(1, 1.6),
-            degrees=rng.uniform(0, 180),
-            wobble=0.5,
-            grain=0.2,
-        )
-        for _ in range(rng.integers(1, 4))
-    ]
-    return nut.with_marks(*blots)
-
-
-def flip(nut: Nut, rng: np.random.Generator) -> Nut:
+    how = _strength(rng)
     return replace(
-        nut, flipped=True, region=lambda u, v: np.minimum(outline(nut, u, v), outline(replace(nut, flipped=True), u, v))
+        nut, bent=(int(rng.integers(4)), float(rng.choice([0.0, 0.5, 1.0])), 0.06 + 0.18 * how, 0.4 + 0.6 * how)
     )
 
 
+def color(nut: Nut, rng: np.random.Generator) -> Nut:
+    how, (x, y) = _strength(rng), _on_steel(nut, rng)
+    ink = ((150, 34, 62), (26, 20, 20), (40, 44, 96))[rng.choice(3, p=[0.6, 0.3, 0.1])]
+    heading = float(np.rad2deg(np.arctan2(y, x)) + rng.choice([0, 90]) + rng.normal(0, 10))
+    strokes = [
+        Line(
+            wander(
+                rng,
+                (x + rng.normal(0, 0.02 + 0.05 * how), y + rng.normal(0, 0.02 + 0.05 * how)),
+                heading + rng.normal(0, 7),
+                0.08 + 0.26 * how,
+                6,
+                4,
+            ),
+            0.025 + 0.06 * how,
+            int(rng.integers(1 << 31)),
+            colour=ink,
+            opacity=rng.uniform(0.35, 0.75),
+            ragged=0.9,
+            taper=False,
+        )
+        for _ in range(1 + int(4 * how))
+    ]
+    return nut.with_marks(*strokes)
+
+
+def flip(nut: Nut, rng: np.random.Generator) -> Nut:
+    other = replace(nut, flipped=True, turn=nut.turn - 20 + float(rng.normal(0, 6)))
+    return replace(other, region=lambda u, v: np.minimum(outline(nut, u, v), outline(other, u, v)))
+
+
 def scratch(nut: Nut, rng: np.random.Generator) -> Nut:
-    style = dict(depth=0.012, colour=(250, 250, 248), opacity=0.95, rim=0.006)
-    start = _on_steel(nut, rng)
-    heading = float(np.rad2deg(np.arctan2(start[1], start[0])) + 90 + rng.uniform(-35, 35))  # along the face
-    return nut.with_marks(*scratches(rng, start, heading, 0.03, (0.35, 0.8), (0.016, 0.028), most=4, **style))
+    """A patch of hairlines that fan out, as a hard edge leaves that was dragged over the face."""
+    how, (x, y) = _strength(rng), _on_steel(nut, rng)
+    heading = float(np.rad2deg(np.arctan2(y, x)) + rng.normal(0, 25))
+    colour = ((206, 210, 194), (44, 42, 42))[int(rng.random() < 0.4)]
+    spread = 0.02 + 0.07 * how
+    lines = []
+    for _ in range(4 + int(14 * how)):
+        start = x + rng.normal(0, spread), y + rng.normal(0, spread)
+        path = wander(rng, start, heading + rng.normal(0, 22), 0.06 + 0.26 * how * rng.uniform(0.3, 1), 5, 3)
+        style = dict(colour=colour, opacity=(0.35 + 0.5 * how) * rng.uniform(0.5, 1), ragged=0.0)
+        lines.append(Line(path, rng.uniform(0.005, 0.008) + 0.005 * how, int(rng.integers(1 << 31)), **style))
+    return nut.with_marks(*lines)
 
 
 PART = Part(
@@ -122,6 +280,7 @@ PART = Part(
     good=good,
     paint=paint,
     defects={"bent": bent, "color": color, "flip": flip, "scratch": scratch},
-    light=Light(towards=(-0.5, -0.6, 1.0), ambient=0.4, shininess=20, occlusion=0.5, hollow=0.05),
-    jitter=Jitter(shift=0.02, degrees=0.0, scale=0.015),
+    light=Light(ambient=1.0, vignette=0.04),
+    jitter=Jitter(shift=0.012, degrees=0.0, scale=0.008),
+    blur=0.6,
 )

@@ -1,4 +1,10 @@
-"""toothbrush: a brush head from above on dark ground; tufts in a fixed layout, their colours vary."""
+"""toothbrush: a brush head from above on dark ground; tufts in a fixed layout, their colours and lean vary.
+
+A tuft is a bundle of bristles: bright tips in the middle, strands that run outwards at its edge, dark between tufts.
+On good brushes every tuft leans and spreads a little in its own way, some strands stick out, and the colours come in
+several schemes. Defective ones have tufts pushed out of line, thinned or missing, loose bristles across the head, or
+dirt, from hardly visible to plain.
+"""
 
 from __future__ import annotations
 
@@ -12,27 +18,39 @@ from ..marks import Blot, Line, wander
 from ..scene import Part, Scene
 from ..surface import Colour, Light, Surface, linear, mix
 
-COLUMNS, ROWS = (-0.235, -0.08, 0.08, 0.235), np.linspace(-0.70, 0.62, 10)
-TUFT = 0.082
-SCHEMES: tuple[tuple[Colour, ...], ...] = (
-    ((226, 226, 224), (96, 140, 196)),
-    ((224, 224, 220), (196, 72, 66)),
-    ((220, 222, 218), (96, 166, 104)),
-    ((226, 222, 214), (206, 170, 70)),
+# Set by the published row of one detector: how much good brushes differ, and how strong defects are.
+LEAN, SPREAD = 0.010, 0.12  # how far tufts of a good brush lean, and how much wider than others they may be
+STRAYS = 2  # at most so many bristles stick out of the tufts of a good brush
+FAINTEST, SKEW = 0.30, 0.8  # weakest strength of a defect, and how much weak ones outnumber strong ones
+
+COLUMNS, ROWS = (-0.285, -0.095, 0.095, 0.285), np.linspace(-0.74, 0.70, 10)
+TUFT = 0.096
+SCHEMES: tuple[tuple[Colour, Colour, Colour], ...] = (  # inner tufts, outer tufts, every third outer one
+    ((222, 222, 220), (218, 220, 222), (84, 128, 190)),
+    ((220, 220, 216), (196, 76, 68), (222, 220, 214)),
+    ((214, 218, 212), (120, 176, 120), (216, 218, 212)),
+    ((224, 218, 206), (222, 218, 208), (206, 170, 70)),
 )
 
 
 @dataclass(frozen=True)
 class Brush(Scene):
-    """`scheme` picks the colours; `splayed`: tuft -> (dx, dy, spread) pushed out of line; `missing` tufts."""
+    """`scheme` picks the colours; `splayed`: tuft -> (dx, dy, spread) pushed out of line; `thinned`: tuft
+    -> share of the bristles that is left.
+    """
 
     scheme: int = 0
+    light: float = 1.0
     splayed: tuple[tuple[int, float, float, float], ...] = ()
-    missing: tuple[int, ...] = ()
+    thinned: tuple[tuple[int, float], ...] = ()
 
 
 def good(rng: np.random.Generator) -> Brush:
-    return Brush(seed=int(rng.integers(1 << 31)), scheme=int(rng.integers(len(SCHEMES))))
+    return Brush(
+        seed=int(rng.integers(1 << 31)),
+        scheme=int(rng.integers(len(SCHEMES))),
+        light=float(rng.uniform(0.9, 1.1)),
+    )
 
 
 def tufts() -> list[tuple[float, float]]:
@@ -43,36 +61,44 @@ def tufts() -> list[tuple[float, float]]:
 def paint(brush: Brush, canvas: Canvas) -> Surface:
     u, v = brush.pose.to_part(canvas.x, canvas.y)
     gu, gv = brush.pose.to_grain(canvas.x, canvas.y)
+    u, v = np.broadcast_arrays(u, v)
     surface = Surface(canvas)
     rough = noise.fractal(canvas.x, canvas.y, noise.stream(brush.seed, "ground"), 12, 4)
-    surface.albedo[:] = mix((14, 14, 17), (34, 34, 38), 0.4 + 0.4 * rough)
-    head = shapes.box(u, v, (0.0, -0.04), (0.40, 0.86), 0.34)
-    neck = shapes.box(u, v, (0.0, 1.0), (0.17, 0.35), 0.05)
-    body = shapes.join(head, neck, 0.15)
-    surface.shadow(canvas.cover(body - 0.02), 0.6, 0.05)
-    plastic = noise.fractal(gu, gv, noise.stream(brush.seed, "plastic"), 3, 2)
-    surface.lay(
-        canvas.cover(body), mix((150, 152, 156), (208, 210, 212), 0.5 + 0.2 * plastic), shapes.dome(body, 0.10), 0.35
+    surface.albedo[:] = mix((12, 12, 14), (28, 28, 31), 0.4 + 0.4 * rough)
+    body = shapes.join(
+        shapes.box(u, v, (0.0, -0.03), (0.45, 0.90), 0.38), shapes.box(u, v, (0, 1.05), (0.2, 0.4)), 0.15
     )
+    surface.tint(1 - 0.5 * np.clip(0.7 - body / 0.12, 0, 1))
+    plastic = noise.fractal(gu, gv, noise.stream(brush.seed, "plastic"), 3, 2)
+    white = mix((134, 136, 140), (196, 198, 200), 0.5 + 0.2 * plastic)
+    surface.lay(canvas.cover(body), white, shapes.dome(body, 0.10), 0.3)
     rng = noise.stream(brush.seed, "tufts")
-    bristle = noise.fractal(gu, gv, noise.stream(brush.seed, "bristle"), 48, 2, 0.8)
-    pushed = {n: (dx, dy, spread) for n, dx, dy, spread in brush.splayed}
+    tips = noise.fractal(gu, gv, noise.stream(brush.seed, "tips"), 44, 2, 0.8)
+    pushed = {n: rest for n, *rest in brush.splayed}
+    left = dict(brush.thinned)
     for number, (x, y) in enumerate(tufts()):
-        shift, tone, size = rng.normal(0, 0.010, 2), rng.normal(1.0, 0.08), rng.normal(1.0, 0.04)
+        shift, lean = rng.normal(0, 0.008, 2), rng.normal(0, LEAN, 2)
+        tone, spread = rng.normal(1.0, 0.07), SPREAD * rng.uniform(0, 1) ** 2
         seed = int(rng.integers(1 << 31))
-        if number in brush.missing:
-            _socket(brush, surface, u, v, (x, y))
-            continue
-        dx, dy, spread = pushed.get(number, (0.0, 0.0, 0.0))
-        colour = linear(SCHEMES[brush.scheme][1 if abs(x) > 0.1 and number % 3 == 0 else 0]) * np.float32(tone)
-        _tuft(brush, surface, u, v, (x + shift[0], y + shift[1]), (dx, dy), TUFT * size, spread, colour, bristle, seed)
+        dx, dy, wider = pushed.get(number, (0.0, 0.0, 0.0))
+        inner, outer, own = SCHEMES[brush.scheme]
+        third = number % 3 == 0
+        colour = linear(inner if abs(x) < 0.1 else own if third else outer) * np.float32(tone)
+        root, tip = (x + shift[0], y + shift[1]), (x + shift[0] + lean[0] + dx, y + shift[1] + lean[1] + dy)
+        share = left.get(number, 1.0)
+        if share < 0.95:
+            _socket(brush, surface, u, v, root)
+        if share > 0.05:
+            _tuft(brush, surface, u, v, root, tip, spread + wider, share, colour, tips, seed)
+    _strays(brush, surface, u, v)
     brush.draw_marks(surface, u, v)
+    surface.tint(brush.light)
     return surface
 
 
 def _socket(brush: Brush, surface: Surface, u: Array, v: Array, place: tuple[float, float]) -> None:
-    window = surface.canvas.window(*brush.pose.to_picture(*place), TUFT)
-    hole = np.broadcast_to(shapes.disc(u, v, place, TUFT * 0.62), surface.height.shape)[window]
+    window = surface.canvas.window(*brush.pose.to_image(*place), TUFT)
+    hole = shapes.disc(u[window], v[window], place, TUFT * 0.62)
     surface.albedo[window] *= 1 - 0.75 * surface.canvas.cover(hole)[..., None]
 
 
@@ -81,85 +107,104 @@ def _tuft(
     surface: Surface,
     u: Array,
     v: Array,
-    root: tuple,
-    lean: tuple,
-    radius: float,
+    root: tuple[float, float],
+    tip: tuple[float, float],
     spread: float,
+    share: float,
     colour: Array,
-    bristle: Array,
+    tips: Array,
     seed: int,
 ) -> None:
-    """A bundle of bristles: a ragged disc of bright tips, streaked along the way it leans."""
-    tip = (root[0] + lean[0], root[1] + lean[1])
-    middle = brush.pose.to_picture((root[0] + tip[0]) / 2, (root[1] + tip[1]) / 2)
-    window = surface.canvas.window(*middle, (radius * (1.4 + spread) + np.hypot(*lean) / 2) * 1.1)
-    u, v = (np.broadcast_to(a, surface.height.shape)[window] for a in (u, v))
-    tips = bristle[window]
-    if u.size == 0:
+    """A bundle of bristles: bright tips in the middle, strands towards the edge, `share` of them left."""
+    middle = brush.pose.to_image((root[0] + tip[0]) / 2, (root[1] + tip[1]) / 2)
+    far = float(np.hypot(tip[0] - root[0], tip[1] - root[1]))
+    window = surface.canvas.window(*middle, (TUFT * (1.5 + spread) + far / 2) * 1.1)
+    u, v, tips = u[window], v[window], tips[window]
+    if u.size < 4:
         return
     distance, along = shapes.segment(u, v, root, tip)
-    angle = np.arctan2(v - root[1], u - root[0])
-    fray = noise.value(np.cos(angle) * 3, np.sin(angle) * 3, noise.stream(seed, "fray"), 2.0)
-    edge = radius * (1 + spread * along) * (1 + (0.06 + 0.35 * spread) * fray) + 0.010 * tips
-    cover = surface.canvas.cover(distance - edge, 0.012)[..., None]
-    inner = np.clip((edge - distance) / radius, 0, 1)
-    light = (0.42 + 0.55 * np.sqrt(inner)) * (1 + 0.42 * tips)
+    x, y = u - np.float32(root[0]), v - np.float32(root[1])
+    radius = np.hypot(x, y) + np.float32(1e-4)
+    ways = noise.stream(seed, "strands")
+    strands = noise.value(x / radius * 6, y / radius * 6, ways, 1.6)  # constant along each ray from the root
+    edge = TUFT * (1 + spread * along) * (1 + (0.07 + 0.3 * spread) * strands) + 0.008 * tips
+    cover = surface.canvas.cover(distance - edge, 0.012)
+    if share < 1.0:
+        cover = cover * np.clip((share - 0.5) * 4 + 1.6 * (0.6 * strands + tips) + 0.5, 0, 1)
+    inner = np.clip((edge - distance) / TUFT, 0, 1)
+    light = (0.36 + 0.62 * np.sqrt(inner)) * (1 + 0.40 * tips + 0.30 * strands * (1 - inner))
     surface.albedo[window] *= 1 - 0.5 * surface.canvas.cover(distance - edge - 0.02, 0.05)[..., None]
-    surface.albedo[window] += (colour * np.maximum(light, 0.05)[..., None] - surface.albedo[window]) * cover
-    surface.height[window] += (0.12 + 0.05 * inner - surface.height[window]) * cover[..., 0]
-    surface.gloss[window] *= 1 - cover[..., 0]
+    surface.albedo[window] += (colour * np.maximum(light, 0.05)[..., None] - surface.albedo[window]) * cover[..., None]
+    surface.height[window] += (0.12 + 0.05 * inner - surface.height[window]) * cover
+    surface.gloss[window] *= 1 - cover
+
+
+def _strays(brush: Brush, surface: Surface, u: Array, v: Array) -> None:
+    """Single bristles of a good brush that do not lie with the others."""
+    rng, places = noise.stream(brush.seed, "strays"), tufts()
+    for _ in range(int(rng.integers(0, STRAYS + 1))):
+        x, y = places[int(rng.integers(len(places)))]
+        length, width = rng.uniform(0.05, 0.15), float(rng.uniform(0.006, 0.010))
+        path = wander(rng, (x, y), rng.uniform(0, 360), length, 12, 3)
+        line = Line(path, width, int(rng.integers(1 << 31)), colour=(216, 216, 212), opacity=0.8, ragged=0)
+        window = surface.canvas.window(*brush.pose.to_image(x, y), length + 0.03)
+        line.draw(surface.inset(window), u[window], v[window])
+
+
+def _strength(rng: np.random.Generator) -> float:
+    """How strong one image's defect is, 0 to 1: weak ones are more frequent than strong ones."""
+    return float(FAINTEST + (1 - FAINTEST) * rng.uniform(0, 1) ** SKEW)
 
 
 def defective(brush: Brush, rng: np.random.Generator) -> Brush:
-    kind = rng.integers(4)
+    kind = rng.random()
+    if kind < 0.45:
+        return _splay(brush, rng, _strength(rng))
+    if kind < 0.6:
+        return _thin(brush, rng, _strength(rng))
+    if kind < 0.85:
+        return _loosen(brush, rng, _strength(rng))
+    return _soil(brush, rng, _strength(rng))
+
+
+def _splay(brush: Brush, rng: np.random.Generator, strength: float) -> Brush:
+    """Tufts near each other are pushed one way, mostly outwards."""
     places = tufts()
-    outer = [n for n, (x, _) in enumerate(places) if abs(x) > 0.1]
-    if kind == 0:  # tufts pushed outwards
-        first = int(rng.choice(outer))
-        side = np.sign(places[first][0])
-        near = [
-            n
-            for n in outer
-            if np.hypot(places[n][0] - places[first][0], places[n][1] - places[first][1]) < rng.uniform(0.1, 0.32)
-        ]
-        bent = tuple(
-            (n, float(side * rng.uniform(0.09, 0.19)), float(rng.normal(0, 0.06)), float(rng.uniform(0.3, 0.8)))
-            for n in near
-        )
-        return replace(brush, splayed=bent)
-    if kind == 1:
-        gone = tuple(int(n) for n in rng.choice(len(places), rng.integers(1, 3), replace=False))
-        return replace(brush, missing=gone)
-    if kind == 2:  # loose bristles across the head
-        start = places[int(rng.integers(len(places)))]
-        hairs = [
-            Line(
-                wander(
-                    rng, (start[0] + rng.normal(0, 0.05), start[1]), rng.uniform(0, 360), rng.uniform(0.25, 0.5), 18
-                ),
-                0.016,
-                int(rng.integers(1 << 31)),
-                colour=(232, 232, 228),
-                depth=-0.02,
-                shadow=0.4,
-            )
-            for _ in range(rng.integers(2, 6))
-        ]
-        return brush.with_marks(*hairs)
-    where = places[int(rng.integers(len(places)))]
-    hue = [(60, 42, 30), (30, 60, 40), (150, 40, 36)][rng.integers(3)]
-    return brush.with_marks(
-        Blot(
-            where,
-            rng.uniform(0.06, 0.12),
-            int(rng.integers(1 << 31)),
-            colour=hue,
-            opacity=0.85,
-            soft=0.02,
-            wobble=0.5,
-            grain=0.4,
-        )
+    first = places[int(rng.choice([n for n, (x, _) in enumerate(places) if abs(x) > 0.1]))]
+    reach = rng.uniform(0.05, 0.16 + 0.2 * strength)
+    near = [n for n, (x, y) in enumerate(places) if np.hypot(x - first[0], y - first[1]) < reach]
+    side, far = np.sign(first[0]), 0.035 + 0.16 * strength
+    bent = tuple(
+        (n, float(side * far * rng.uniform(0.7, 1.1)), float(rng.normal(0, 0.4 * far)), float(0.7 * strength))
+        for n in near
     )
+    return replace(brush, splayed=bent)
+
+
+def _thin(brush: Brush, rng: np.random.Generator, strength: float) -> Brush:
+    count = int(rng.integers(1, 3))
+    gone = rng.choice(len(tufts()), count, replace=False)
+    return replace(brush, thinned=tuple((int(n), float(max(0.0, 0.85 - strength))) for n in gone))
+
+
+def _loosen(brush: Brush, rng: np.random.Generator, strength: float) -> Brush:
+    """Loose bristles across the head."""
+    places = tufts()
+    x, y = places[int(rng.integers(len(places)))]
+    hairs = []
+    for _ in range(1 + int(rng.integers(0, 2 + 3 * strength))):
+        start = (x + rng.normal(0, 0.05), y + rng.normal(0, 0.02))
+        path = wander(rng, start, rng.uniform(0, 360), 0.14 + 0.35 * strength, 18, 6)
+        hair = Line(path, 0.009 + 0.009 * strength, int(rng.integers(1 << 31)), colour=(226, 226, 222), depth=-0.02)
+        hairs.append(replace(hair, opacity=0.6 + 0.4 * strength, shadow=0.4 * strength))
+    return brush.with_marks(*hairs)
+
+
+def _soil(brush: Brush, rng: np.random.Generator, strength: float) -> Brush:
+    where = tufts()[int(rng.integers(len(tufts())))]
+    hue = [(60, 42, 30), (30, 60, 40), (150, 40, 36)][rng.integers(3)]
+    dirt = Blot(where, 0.03 + 0.08 * strength, int(rng.integers(1 << 31)), colour=hue, opacity=0.3 + 0.6 * strength)
+    return brush.with_marks(replace(dirt, soft=0.02, wobble=0.5, grain=0.4))
 
 
 PART = Part(
@@ -168,5 +213,5 @@ PART = Part(
     paint=paint,
     defects={"defective": defective},
     light=Light(towards=(-0.4, -0.6, 1.0), ambient=0.5, shininess=24, vignette=0.08),
-    jitter=Jitter(shift=0.015, degrees=1.5, scale=0.01),
+    jitter=Jitter(shift=0.02, degrees=1.8, scale=0.012),
 )

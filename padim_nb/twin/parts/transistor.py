@@ -1,29 +1,51 @@
-"""transistor: a black part whose three legs stand in a row of holes of a brown perforated board."""
+"""transistor: a black three-legged part, close by, whose spread legs stand in a row of holes of a copper stripboard.
+
+The board is matt pinkish copper in upright strips with dark gaps between and dark holes along each. The case is glossy
+black with bands of reflected room, a moulded circle and dust. It sits a little higher or lower, turned by a degree or
+two, and each leg is crimped, bent and lit in its own way. Legs miss their hole, are cut short, the case is chipped or
+scraped, or the whole part stands in the wrong holes, lies turned, or is absent.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from .. import noise, shapes
 from ..canvas import Array, Canvas, Jitter, Pose
+from ..marks import Blot, Line, wander
 from ..scene import Part, Scene
 from ..surface import Light, Surface, linear, mix
 
-PITCH, HOLE, RING = 0.225, 0.052, 0.084  # between holes, radius of a hole, of its copper ring
-CASE, TOP = (0.335, 0.30), -0.28  # half sides of the case, its middle
-LEGS, TIP, LEG = (-0.225, 0.0, 0.225), 0.62, 0.034  # where the legs stand, how far down they reach, half width
+# Set by the published row of one detector: how much good ones differ, and how strong defects are.
+SEAT = Jitter(shift=0.05, degrees=2.4)  # how the case sits over its holes
+KNEE = 0.026  # how far the bends of good legs stray
+GLARE = 0.50  # how strong the reflections on the case get
+SMUDGES = 9  # at most so many marks on a good board
+FAINTEST, SKEW = 0.05, 1.4  # weakest strength of a defect, and how much weak ones outnumber strong ones
+
+PITCH, HOLE, GAP = 0.446, 0.092, 0.030  # between holes, a hole's radius, half a gap between strips
+CASE, TOP = (0.405, 0.40), -0.29  # half sides of the case, its middle
+ROOTS, FEET, TIP, LEG = (-0.225, 0.0, 0.225), (-PITCH, 0.0, PITCH), 0.76, 0.034  # where legs leave and stand
+
+Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Transistor(Scene):
-    """`bent`: (leg, how far to the side); `short`: (leg, share that is left); `chip`: corner and size of a piece broken
-    off the case; `moved`: another pose of the part on the board; `absent`: no part at all.
+    """`seat`: the case's pose over its holes; `knees`: how far each leg's bend strays; `glare`: reflections on the
+    case; `light`: how bright the exposure is. Damage: `foot`: (leg, where its end is instead); `short`: (leg, share
+    left); `chip`: (x, y, size, degrees) broken off the case; `moved`: another pose of the whole part; `absent`: none.
     """
 
-    bent: tuple[tuple[int, float], ...] = ()
-    short: tuple[tuple[int, float], ...] = ()
+    seat: Pose = Pose()
+    knees: tuple[Point, ...] = ((0.0, 0.0),) * 3
+    glare: tuple[float, float, float] = (0.2, 0.2, 0.1)
+    light: float = 1.0
+    foot: tuple[int, Point] | None = None
+    short: tuple[int, float] | None = None
     chip: tuple[float, float, float, float] | None = None
     moved: Pose = Pose()
     absent: bool = False
@@ -32,120 +54,235 @@ class Transistor(Scene):
 def good(rng: np.random.Generator) -> Transistor:
     return Transistor(
         seed=int(rng.integers(1 << 31)),
-        moved=Pose(degrees=float(rng.uniform(-1.2, 1.2)), dx=float(rng.uniform(-0.008, 0.008))),
+        seat=SEAT.draw(rng),
+        knees=tuple((float(x), float(y)) for x, y in rng.normal(0, KNEE, (3, 2)).clip(-2.2 * KNEE, 2.2 * KNEE)),
+        glare=tuple(float(g) for g in GLARE * rng.uniform(0, 1, 3) ** 1.6),
+        light=float(rng.uniform(0.88, 1.12)),
     )
 
 
 def paint(part: Transistor, canvas: Canvas) -> Surface:
     u, v = part.pose.to_part(canvas.x, canvas.y)
+    gu, gv = part.pose.to_grain(canvas.x, canvas.y)
     surface = Surface(canvas)
-    _board(part, surface, u, v)
+    _board(part, surface, u, v, gu, gv)
     if not part.absent:
-        x, y = part.moved.to_part(u, v)
-        _legs(part, surface, x, y)
-        _case(part, surface, x, y)
+        turned = np.deg2rad(part.seat.degrees + part.moved.degrees)
+        reach = float(CASE[0] * (abs(np.cos(turned)) + abs(np.sin(turned)))) + 0.08
+        middle = part.pose.to_image(*part.moved.to_image(*part.seat.to_image(0.0, TOP)))
+        window = canvas.window(*middle, reach)
+        x, y = part.seat.to_part(*part.moved.to_part(*(np.broadcast_to(a, u.shape)[window] for a in (u, v))))
+        body = shapes.box(x, y, (0.0, TOP), CASE, 0.02)
+        surface.inset(window).tint(1 - 0.6 * np.clip(0.5 - body / 0.12, 0, 1))
+        for number, path in enumerate(_legs(part)):
+            _leg(part, surface, u, v, number, path)
+        if body.size > 4:
+            _case(part, surface.inset(window), x, y, gu[:, window[1]], gv[window[0]], body)
     part.draw_marks(surface, u, v)
+    surface.tint(part.light)
     return surface
 
 
-def _board(part: Transistor, surface: Surface, u: Array, v: Array) -> None:
+def _board(part: Transistor, surface: Surface, u: Array, v: Array, gu: Array, gv: Array) -> None:
     canvas = surface.canvas
-    gu, gv = part.pose.to_grain(canvas.x, canvas.y)
-    fibre = noise.fractal(gu, gv, noise.stream(part.seed, "fibre"), (26, 60), 3)
-    cloud = noise.fractal(gu, gv, noise.stream(part.seed, "cloud"), 2, 3)
-    surface.albedo[:] = mix((112, 66, 38), (176, 116, 70), 0.5 + 0.14 * fibre + 0.2 * cloud)
+    fibre = noise.fractal(gu, gv, noise.stream(part.seed, "fibre"), (40, 90), 2)
+    cloud = noise.fractal(gu, gv, noise.stream(part.seed, "cloud"), 1.6, 4)
+    surface.albedo[:] = mix((112, 76, 63), (166, 116, 98), 0.5 + 0.07 * fibre + 0.22 * cloud)
+    between = (u / PITCH - 0.5) - np.rint(u / PITCH - 0.5)
+    ragged = 0.004 * noise.value(gu, gv, noise.stream(part.seed, "ragged"), (4, 30))
+    gap = canvas.cover(np.abs(between) * np.float32(PITCH) - np.float32(GAP) + ragged, 0.006)
+    surface.lay(gap, (52, 33, 24), -0.01)
     number_x, number_y = np.rint(u / PITCH), np.rint((v - TIP) / PITCH)
-    radius = np.hypot(u - number_x * PITCH, v - TIP - number_y * PITCH)
-    worn = noise.fractal(gu, gv, noise.stream(part.seed, "copper"), 9, 3)
-    ring = np.abs(radius - (RING + HOLE) / 2) - (RING - HOLE) / 2
-    surface.lay(canvas.cover(ring), mix((150, 100, 62), (226, 182, 132), 0.55 + 0.4 * worn), 0.006, 0.35)
-    surface.lay(canvas.cover(radius - HOLE), (20, 12, 9), -0.03, 0.0)
+    radius = np.hypot(u - number_x * np.float32(PITCH), v - np.float32(TIP) - number_y * np.float32(PITCH))
+    radius = radius + 0.004 * cloud
+    surface.tint(1 + 0.18 * cloud, canvas.cover(np.abs(radius - HOLE - 0.008) - 0.008, 0.006))
+    surface.lay(canvas.cover(radius - HOLE, 0.022), (15, 13, 13), -0.02)
+    _dirt(part, surface, u, v)
 
 
-def _legs(part: Transistor, surface: Surface, x: Array, y: Array) -> None:
-    canvas, base = surface.canvas, TOP + CASE[1] - 0.02
-    gu, gv = part.pose.to_grain(canvas.x, canvas.y)
-    tin = noise.fractal(gu, gv, noise.stream(part.seed, "tin"), (30, 4), 3)
-    for leg, foot in enumerate(LEGS):
-        aside, left = dict(part.bent).get(leg, 0.0), dict(part.short).get(leg, 1.0)
-        reach = base + (TIP + 0.01 - base) * left
-        joint = (foot * 0.72, base + 0.16)
-        end = (foot + aside * left, reach)
-        path = [(foot * 0.72, base), joint, (foot + aside * 0.25, min(base + 0.32, reach)), end]
-        distance = shapes.polyline(x, y, [p for p in path if p[1] <= reach + 1e-6])[0] - np.float32(LEG)
-        wide = shapes.box(x, y, (foot * 0.72, base + 0.07), (LEG * 1.5, 0.08))
-        shape = np.minimum(distance, wide)
-        surface.shadow(canvas.cover(shape + 0.0), 0.35, 0.025)
-        metal = mix((108, 106, 104), (214, 212, 208), 0.55 + 0.35 * tin)
-        surface.lay(canvas.cover(shape), metal, 0.04 + shapes.dome(shape, LEG), 0.5)
+def _dirt(part: Transistor, surface: Surface, u: Array, v: Array) -> None:
+    """Smudges, short hairs and bright nicks in the copper, as on any board."""
+    rng = noise.stream(part.seed, "dirt")
+    for _ in range(int(rng.integers(0, SMUDGES + 1))):
+        at, kind = (float(rng.uniform(-1, 1)), float(rng.uniform(-1, 1))), rng.integers(3)
+        seed = int(rng.integers(1 << 31))
+        length, strength = float(rng.uniform(0.03, 0.14)), float(rng.uniform(0.15, 0.55))
+        if kind == 0:
+            mark = Blot(at, length * 0.5, seed, tint=(1 - strength,) * 3, soft=0.02, wobble=0.6)
+        elif kind == 1:
+            path = wander(rng, at, rng.uniform(0, 360), length, 50, 5)
+            mark = Line(path, 0.010, seed, colour=(66, 44, 36), opacity=strength, ragged=0.6)
+        else:
+            path = wander(rng, at, rng.uniform(0, 360), length, 8, 3)
+            mark = Line(path, 0.008, seed, colour=(226, 178, 156), opacity=strength, ragged=0.6)
+        _draw_small(part, surface, mark, at, length * 1.3, u, v)
 
 
-def _case(part: Transistor, surface: Surface, x: Array, y: Array) -> None:
+def _draw_small(
+    part: Transistor, surface: Surface, mark: Blot | Line, at: Point, reach: float, u: Array, v: Array
+) -> None:
+    window = surface.canvas.window(*part.pose.to_image(*at), reach)
+    u, v = (np.broadcast_to(a, surface.height.shape)[window] for a in (u, v))
+    if u.size > 4:
+        mark.draw(surface.inset(window), u, v)
+
+
+def _legs(part: Transistor) -> list[list[Point]]:
+    """The chain of points of each leg, on the board."""
+
+    def on_case(x: float, y: float) -> Point:
+        return part.moved.to_image(*part.seat.to_image(x, y))
+
+    base, chains = TOP + CASE[1] - 0.02, []
+    for leg, (root, foot) in enumerate(zip(ROOTS, FEET, strict=True)):
+        x, y = part.knees[leg]
+        end = part.moved.to_image(foot + x * 0.5, TIP)
+        knee = part.moved.to_image(foot + x, TIP - 0.27 + y)
+        if part.foot and part.foot[0] == leg:
+            end = part.foot[1]
+            knee = (0.55 * knee[0] + 0.45 * end[0], 0.75 * knee[1] + 0.25 * (end[1] - 0.27))
+        chain = [on_case(root, base), on_case(root + x * 0.3, base + 0.12 + y), knee, end]
+        if part.short and part.short[0] == leg:
+            chain = _shortened(chain, part.short[1])
+        chains.append(chain)
+    return chains
+
+
+def _shortened(chain: list[Point], share: float) -> list[Point]:
+    points = np.array(chain)
+    lengths = np.hypot(*np.diff(points, axis=0).T)
+    reach = np.concatenate([[0.0], np.cumsum(lengths)])
+    cut = share * reach[-1]
+    kept = [tuple(p) for p, r in zip(chain, reach, strict=True) if r < cut]
+    return [*kept, tuple(float(np.interp(cut, reach, points[:, axis])) for axis in (0, 1))]
+
+
+def _leg(part: Transistor, surface: Surface, u: Array, v: Array, number: int, path: list[Point]) -> None:
+    canvas, rng = surface.canvas, noise.stream(part.seed, f"leg{number}")
+    points = np.array(path)
+    middle = (points.min(0) + points.max(0)) / 2
+    window = canvas.window(*part.pose.to_image(*middle), float(np.abs(points - middle).max()) + 0.12)
+    u, v = (np.broadcast_to(a, surface.height.shape)[window] for a in (u, v))
+    if u.size < 4:
+        return
+    inset = surface.inset(window)
+    distance, _ = shapes.polyline(u, v, path)
+    crimp = rng.uniform(0.10, 0.22)
+    below = np.hypot(u - path[0][0], v - path[0][1])  # along the leg, in canvas units
+    flat = np.exp(-(((below - crimp) / 0.045) ** 2))
+    distance = distance - np.float32(LEG) * (1 + np.float32(rng.uniform(0.1, 0.4)) * flat)
+    inset.tint(1 - 0.45 * np.clip(0.5 - (distance - 0.02) / 0.06, 0, 1))
+    bands = noise.fractal(below, 0.5 * (u - v), noise.stream(part.seed, f"bands{number}"), (11, 9), 3, 0.7)
+    edges = np.clip(-distance / LEG, 0, 1)
+    bright = 0.42 + 0.75 * bands + 0.3 * (edges - 0.5) + 0.3 * flat
+    far = np.clip((below - 0.42) / 0.4, 0, 1)
+    metal = mix((40, 37, 36), (214, 212, 212), bright * (1 - 0.45 * far))
+    metal = metal * (1 - far[..., None] * (1 - np.float32([0.86, 0.62, 0.52])))
+    inset.lay(canvas.cover(distance, 0.006), metal, 0.03 + 0.5 * shapes.dome(distance, LEG), 0.10 + 0.25 * (1 - far))
+
+
+def _case(part: Transistor, surface: Surface, x: Array, y: Array, gu: Array, gv: Array, body: Array) -> None:
     canvas = surface.canvas
-    body = shapes.box(x, y, (0.0, TOP), CASE, 0.03)
+    grain = noise.fractal(gu, gv, noise.stream(part.seed, "grain"), 46, 2)
+    cloud = noise.fractal(gu, gv, noise.stream(part.seed, "haze"), (5, 2), 3)
+    shape = body
     if part.chip:
         cx, cy, size, turn = part.chip
         jag = noise.fractal(x, y, noise.stream(part.seed, "jag"), 7, 3)
         angle = np.deg2rad(turn)
-        away = np.abs(np.cos(angle) * (x - cx) + np.sin(angle) * (y - cy)) + np.abs(
-            np.cos(angle) * (y - cy) - np.sin(angle) * (x - cx)
-        )
-        body_cut = shapes.cut(body, (away - size + 0.05 * jag).astype(np.float32))
-        scar = canvas.cover(np.maximum(body, away - size - 0.035 + 0.05 * jag))
-    surface.shadow(canvas.cover(shapes.box(x - 0.025, y - 0.03, (0.0, TOP), CASE, 0.03)), 0.6, 0.04)
-    gu, gv = part.pose.to_grain(canvas.x, canvas.y)
-    grain = noise.fractal(gu, gv, noise.stream(part.seed, "grain"), 50, 2)
-    shape = body_cut if part.chip else body
-    rise = 0.09 * np.clip((y - TOP + CASE[1]) / 0.10, 0, 1) * np.clip((CASE[0] - np.abs(x)) / 0.05, 0, 1)
-    surface.lay(
-        canvas.cover(shape), mix((26, 26, 28), (56, 56, 58), 0.4 + 0.22 * grain), 0.1 + rise + 0.0012 * grain, 0.14
-    )
+        c, s = np.cos(angle), np.sin(angle)
+        away = np.abs(c * (x - cx) + s * (y - cy)) + np.abs(c * (y - cy) - s * (x - cx))
+        away = (away - size + 0.4 * size * jag).astype(np.float32)
+        shape = shapes.cut(body, away)
+        scar = canvas.cover(np.maximum(body, away - 0.25 * size))
+    left, right, low = part.glare
+    rng = noise.stream(part.seed, "bands")
+    across = x / np.float32(CASE[0])
+    glare = left * np.exp(-(((across + rng.uniform(0.5, 0.7)) / rng.uniform(0.06, 0.2)) ** 2))
+    glare = glare + right * np.exp(-(((across - rng.uniform(0.45, 0.7)) / rng.uniform(0.06, 0.2)) ** 2))
+    glare = glare + 0.3 * low * np.exp(-(((across - rng.uniform(-0.2, 0.2)) / 0.12) ** 2))
+    glare = glare * (0.8 + 0.35 * cloud) + 0.02 * grain
+    blue = low * np.exp(-((across / 0.25) ** 2) - ((y - TOP - 0.30) / 0.12) ** 2)
+    cover = canvas.cover(shape)
+    surface.lay(cover, mix((17, 16, 17), (112, 108, 92), glare), 0.08, 0.0)
+    surface.shine(blue[..., None] * np.float32([0.01, 0.018, 0.05]), cover)
+    lip = np.exp(-(((body + 0.018) / 0.010) ** 2)) * (0.25 + 0.5 * np.clip(cloud, 0, 1)) * rng.uniform(0.1, 0.5)
+    surface.lay(cover * lip, (116, 104, 92))
+    ring = np.abs(shapes.disc(x, y, (0.0, TOP - 0.02), 0.125)) - 0.006
+    figure = shapes.text(x, y, str(rng.choice(list("1IT7"))), (0.0, TOP - 0.02), 0.12)
+    moulded = np.maximum(canvas.cover(ring, 0.006), canvas.cover(figure, 0.006)) * np.clip(0.4 + cloud, 0.05, 1)
+    surface.lay(cover * moulded * np.float32(rng.uniform(0.05, 0.35)), (132, 126, 118))
+    for _ in range(int(rng.integers(2, 16))):  # dust and fine scratches
+        at, size = (float(rng.uniform(-0.4, 0.4)), float(TOP + rng.uniform(-0.38, 0.38))), rng.uniform(0.003, 0.008)
+        path = wander(rng, at, rng.uniform(0, 360), float(rng.uniform(0.005, 0.08) ** 1.2), 20, 2)
+        line = Line(path, size, 1, colour=(150, 146, 140), opacity=float(rng.uniform(0.15, 0.7)), ragged=0)
+        line.draw(surface, x, y, cover)
     if part.chip:
-        surface.lay(scar * canvas.cover(shape), linear((104, 102, 100)) * (1 + 0.5 * grain)[..., None], 0.08, 0.0)
-    bore = shapes.disc(x, y, (0.0, TOP - 0.13), 0.05)
-    surface.lay(canvas.cover(np.abs(bore) - 0.008), (20, 20, 22))
-    ink = noise.fractal(gu, gv, noise.stream(part.seed, "ink"), 14, 3)
-    for words, at, tall in (("D882", (0.0, TOP + 0.03), 0.085), ("P 47", (0.0, TOP + 0.155), 0.065)):
-        cover = canvas.cover(shapes.text(x, y, words, at, tall)) * canvas.cover(shape)
-        surface.lay(cover * np.clip(0.55 + 0.3 * ink, 0, 1), (150, 150, 148))
+        surface.lay(scar * cover, linear((86, 82, 76)) * (1 + 0.7 * grain)[..., None], 0.06, 0.0)
 
 
-def _leg_region(part: Transistor, leg: int, aside: float = 0.0) -> object:
+def _leg_region(part: Transistor, leg: int, other: list[Point] | None = None) -> object:
+    own = _legs(replace(part, foot=None, short=None))[leg]
+
     def region(u: Array, v: Array) -> Array:
-        x, y = part.moved.to_part(u, v)
-        straight = shapes.segment(x, y, (LEGS[leg] * 0.8, TOP + CASE[1] + 0.12), (LEGS[leg], TIP))[0]
-        leaning = shapes.segment(x, y, (LEGS[leg] * 0.8, TOP + CASE[1] + 0.12), (LEGS[leg] + aside, TIP))[0]
-        return np.minimum(straight, leaning) - np.float32(LEG * 1.3)
+        found = shapes.polyline(u, v, own[1:])[0]
+        if other:
+            found = np.minimum(found, shapes.polyline(u, v, other[1:])[0])
+        return found - np.float32(LEG * 1.2)
 
     return region
 
 
+def _strength(rng: np.random.Generator) -> float:
+    """How strong one image's defect is, 0 to 1: weak ones are more frequent than strong ones."""
+    return float(FAINTEST + (1 - FAINTEST) * rng.uniform(0, 1) ** SKEW)
+
+
 def bent_lead(part: Transistor, rng: np.random.Generator) -> Transistor:
-    leg, aside = int(rng.integers(3)), float(rng.choice([-1, 1]) * rng.uniform(0.10, 0.22))
-    return replace(part, bent=((leg, aside),), region=_leg_region(part, leg, aside))
+    leg, far = int(rng.integers(3)), 0.08 + 0.30 * _strength(rng)
+    way = rng.choice([-1, 1]) * far
+    end = (float(FEET[leg] + way), float(TIP - rng.uniform(0, 0.8) * far))
+    spoilt = replace(part, foot=(leg, end))
+    return replace(spoilt, region=_leg_region(part, leg, _legs(spoilt)[leg]))
 
 
 def cut_lead(part: Transistor, rng: np.random.Generator) -> Transistor:
-    leg = int(rng.integers(3))
-    return replace(part, short=((leg, float(rng.uniform(0.3, 0.7))),), region=_leg_region(part, leg))
+    leg, left = int(rng.integers(3)), 0.92 - 0.6 * _strength(rng)
+    return replace(part, short=(leg, float(left)), region=_leg_region(part, leg))
 
 
 def damaged_case(part: Transistor, rng: np.random.Generator) -> Transistor:
+    strength, seed = _strength(rng), int(rng.integers(1 << 31))
     side, end = rng.choice([-1, 1], 2)
-    where = (float(side * CASE[0] * rng.uniform(0.85, 1.0)), float(TOP + end * CASE[1] * rng.uniform(0.8, 1.0)))
-    return replace(part, chip=(*where, float(rng.uniform(0.10, 0.2)), float(rng.uniform(0, 90))))
+    if rng.random() < 0.65:
+        edge = float(rng.uniform(0.3, 1.0))
+        along = (1.0, edge) if rng.random() < 0.5 else (edge, 1.0)
+        where = (side * CASE[0] * along[0], TOP + end * CASE[1] * along[1])
+        return replace(part, chip=(*map(float, where), 0.05 + 0.17 * strength, float(rng.uniform(0, 90))))
+    where = part.seat.to_image(float(rng.uniform(-0.28, 0.28)), float(TOP + rng.uniform(-0.28, 0.28)))
+    crater = Blot(where, 0.03 + 0.10 * strength, seed, colour=(92, 88, 80), opacity=0.3 + 0.6 * strength, depth=0.02)
+    turned = dict(stretch=float(rng.uniform(1, 1.7)), degrees=float(rng.uniform(0, 180)))
+    return part.with_marks(replace(crater, wobble=0.6, grain=0.8, **turned))
+
+
+def _whole(part: Transistor, u: Array, v: Array) -> Array:
+    """Where a part stands, marked generously: the case, its legs and all between."""
+    return shapes.box(*part.seat.to_part(u, v), (0.0, 0.07), (PITCH + 0.06, 0.80), 0.03)
 
 
 def misplaced(part: Transistor, rng: np.random.Generator) -> Transistor:
-    def case_and_legs(u: Array, v: Array) -> Array:
-        return np.minimum(shapes.box(u, v, (0.0, TOP), CASE, 0.03), shapes.box(u, v, (0.0, TOP + 0.55), (0.28, 0.37)))
-
-    if rng.random() < 0.3:
-        return replace(part, absent=True, region=case_and_legs)
-    turn = float(rng.choice([rng.uniform(25, 70), rng.uniform(110, 250), rng.uniform(-70, -25)]))
-    away = Pose(dx=float(rng.uniform(-0.25, 0.25)), dy=float(rng.uniform(-0.2, 0.3)), degrees=turn)
+    """Absent, in the wrong holes but upright, or turned and pushed aside."""
+    kind = rng.random()
+    if kind < 0.3:
+        return replace(part, absent=True, region=partial(_whole, part))
+    if kind < 0.55:
+        columns, rows = [(-1, 0), (1, 0), (0, -1), (1, -1), (-1, -1)][rng.integers(5)]
+        away = Pose(dx=columns * PITCH, dy=rows * PITCH)
+    else:
+        turn = float(rng.choice([-1, 1]) * rng.uniform(14, 180))
+        away = Pose(dx=float(rng.uniform(-0.25, 0.25)), dy=float(rng.uniform(-0.15, 0.3)), degrees=turn)
     return replace(
-        part, moved=away, region=lambda u, v: np.minimum(case_and_legs(u, v), case_and_legs(*away.to_part(u, v)))
+        part, moved=away, region=lambda u, v: np.minimum(_whole(part, u, v), _whole(part, *away.to_part(u, v)))
     )
 
 
@@ -154,6 +291,7 @@ PART = Part(
     good=good,
     paint=paint,
     defects={"bent_lead": bent_lead, "cut_lead": cut_lead, "damaged_case": damaged_case, "misplaced": misplaced},
-    light=Light(towards=(-0.45, -0.6, 1.0), ambient=0.42, shininess=18, occlusion=0.3, vignette=0.1, exposure=1.05),
-    jitter=Jitter(shift=0.012, degrees=0.6, scale=0.006),
+    light=Light(towards=(-0.3, -0.5, 1.0), ambient=0.45, shininess=14, vignette=0.22, exposure=0.95),
+    jitter=Jitter(shift=0.06, degrees=0.6, scale=0.01),
+    blur=0.65,
 )

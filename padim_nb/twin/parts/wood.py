@@ -1,4 +1,8 @@
-"""wood: brown boards with vertical grain, growth rings and dark pores."""
+"""wood: brown boards with vertical grain, growth rings and dark pores.
+
+Good ones differ in tone and hue, in how close the rings stand and how they sway, in how strongly fibres and pores show,
+and in small things that wood has by nature: dark flecks, pale streaks, an eye of a knot now and then.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +11,46 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import noise
-from ..canvas import Canvas, Jitter
-from ..marks import Blot, scratches
+from ..canvas import Array, Canvas, Jitter
+from ..dust import draw_near, litter
+from ..marks import Blot, Line, scratches
 from ..scene import Part, Scene
 from ..surface import Light, Surface, mix
+
+# How much good ones differ, and how strong defects are: set once by the published row (see benchmarks/twin.py).
+RINGS = (3.5, 7.0)  # growth rings a unit
+TONE = 0.16  # spread of the darkness of a board
+HUE = 0.035  # spread of red against blue
+FLECKS = (2, 14)  # dark flecks of a board, fewest and most
+KNOT = 0.12  # share of boards with an eye
+FILM = (0.25, 0.55)  # how strongly the film of a liquid darkens
+WEAKEST = 0.30  # strength of the faintest defect, as a share of the strongest
 
 
 @dataclass(frozen=True)
 class Board(Scene):
-    """`rings`: growth rings a unit; `tone`: 0 pale to 1 dark."""
+    """`rings`: growth rings a unit; `tone`: 0 pale to 1 dark; `hue`: red against blue; `figure`: how strongly rings,
+    fibres and pores show; `flecks`; `eye`: (x, y, size) of a small knot.
+    """
 
     rings: float = 5.0
     tone: float = 0.5
+    hue: float = 0.0
+    figure: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    flecks: int = 6
+    eye: tuple[float, float, float] | None = None
 
 
 def good(rng: np.random.Generator) -> Board:
-    return Board(seed=int(rng.integers(1 << 31)), rings=float(rng.uniform(4, 6.5)), tone=float(rng.uniform(0.35, 0.65)))
+    return Board(
+        seed=int(rng.integers(1 << 31)),
+        rings=float(rng.uniform(*RINGS)),
+        tone=float(rng.normal(0.5, TONE)),
+        hue=float(rng.normal(0, HUE)),
+        figure=tuple(float(np.exp(rng.normal(0, 0.25))) for _ in range(3)),
+        flecks=int(rng.integers(FLECKS[0], FLECKS[1] + 1)),
+        eye=(*_place(rng), float(rng.uniform(0.008, 0.022))) if rng.random() < KNOT else None,
+    )
 
 
 def paint(board: Board, canvas: Canvas) -> Surface:
@@ -31,35 +59,75 @@ def paint(board: Board, canvas: Canvas) -> Surface:
     fibre = noise.fractal(u, v, noise.stream(board.seed, "fibre"), (42, 2.6), 3)
     fine = noise.fractal(u, v, noise.stream(board.seed, "fine"), (110, 6), 2)
     cloud = noise.fractal(u, v, noise.stream(board.seed, "cloud"), (2.0, 0.8), 3)
-    phase = board.rings * (u + 0.16 * sway)
+    across = u + 0.16 * sway
+    if board.eye:  # rings part round a knot
+        x, y, size = board.eye
+        away = ((u - x) / (2.5 * size)) ** 2 + ((v - y) / (7 * size)) ** 2
+        across = across + 1.2 * size * np.tanh((u - x) / size) * np.exp(-away)
+    phase = board.rings * across
     ring = (phase - np.floor(phase)).astype(np.float32)
-    late = ring**3 * (1 - np.clip((ring - 0.93) / 0.07, 0, 1))  # pale early wood darkens, then starts anew
+    depth = 1 + 0.4 * noise.stream(board.seed, "depth").uniform(-1, 1, 64)[np.floor(phase).astype(int) % 64]
+    late = ring**3 * (1 - np.clip((ring - 0.93) / 0.07, 0, 1)) * depth.astype(np.float32)  # pale early wood darkens
     pores = np.clip((noise.fractal(u, v, noise.stream(board.seed, "pores"), (95, 5), 2) - 0.75) * 6, 0, 1)
 
     surface = Surface(canvas, gloss=0.03)
-    share = 0.68 - 0.16 * board.tone - 0.42 * late + 0.13 * fibre + 0.10 * fine + 0.10 * cloud
+    rings, fibres, pitted = (np.float32(each) for each in board.figure)
+    share = 0.68 - 0.16 * board.tone - 0.42 * rings * late + fibres * (0.13 * fibre + 0.10 * fine) + 0.10 * cloud
     surface.albedo[:] = mix((88, 52, 30), (196, 146, 98), share)
-    surface.tint(1 - 0.5 * pores)
+    surface.tint(np.float32([1 + board.hue, 1, 1 - board.hue]).reshape(1, 1, 3) * np.float32(1.25 - 0.5 * board.tone))
+    surface.tint(1 - 0.5 * np.minimum(pitted, 1.6) * pores)
     surface.height[:] = 0.0016 * fibre + 0.001 * fine - 0.003 * pores
-    board.draw_marks(surface, u, v)
+    if board.eye:
+        x, y, size = board.eye
+        eye = Blot((x, y), size, board.seed, stretch=0.7, colour=(58, 34, 22), opacity=0.7, soft=0.02, wobble=0.4)
+        draw_near(surface, u, v, eye, board.pose.to_image(x, y), 0.2)
+    flecks = noise.stream(board.seed, "flecks")
+    for _ in range(board.flecks):
+        (x, y), dark = _place(flecks, 1.0), flecks.random() < 0.6
+        length = flecks.uniform(0.02, 0.14)
+        fleck = Line(
+            ((x, y), (x + flecks.normal(0, 0.004), y + length)),
+            flecks.uniform(0.004, 0.011),
+            int(flecks.integers(1 << 31)),
+            colour=(70, 40, 26) if dark else (204, 160, 116),
+            opacity=flecks.uniform(0.15, 0.55),
+        )
+        draw_near(surface, u, v, fleck, board.pose.to_image(x, y + length / 2), length / 2 + 0.03)
+    litter(surface, flecks, 3, (0.003, 0.007), (204, 176, 144), opacity=(0.1, 0.35), fibres=0.0)
+    for mark in board.marks:
+        _draw(board, surface, u, v, mark)
     return surface
 
 
-def _place(rng: np.random.Generator) -> tuple[float, float]:
-    x, y = rng.uniform(-0.7, 0.7, 2)
+def _draw(board: Board, surface: Surface, u: Array, v: Array, mark: Blot | Line) -> None:
+    if isinstance(mark, Blot):
+        at, reach = mark.centre, 2.2 * mark.radius + mark.soft
+    else:
+        low, high = np.min(mark.points, 0), np.max(mark.points, 0)
+        at, reach = tuple((low + high) / 2), float(np.max(high - low)) / 2 + 0.1
+    draw_near(surface, u, v, mark, board.pose.to_image(*at), reach)
+
+
+def _strength(rng: np.random.Generator) -> float:
+    """How strong a defect is, 0 to 1: weak ones are as frequent as strong ones."""
+    return float(WEAKEST + (1 - WEAKEST) * rng.beta(1.2, 1.0))
+
+
+def _place(rng: np.random.Generator, reach: float = 0.7) -> tuple[float, float]:
+    x, y = rng.uniform(-reach, reach, 2)
     return float(x), float(y)
 
 
 def color(board: Board, rng: np.random.Generator) -> Board:
-    hue = [(168, 44, 40), (44, 66, 140), (40, 40, 44)][rng.integers(3)]
+    how, hue = _strength(rng), [(168, 44, 40), (44, 66, 140), (40, 40, 44)][rng.integers(3)]
     return board.with_marks(
         *(
             Blot(
                 _place(rng),
-                rng.uniform(0.04, 0.09),
+                rng.uniform(0.02, 0.035) + 0.06 * how,
                 int(rng.integers(1 << 31)),
                 colour=hue,
-                opacity=0.6,
+                opacity=0.25 + 0.45 * how,
                 soft=0.015,
                 wobble=0.3,
             )
@@ -69,34 +137,51 @@ def color(board: Board, rng: np.random.Generator) -> Board:
 
 
 def hole(board: Board, rng: np.random.Generator) -> Board:
-    where, radius, seed = _place(rng), rng.uniform(0.045, 0.075), int(rng.integers(1 << 31))
-    chipped = Blot(where, radius * 1.35, seed, colour=(206, 164, 118), opacity=0.7, wobble=0.5, soft=0.01)
-    return board.with_marks(chipped, Blot(where, radius, seed, colour=(24, 15, 10), depth=0.06, wobble=0.12, soft=0.01))
+    how, where, seed = _strength(rng), _place(rng), int(rng.integers(1 << 31))
+    radius = 0.022 + 0.05 * how
+    chipped = Blot(where, radius * 1.35, seed, colour=(206, 164, 118), opacity=0.3 + 0.5 * how, wobble=0.5, soft=0.01)
+    dark = Blot(
+        where, radius, seed, colour=(24, 15, 10), opacity=0.55 + 0.45 * how, depth=0.06 * how, wobble=0.12, soft=0.01
+    )
+    return board.with_marks(chipped, dark)
 
 
 def liquid(board: Board, rng: np.random.Generator) -> Board:
-    x, y = _place(rng)
-    return board.with_marks(
-        *(
-            Blot(
-                (x + rng.normal(0, 0.2), y + rng.normal(0, 0.2)),
-                rng.uniform(0.07, 0.2),
-                int(rng.integers(1 << 31)),
-                tint=(0.60, 0.56, 0.52),
-                opacity=rng.uniform(0.7, 1.0),
-                soft=0.02,
-                gloss=0.08,
-                wobble=0.35,
-            )
-            for _ in range(rng.integers(1, 4))
-        )
+    """A wide film that hardly shows, with darker drops on it."""
+    how, (x, y) = _strength(rng), _place(rng, 0.55)
+    film = Blot(
+        (x, y),
+        rng.uniform(0.12, 0.26),
+        int(rng.integers(1 << 31)),
+        tint=(0.60, 0.56, 0.52),
+        opacity=rng.uniform(*FILM),
+        soft=0.05,
+        stretch=rng.uniform(1, 1.5),
+        degrees=rng.uniform(0, 180),
+        wobble=0.4,
     )
+    drops = [
+        Blot(
+            (x + rng.normal(0, 0.14), y + rng.normal(0, 0.14)),
+            rng.uniform(0.025, 0.06) + 0.05 * how * rng.random(),
+            int(rng.integers(1 << 31)),
+            tint=(0.52, 0.47, 0.42),
+            opacity=0.6 + 0.4 * how,
+            soft=0.012,
+            gloss=0.03 + 0.08 * how,
+            wobble=0.35,
+        )
+        for _ in range(rng.integers(1, 5))
+    ]
+    return board.with_marks(film, *drops)
 
 
 def scratch(board: Board, rng: np.random.Generator) -> Board:
-    style = dict(depth=0.012, colour=(222, 184, 142), opacity=0.7)
+    how = _strength(rng)
+    style = dict(depth=0.004 + 0.010 * how, colour=(226, 190, 150), opacity=0.5 + 0.4 * how)
     start, heading = _place(rng), rng.uniform(0, 360)
-    return board.with_marks(*scratches(rng, start, heading, 0.08, (0.4, 1.0), (0.010, 0.022), **style))
+    lines = scratches(rng, start, heading, 0.08, (0.25, 0.4 + 0.6 * how), (0.009, 0.013 + 0.011 * how), 4, **style)
+    return board.with_marks(*lines)
 
 
 def combined(board: Board, rng: np.random.Generator) -> Board:
