@@ -1,9 +1,11 @@
-"""What the book rests on: stored outputs, short cells, sheets of the renderer as it is, no path of any machine."""
+"""The book's sources: stored outputs, short lines, sheets of the renderer as it is, no path of any machine."""
 
 import json
 import re
 import subprocess
 import sys
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
@@ -35,7 +37,7 @@ def test_notebooks_are_executed_short_and_clean(name):
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert sum(bool(cell.outputs) for cell in code) >= max(1, len(code) * 2 // 3), "outputs are not stored"
     for cell in code:
-        assert cell.source.count("\n") < 15, f"a cell is too long:\n{cell.source}"
+        assert cell.source.count("\n") < 25, f"a cell is too long:\n{cell.source}"
         assert all(len(line) <= 88 for line in cell.source.splitlines()), f"a line is too long:\n{cell.source}"
         assert not any(output.output_type == "error" for output in cell.outputs)
         assert not any(output.get("name") == "stderr" for output in cell.outputs)
@@ -49,8 +51,10 @@ def test_a_chapter_that_trains_shows_a_whole_training():
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         cells = [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
         own = re.findall(r'"PADIM_NB_STEPS", (\d+)', "".join(cell.source for cell in cells))
-        told = "".join(output.get("text", "") for cell in cells for output in cell.outputs)
-        assert all(f"after {steps} steps" in told for steps in own), f"{path.name}: execute it without PADIM_NB_STEPS"
+        printed = "".join(output.get("text", "") for cell in cells for output in cell.outputs)
+        assert all(f"after {steps} steps" in printed for steps in own), (
+            f"{path.name}: execute it without PADIM_NB_STEPS"
+        )
         trained += len(own)
     assert trained == 3
 
@@ -64,7 +68,7 @@ def test_contact_sheets_are_those_of_the_renderer_as_it_is():
     assert all(f"images/twin/{name}.jpg" in text for name in CATEGORIES)
 
 
-def test_every_picture_of_a_page_has_words_for_who_cannot_see_it():
+def test_every_image_of_a_page_has_an_alternative_text():
     for page in (ROOT / "book").glob("*.md"):
         text = page.read_text()
         for block in re.findall(r"```\{image\}.*?```", text, flags=re.S):
@@ -85,12 +89,26 @@ def test_the_command_reference_names_every_verb(capsys):
             assert re.search(rf"`(padim-nb )?({' '.join(arguments)} )?{verb}\b", text), verb
 
 
+def test_every_name_of_the_api_page_is_there():
+    names = re.findall(
+        r"\.\. auto(?:function|class|module):: padim_nb\.([\w.]+)", (ROOT / "book" / "api.md").read_text()
+    )
+    assert len(names) > 20
+    for name in names:
+        module, _, attribute = name.rpartition(".")
+        assert (
+            find_spec(f"padim_nb.{name}")
+            if name == "evaluation.metrics"
+            else hasattr(import_module(f"padim_nb.{module}"), attribute)
+        ), name
+
+
 def test_the_readme_says_of_anomalib_what_the_record_says():
-    kept = json.loads((ROOT / "data" / "records" / "end-to-end-cpu.json").read_text())
-    small, large = (row["times faster"] for row in kept["rows"])
-    told = f"anomalib {kept['anomalib'][:3]} takes {small:.1f} times as long with ResNet-18 and {large:.1f} times"
-    assert told in (ROOT / "README.md").read_text()
-    for row in kept["rows"]:
+    record = json.loads((ROOT / "data" / "records" / "end-to-end-cpu.json").read_text())
+    small, large = (row["times faster"] for row in record["rows"])
+    sentence = f"anomalib {record['anomalib'][:3]} takes {small:.1f} times as long with ResNet-18 and {large:.1f} times"
+    assert sentence in (ROOT / "README.md").read_text()
+    for row in record["rows"]:
         ours, theirs = (row["metrics"][name] for name in ("ours", "anomalib"))
         assert all(abs(ours[key] - theirs[key]) < 1e-4 for key in ours)
 
@@ -106,13 +124,13 @@ def test_the_readme_example_is_the_code_that_runs(monkeypatch):
 def test_a_handout_has_the_exercises_and_neither_solutions_nor_outputs(tmp_path):
     done = subprocess.run([sys.executable, ROOT / "book" / "handout.py", tmp_path / "handout"], check=False)
     assert done.returncode == 0
-    found = {path.name: nbformat.read(path, 4) for path in (tmp_path / "handout").glob("*.ipynb")}
-    assert set(found) == {Path(name).name for name in NOTEBOOKS}
-    for name, notebook in found.items():
+    handout = {path.name: nbformat.read(path, 4) for path in (tmp_path / "handout").glob("*.ipynb")}
+    assert set(handout) == {Path(name).name for name in NOTEBOOKS}
+    for name, notebook in handout.items():
         text = "\n".join(cell.source for cell in notebook.cells)
         assert "{dropdown}" not in text, name
         assert not [cell for cell in notebook.cells if cell.get("outputs")]
-    assert sum("## Exercises" in cell.source for notebook in found.values() for cell in notebook.cells) >= 12
+    assert sum("## Exercises" in cell.source for notebook in handout.values() for cell in notebook.cells) >= 12
 
 
 def test_a_notebook_with_one_figure_changed_fails_the_regression_test(tmp_path):
