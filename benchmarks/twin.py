@@ -22,10 +22,10 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from padim_nb import evaluate, load_category, recipe
-from padim_nb.counts import CATEGORIES
-from padim_nb.published import row
-from padim_nb.recipes import RECIPES
+from padim_nb.experiments.published import row
+from padim_nb.experiments.recipes import RECIPES
 from padim_nb.twin.store import version
+from padim_nb.util.mvtec_counts import CATEGORIES
 
 CALIBRATED_BY = "padim-r18-rd100"
 METRICS = ("image_auroc", "pixel_auroc")
@@ -96,7 +96,9 @@ def main() -> None:
     if a.real:
         kept["screw, real and twin"] = side_by_side(a.real, a.recipes, a.weights)
     else:
-        print(f"{'category':<12} {'image':>6} {'publ.':>6} {'diff':>6}   {'pixel':>6} {'publ.':>6} {'diff':>6}  by defect")
+        print(
+            f"{'category':<12} {'image':>6} {'publ.':>6} {'diff':>6}   {'pixel':>6} {'publ.':>6} {'diff':>6}  by defect"
+        )
         for name in a.recipes:
             for category in a.categories:
                 found = measure(name, category, a.kind, a.weights)

@@ -76,7 +76,7 @@ def _add_data(verbs: Verbs) -> None:
         action="store_const",
         const="lite",
         default="lite",
-        help="60 train, 10 good, 5 a defect (default)",
+        help="half of the training images, 20 good and about 40 defective test images (default)",
     )
     size.add_argument("--full", dest="kind", action="store_const", const="full", help="MVTec AD's own counts")
     render.add_argument("--size", type=int, default=256, help="side of the images in pixels (256)")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DataError
-from ..twin import location, rendered
+from ..twin import location, rendered, twin_root
 from ..util.mvtec_counts import CATEGORIES, KINDS, plan, published
 from .images import ahead, load_image, load_mask
 from .mvtec import categories_in, data_root, images_in, mask_of, usual_roots
@@ -67,9 +67,10 @@ def check(root: str | Path | None = None) -> CheckReport:
     place = data_root(root)
     if isinstance(place, str):
         kind = place.partition(":")[2]
-        place = location(kind)
-        if not rendered(kind):
+        names = rendered(kind)
+        if not names:
             raise DataError(f"nothing of the {kind} twin is rendered yet: `padim-nb data render` does it")
+        return CheckReport(twin_root(kind), tuple(_check(location(name, kind), name) for name in names))
     if (place / "train" / "good").is_dir():
         return CheckReport(place, (_check(place, place.name),))
     names = sorted({*categories_in(place), *(name for name in CATEGORIES if (place / name).is_dir())})
@@ -98,7 +99,7 @@ def status() -> str:
             lines.append(f"missing of MVTec AD's fifteen: {', '.join(missing)}")
     for kind in KINDS:
         have = rendered(kind)
-        lines.append(f"twin ({kind}): {len(have)} of {len(CATEGORIES)} categories rendered in {location(kind)}")
+        lines.append(f"twin ({kind}): {len(have)} of {len(CATEGORIES)} categories rendered in {twin_root(kind)}")
     return "\n".join(lines)
 
 

@@ -16,6 +16,11 @@ from . import figures
 STAMP = "renderer-version.txt"
 
 
+def stamp() -> str:
+    """The renderer's version of each category, a line each."""
+    return "".join(f"{name} {version(name)}\n" for name in CATEGORIES)
+
+
 def write_sheets(folder: Path) -> Iterator[Path]:
     """Render one contact sheet a category and the gallery of all fifteen into `folder`; yields each path written."""
     with writing_to(folder):
@@ -25,7 +30,7 @@ def write_sheets(folder: Path) -> Iterator[Path]:
         yield _save(figures.contact_sheet(category), folder / f"{category.name}.jpg")
     yield _save(figures.gallery(categories), folder / "gallery.jpg")
     with whole_file(folder / STAMP) as scratch:
-        scratch.write_text(version() + "\n")
+        scratch.write_text(stamp())
     yield folder / STAMP
 
 

@@ -4,6 +4,6 @@ Results on the twin say that code works and methods behave; they are not results
 """
 
 from .scene import Part, Rendering, render
-from .store import ensure, location, part, rendered
+from .store import ensure, location, part, rendered, twin_root
 
-__all__ = ["Part", "Rendering", "ensure", "location", "part", "render", "rendered"]
+__all__ = ["Part", "Rendering", "ensure", "location", "part", "render", "rendered", "twin_root"]

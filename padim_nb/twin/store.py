@@ -64,7 +64,12 @@ def _code(source: Path) -> bytes:
 
 def location(category: str, kind: str = "lite", size: int = 256, seed: int = 0) -> Path:
     """The folder that holds (or will hold) one of the twin's categories of this kind."""
-    return cache_root() / "twin" / f"{kind}-{size}-{seed}" / version(category) / category
+    return twin_root(kind, size, seed) / version(category) / category
+
+
+def twin_root(kind: str = "lite", size: int = 256, seed: int = 0) -> Path:
+    """The folder below which all of the twin's categories of this kind lie."""
+    return cache_root() / "twin" / f"{kind}-{size}-{seed}"
 
 
 def rendered(kind: str = "lite", size: int = 256, seed: int = 0) -> tuple[str, ...]:

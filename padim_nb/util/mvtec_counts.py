@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from ..errors import OptionError, did_you_mean
 
-LITE_TRAIN, LITE_GOOD, LITE_DEFECT = 60, 10, 5
+LITE_TRAIN, LITE_GOOD, LITE_DEFECTIVE = 60, 20, 40  # at least so many to train on; test images, about
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,18 @@ KINDS = ("lite", "full")
 
 
 def plan(category: str, kind: str) -> Plan:
-    """How many images the twin renders: the published counts ('full'), or few of each ('lite')."""
+    """How many images the twin renders: the published counts ('full'), or a sample of them ('lite').
+
+    Lite: half of the training images, 20 good test images and about 40 defective ones, as many of each kind.
+    """
     if kind not in KINDS:
         raise OptionError(f"no twin of kind {kind!r}{did_you_mean(kind, KINDS)}")
     full = published()[category].images
     if kind == "full":
         return full
-    return Plan(LITE_TRAIN, LITE_GOOD, MappingProxyType(dict.fromkeys(full.defects, LITE_DEFECT)))
+    each = -(-LITE_DEFECTIVE // len(full.defects))
+    return Plan(
+        max(full.train // 2, min(full.train, LITE_TRAIN)),
+        LITE_GOOD,
+        MappingProxyType({defect: min(each, count) for defect, count in full.defects.items()}),
+    )

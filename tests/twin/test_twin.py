@@ -14,7 +14,7 @@ from scipy.ndimage import binary_dilation
 
 from padim_nb.data.check import check
 from padim_nb.errors import CannotWrite, CategoryNotFound
-from padim_nb.twin import ensure, location, part, render
+from padim_nb.twin import ensure, part, render, twin_root
 from padim_nb.twin.store import jobs
 from padim_nb.util.mvtec_counts import CATEGORIES, plan, published
 
@@ -86,7 +86,7 @@ def test_same_bytes_with_any_number_of_workers_and_from_any_process(tmp_path, mo
         monkeypatch.setenv("PADIM_NB_CACHE", str(tmp_path / f"cache{workers}"))
         found.append(bytes_of(ensure("toothbrush", size=64, workers=workers)))
     assert found[0] == found[1]
-    assert len(found[0]) == 60 + 10 + 5 + 5
+    assert len(found[0]) == 60 + 20 + 30 + 30
     rules = part("toothbrush")
     own = render(rules, "test", "defective", 2, size=64).image
     assert own.shape == (64, 64, 3)
@@ -106,7 +106,7 @@ def test_full_counts_equal_the_published_ones(monkeypatch):
 def test_an_unknown_category_is_refused_before_anything_is_made():
     with pytest.raises(CategoryNotFound, match="did you mean 'cable'"):
         ensure("cabel")
-    assert not location().parent.exists()
+    assert not twin_root().exists()
 
 
 def test_a_cache_that_cannot_be_written_is_one_clear_line(unwritable, monkeypatch):
@@ -135,7 +135,7 @@ def test_a_killed_rendering_is_never_taken_for_whole(tmp_path):
     assert not list(cache.rglob("toothbrush"))
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
     (folder,) = cache.rglob("toothbrush")
-    assert len(bytes_of(folder)) == 80
+    assert len(bytes_of(folder)) == 140
 
 
 def test_two_processes_may_render_the_same_category_at_once(tmp_path):
@@ -144,4 +144,4 @@ def test_two_processes_may_render_the_same_category_at_once(tmp_path):
     both = [subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
     (folder,) = tmp_path.rglob("toothbrush")
-    assert len(bytes_of(folder)) == 80
+    assert len(bytes_of(folder)) == 140
