@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 import numpy as np
 from scipy import ndimage
@@ -19,6 +20,7 @@ SMALLEST = 2.5e-4  # share of the image that a defect must show on; fainter draw
 DRAWS = 12
 
 Region = Callable[[Array, Array], Array]
+S = TypeVar("S", bound="Scene")
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Scene:
     marks: tuple[Mark, ...] = ()
     region: Region | None = None
 
-    def with_marks(self, *marks: Mark) -> Scene:
+    def with_marks(self: S, *marks: Mark) -> S:
         """The same scene with these marks added."""
         return replace(self, marks=self.marks + marks)
 
@@ -45,20 +47,17 @@ class Scene:
             mark.draw(surface, u, v, within)
 
 
-Edit = Callable[[Scene, np.random.Generator], Scene]
-
-
 @dataclass(frozen=True)
-class Part:
+class Part(Generic[S]):
     """One category: how a good one is drawn and painted, what can go wrong with it, and how it is photographed.
 
     `jitter` and the strengths inside `defects` are the category's two difficulty knobs, set once for all methods.
     """
 
     name: str
-    good: Callable[[np.random.Generator], Scene]
-    paint: Callable[[Scene, Canvas], Surface]
-    defects: Mapping[str, Edit]
+    good: Callable[[np.random.Generator], S]
+    paint: Callable[[S, Canvas], Surface]
+    defects: Mapping[str, Callable[[S, np.random.Generator], S]]
     light: Light = Light()
     jitter: Jitter = Jitter()
     grey: bool = False
@@ -75,7 +74,7 @@ class Rendering:
     mask: Array
 
 
-def render(part: Part, split: str, defect: str, index: int, seed: int = 0, size: int = 256) -> Rendering:
+def render(part: Part[S], split: str, defect: str, index: int, seed: int = 0, size: int = 256) -> Rendering:
     """Image number `index` of a split and defect folder; the same arguments give the same bytes anywhere."""
     rng = np.random.default_rng([seed, index, *(zlib.crc32(word.encode()) for word in (part.name, split, defect))])
     canvas = Canvas(size)
@@ -99,7 +98,7 @@ def render(part: Part, split: str, defect: str, index: int, seed: int = 0, size:
     return Rendering(image, good, mask)
 
 
-def _photograph(part: Part, scene: Scene, canvas: Canvas) -> Array:
+def _photograph(part: Part[S], scene: S, canvas: Canvas) -> Array:
     light = replace(part.light, exposure=part.light.exposure * scene.exposure)
     levels = expose(shade(part.paint(scene, canvas), light), part.blur)
     return levels.mean(-1, keepdims=True).repeat(3, -1) if part.grey else levels
