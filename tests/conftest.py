@@ -55,7 +55,7 @@ def _mounted(folder: Path, options: str):
     subprocess.run(["umount", "-l", str(folder)], check=False)
 
 
-LONGEST = ("test_sweep.py", "test_efficientad.py")  # first, so that the workers of `make pytest` end together
+LONGEST = ("test_sweep.py", "test_detector.py")  # first, so that the workers of `make pytest` end together
 
 
 def pytest_collection_modifyitems(items):

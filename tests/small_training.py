@@ -1,4 +1,4 @@
-"""A training of EfficientAD small enough for a test: a teacher that knows nothing, three steps, few channels."""
+"""EfficientAD small enough for a test: networks and teachers with random weights, three steps, narrow layers."""
 
 import torch
 from making import write_image
@@ -24,3 +24,8 @@ def quick_in(folder):
         write_image(folder / "others" / f"{number}.png", (300, 280), seed=number)
     weights, others = str(teacher_in(folder)), str(folder / "others")
     return EfficientADSettings(weights=weights, training=Training(steps=3), penalty=others)
+
+
+def fresh(size="small", seed=0, padding=False):
+    torch.manual_seed(seed)
+    return pdn.teacher(size, padding), pdn.Pair(pdn.student(size, padding), pdn.autoencoder(padding))

@@ -1,11 +1,13 @@
-"""EfficientAD's training: seeded, resumed, killed, out of disk; with an eighth of the channels, for time."""
+"""The detector: fitted, seeded, resumed, killed, out of disk, saved; with an eighth of the channels, for time."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -15,14 +17,15 @@ from making import write_image, write_parts
 from safetensors.torch import load_file
 from small_training import NARROW, quick_in
 
-from padim_nb import evaluate, load_category
+from padim_nb import evaluate, load_category, recipe
 from padim_nb.deploy.export import export
 from padim_nb.detectors import load
 from padim_nb.efficientad import pdn
 from padim_nb.efficientad.detector import EfficientAD, _levels
 from padim_nb.efficientad.settings import Training
 from padim_nb.efficientad.training import StudentTrainer
-from padim_nb.errors import CannotWrite, ModelError, OptionError
+from padim_nb.errors import CannotWrite, DataError, ModelError, OptionError, WeightsError
+from padim_nb.experiments.recipes import RECIPES
 from padim_nb.experiments.run import RunSettings, Stopwatch, write_record
 from padim_nb.padim.detector import PaDiM
 
@@ -231,3 +234,104 @@ def test_a_loss_that_is_not_a_number_stops_with_one_line(quick, parts, tmp_path,
     with pytest.raises(ModelError, match=r"the loss is nan at step 2.*last good checkpoint is kept"):
         detector.fit(samples)
     assert checkpoint.read_bytes() == kept
+
+
+def test_bad_input_is_refused_with_one_line(quick, parts, tmp_path):
+    samples = load_category("widget", parts).train
+    (tmp_path / "empty").mkdir()
+    for penalty, message in (
+        (str(tmp_path / "none"), "no penalty folder"),
+        (str(tmp_path / "empty"), "no images in the penalty folder"),
+    ):
+        with pytest.raises(DataError, match=message):
+            EfficientAD.from_settings(replace(quick, penalty=penalty), "cpu").fit(samples)
+    with pytest.raises(OptionError, match="at least 256 px a side, not 200x200"):
+        frame = replace(quick.frame, resize=(200, 200))
+        EfficientAD.from_settings(replace(quick, frame=frame), "cpu").fit(samples)
+    with pytest.raises(ModelError, match="give at least 2"):
+        EfficientAD.from_settings(quick, "cpu").fit(samples[:1])
+    with pytest.raises(ModelError, match="not been fitted"):
+        EfficientAD.from_settings(quick, "cpu").score(samples)
+    with pytest.raises(OptionError, match="did you mean 'zero'"):
+        replace(quick, border="zeros")
+
+
+def good_of(samples):
+    return [sample for sample in samples if not sample.label]
+
+
+def test_held_out_scores_are_kept_and_new_images_are_all_used(settled, parts, tmp_path):
+    _, samples, detector = settled
+    new = good_of(load_category("widget", parts).test)
+    for fitted in (detector, load(detector.save(tmp_path / "model.safetensors"), device="cpu")):
+        scores = fitted.held_out_scores()
+        assert len(scores) == fitted.facts["held out"] == 1
+        assert np.allclose(fitted.held_out_scores(samples[::-1]), scores), "in whatever order"
+        assert np.allclose(fitted.held_out_scores(samples[3:] + samples[:3]), scores)
+        assert fitted.calibrate(new, 0.2).images == len(new) == 4
+        assert fitted.calibrate().images == 1
+        learned = fitted._split(samples)[0]
+        with pytest.raises(ModelError, match="all 11 images were learned from"):
+            fitted.calibrate(learned)
+
+
+def test_a_file_of_version_0_2_calibrates_as_it_did(settled, parts, tmp_path):
+    _, samples, detector = settled
+    path = replace(detector, held_out_=None).save(tmp_path / "old.safetensors")
+    old = load(path, device="cpu")
+    assert np.allclose(old.held_out_scores(samples), detector.held_out_scores())
+    assert old.calibrate(good_of(load_category("widget", parts).test), 0.2).images == 4
+    with pytest.raises(ModelError, match="no held-out scores"):
+        old.calibrate()
+
+
+SCRIPT = """
+import sys
+from dataclasses import replace
+from padim_nb import load_category
+from padim_nb.efficientad.detector import EfficientAD
+from padim_nb.experiments.recipes import RECIPES
+quick = RECIPES["efficientad-quick"].settings
+quick = replace(quick, penalties=40, training=replace(quick.training, steps=1))
+detector = EfficientAD.from_settings(quick, "cpu").fit(load_category("widget", sys.argv[1]).train[:2])
+print(detector.facts["penalty"])
+"""
+
+
+def test_the_quick_recipe_fits_from_a_plain_script_with_an_empty_cache(parts, tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "PADIM_NB_CACHE": str(tmp_path / "new")}
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, str(tmp_path / "script.py"), str(parts)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("procedural images ")
+
+
+def test_scoring_an_image_imports_nothing_heavy(settled, parts, tmp_path):
+    path = settled[2].save(tmp_path / "model.safetensors")
+    code = f"""
+import sys
+from padim_nb import load_category
+from padim_nb.efficientad import pdn
+from padim_nb.efficientad.detector import EfficientAD
+pdn._LAYERS["small"] = {NARROW!r}
+EfficientAD.load({str(path)!r}, "cpu").score(load_category("widget", {str(parts)!r}).test[:1])
+print(sorted({{"torchvision", "scipy", "sklearn", "matplotlib"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("size", ["small", "medium"])
+def test_the_recipes_that_claim_nelson1425s_rows_follow_it(size, tmp_path):
+    row = RECIPES[f"efficientad-{size[0]}-nelson1425"]
+    assert (row.source, row.row) == ("efficientad-nelson1425", f"EfficientAD-{size[0].upper()}")
+    assert row.settings.border == "zero"
+    assert f"teacher_{size}.pth" in row.needs
+    assert "--penalty FOLDER" in row.needs
+    sound = RECIPES[f"efficientad-{size[0]}"]
+    assert (sound.source, sound.settings.border) == ("", "replicate"), "and the others claim none"
+    with pytest.raises(DataError, match="needs penalty images"):
+        recipe(row.name)
+    with pytest.raises(WeightsError, match=f"teacher_{size}.pth"):
+        recipe(row.name, penalty=str(tmp_path))

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_training import teacher_in
+from small_training import fresh, teacher_in
 
 from padim_nb.efficientad import cards
-from padim_nb.efficientad.teacher import load_teacher
+from padim_nb.efficientad.teacher import load_teacher, standardized
 from padim_nb.errors import WeightsError
+from padim_nb.features.backbones import normalized
 from padim_nb.util.files import cache_root, sha256
 
 
@@ -71,3 +72,12 @@ def test_a_plain_sequential_such_as_nelson1425s_is_read_also_from_the_cache_by_i
         teacher, source = load_teacher("small", weights)
         assert all(torch.equal(teacher.state_dict()[key], state[key]) for key in state)
         assert source["name"] == "teacher_small.pth"
+
+
+def test_the_statistics_are_in_the_teachers_last_convolution():
+    teacher, _ = fresh()
+    shown = torch.randint(0, 256, (5, 256, 256, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        found = standardized(teacher, shown)(normalized(shown.permute(0, 3, 1, 2).float() / 255))
+    assert found.mean((0, 2, 3)).abs().max() < 1e-4
+    assert (found.std((0, 2, 3), correction=0) - 1).abs().max() < 1e-4
