@@ -104,10 +104,8 @@ class EfficientNetLayers(nn.Module):
         self._conv_stem, self._bn0 = whole._conv_stem, whole._bn0
         self._blocks = whole._blocks[: self.layers[-1][0] + 1]
         self._swish = whole._swish
-        self.channels = tuple(
-            (self._blocks[block]._bn2 if what == "output" else self._blocks[block]._bn1).num_features
-            for block, what in self.layers
-        )
+        norms = [f"_blocks.{block}._bn{2 if what == 'output' else 1}" for block, what in self.layers]
+        self.channels = tuple(len(self.get_parameter(f"{norm}.weight")) for norm in norms)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Normalized images (n, 3, height, width) -> feature maps [(n, channels, h, w)], fine to coarse."""

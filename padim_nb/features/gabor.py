@@ -1,4 +1,4 @@
-"""A network nobody trained: oriented filters and colour opponents at three scales; a baseline that needs no file."""
+"""Oriented filters and color opponents at three scales: a baseline that needs no weights."""
 
 from __future__ import annotations
 
@@ -7,41 +7,43 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, pad
 
 ORIENTATIONS = 6
-WAVELENGTHS = ((3.5, 6.0), (9.0, 14.0), (20.0, 30.0))  # pixels, for the taps at strides 4, 8 and 16
+WAVELENGTHS = ((3.5, 6.0), (9.0, 14.0), (20.0, 30.0))  # pixels, for the layers at strides 4, 8 and 16
 # Rows: luminance, red-green, yellow-blue; weights of R, G, B.
 OPPONENTS = ((0.299, 0.587, 0.114), (0.5, -0.5, 0.0), (0.25, 0.25, -0.5))
 
 
 class GaborBank(nn.Module):
-    """RGB in 0..1 (b, 3, h, w) -> three taps at strides 4, 8 and 16, all channels fixed by formula.
+    """Local colors and Gabor energies on three layers, at strides 4, 8 and 16; all channels are fixed by formula.
 
-    Each tap holds the local means of the three opponents, their local standard deviations, and the root of the
+    Each layer has the local means of the three opponents, their local standard deviations, and the root of the
     energy of luminance under Gabor filters (2 wavelengths x 6 orientations): 18 channels, and 4 of second order at
     the coarser ones (how the finer energies vary from place to place).
     """
 
+    opponents: Tensor
+    channels = (18, 22, 22)
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("opponents", torch.tensor(OPPONENTS)[..., None, None])
-        for level, waves in enumerate(WAVELENGTHS):
-            self.register_buffer(f"filters{level}", torch.cat([_gabor(wave / 2**level) for wave in waves]))
-
-    channels = (18, 22, 22)
+        for layer, waves in enumerate(WAVELENGTHS):
+            self.register_buffer(f"filters{layer}", torch.cat([_gabor(wave / 2**layer) for wave in waves]))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        colour = conv2d(x, self.opponents)
-        taps: list[Tensor] = []
-        energy = None
-        for level in range(len(WAVELENGTHS)):
-            if level:
-                colour = avg_pool2d(colour, 2)
-            stride = 4  # 4, 8, 16 pixels of the picture: each level works on a half-sized one
-            mean = avg_pool2d(colour, stride)
-            spread = _root(avg_pool2d(colour * colour, stride) - mean * mean)
-            second = [] if energy is None else [_variation(energy)]
-            energy = self._energy(colour[:, :1], getattr(self, f"filters{level}"))
-            taps.append(torch.cat([mean, spread, avg_pool2d(energy, stride), *second], dim=1))
-        return taps
+        """RGB in 0..1 (n, 3, height, width) -> feature maps [(n, channels, h, w)], fine to coarse."""
+        color = conv2d(x, self.opponents)
+        feature_maps: list[Tensor] = []
+        energy: Tensor | None = None
+        for layer in range(len(WAVELENGTHS)):
+            if layer:
+                color = avg_pool2d(color, 2)
+            stride = 4  # 4, 8, 16 pixels of the image: each layer works on a half-sized one
+            mean = avg_pool2d(color, stride)
+            deviation = _root(avg_pool2d(color * color, stride) - mean * mean)
+            second_order = [] if energy is None else [_variation(energy)]
+            energy = self._energy(color[:, :1], self.get_buffer(f"filters{layer}"))
+            feature_maps.append(torch.cat([mean, deviation, avg_pool2d(energy, stride), *second_order], dim=1))
+        return feature_maps
 
     def _energy(self, luminance: Tensor, filters: Tensor) -> Tensor:
         margin = filters.shape[-1] // 2
@@ -51,11 +53,11 @@ class GaborBank(nn.Module):
 
 
 def _variation(energy: Tensor) -> Tensor:
-    """Local spread of the energies, averaged over three orientations each: (b, 12, h, w) -> (b, 4, h / 8, w / 8)."""
+    """Local deviation of the energies, averaged over three orientations each: (n, 12, h, w) -> (n, 4, h/8, w/8)."""
     mean = avg_pool2d(energy, 8)
-    spread = _root(avg_pool2d(energy * energy, 8) - mean * mean)
-    b, _, h, w = spread.shape
-    return spread.view(b, 4, 3, h, w).mean(2)
+    deviation = _root(avg_pool2d(energy * energy, 8) - mean * mean)
+    n, _, h, w = deviation.shape
+    return deviation.view(n, 4, 3, h, w).mean(2)
 
 
 def _root(power: Tensor) -> Tensor:

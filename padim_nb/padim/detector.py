@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..data.images import image_batches
+from ..data.images import as_images, image_batches
 from ..data.maps import AnomalyMaps
 from ..data.mvtec import Sample
 from ..errors import DataError, ModelError, OptionError
@@ -168,8 +168,9 @@ class PaDiM:
         return AnomalyMaps.joined(maps, self.size_, self.settings.frame)
 
     def score_images(self, images: np.ndarray) -> AnomalyMaps:
-        """Like `score`, for framed images, uint8 (n, height, width, 3)."""
-        return self._maps(self.extract(images), self._fitted())
+        """Like `score`, for framed images in memory, uint8 or floats in 0..1, (n, height, width, 3)."""
+        gaussians = self._fitted()
+        return self._maps(self.extract(as_images(images)), gaussians)
 
     def features(self, samples: Sequence[Sample]) -> list[Tensor]:
         """The chosen features of all samples: one tensor a layer, coarse to fine, (n, channels, height, width)."""
@@ -189,7 +190,7 @@ class PaDiM:
             raise ModelError(f"this detector was fitted on images of {_by(self.size_)}, not {_by((height, width))}")
         self.size_ = height, width
         with torch.inference_mode():
-            batch = torch.from_numpy(np.ascontiguousarray(images)).to(self.device)
+            batch = torch.from_numpy(images).to(self.device)
             over_root = "input over root of deviation" in self.settings.quirks
             x = self.backbone.normalize(batch, self.backbone.std.sqrt() if over_root else None)
             feature_maps = self.backbone(x.contiguous(memory_format=torch.channels_last))

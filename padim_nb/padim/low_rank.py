@@ -141,8 +141,8 @@ class LowRankGaussians:
             vectors.append(expect(tensors, f"vectors.{k}", p, c, n if wide or k else 0))
             if k < len(mean) - 1:
                 gain.append(expect(tensors, f"gain.{k}", p, 0 if wide else c, n))
-        moved = (tuple(t.to(device) for t in parts) for parts in (mean, inverse, gain, vectors))
-        return cls(grids, *moved, eps)
+        mean, inverse, gain, vectors = ([t.to(device) for t in parts] for parts in (mean, inverse, gain, vectors))
+        return cls(grids, tuple(mean), tuple(inverse), tuple(gain), tuple(vectors), eps)
 
 
 def is_cheaper(features: Sequence[Tensor], n: int) -> bool:

@@ -16,11 +16,13 @@ from padim_nb.data.images import Frame, image_batches
 from padim_nb.errors import DataError, ModelError, OptionError, WeightsError
 from padim_nb.evaluation.thresholds import conformal, folds
 from padim_nb.experiments.recipes import RECIPES
+from padim_nb.features.backbones import backbone
 from padim_nb.padim.detector import PaDiM
 from padim_nb.padim.gaussian import PatchGaussians
 from padim_nb.padim.low_rank import LowRankGaussians
 from padim_nb.padim.settings import PaDiMSettings, Selection
 from padim_nb.util.devices import pick_device
+from padim_nb.util.model_file import read_model, write_model
 
 SMALL = PaDiMSettings("gabor", Frame((64, 64)), Selection("random", 20, 0))
 REAL = Path(__file__).parents[3] / "multi-resolution" / "real"
@@ -50,6 +52,17 @@ def test_maps_equal_the_float64_reference_end_to_end(parts):
     assert maps.frame == SMALL.frame
 
 
+def test_images_in_memory_may_be_floats_of_0_to_1(parts):
+    widget = load_category("widget", parts)
+    detector = small().fit(widget.train)
+    images = next(image_batches(widget.test, SMALL.frame))
+    wanted = detector.score(widget.test).maps
+    assert np.array_equal(detector.score_images(images).maps, wanted)
+    assert np.array_equal(detector.score_images(images / 255).maps, wanted)
+    with pytest.raises(OptionError, match="floats from 0 to 1, not float32"):
+        detector.score_images(images.astype(np.float32))
+
+
 def test_defects_are_found(parts):
     widget = load_category("widget", parts)
     report = evaluate(small().fit(widget.train).score(widget.test), widget.test)
@@ -74,27 +87,28 @@ def test_three_forms_one_answer_and_the_cheapest_is_taken(parts):
     maps = {form: detector.score(widget.test).maps for form, detector in fitted.items()}
     for form in ("low-rank", "dense"):
         assert np.abs(maps[form] - maps["multi-resolution"]).max() / maps["multi-resolution"].max() < 1e-4, form
+        assert fitted[form].facts["form"] == form
     assert fitted["dense"].gaussians_.bytes > fitted["multi-resolution"].gaussians_.bytes
     every = replace(SMALL, selection=Selection("all"))
     twice = widget.train * 2
-    few, many = (PaDiM.from_settings(every, "cpu").fit(some) for some in (twice[:2], twice))
-    assert isinstance(few.gaussians_, LowRankGaussians)
+    two, many = (PaDiM.from_settings(every, "cpu").fit(samples) for samples in (twice[:2], twice))
+    assert isinstance(two.gaussians_, LowRankGaussians)
     assert isinstance(many.gaussians_, PatchGaussians)
-    grown = few.partial_fit(twice[2:])
+    grown = two.partial_fit(twice[2:])
     assert isinstance(grown.gaussians_, PatchGaussians)
     assert grown.count == 24
     assert np.abs(grown.score(widget.test).maps - many.score(widget.test).maps).max() < 1e-3
-    with pytest.raises(OptionError, match="did you mean 'thin'"):
-        small(form="thinn")
+    with pytest.raises(OptionError, match="did you mean 'low-rank'"):
+        small(form="lowrank")
 
 
-def test_a_thin_detector_is_kept_and_merged_like_any_other(parts, tmp_path):
+def test_a_low_rank_detector_is_saved_and_merged_like_any_other(parts, tmp_path):
     widget = load_category("widget", parts)
-    thin = small(form="low-rank").fit(widget.train)
-    again = PaDiM.load(thin.save(tmp_path / "thin.safetensors"), device="cpu")
-    assert np.array_equal(thin.score(widget.test), again.score(widget.test))
+    low_rank = small(form="low-rank").fit(widget.train)
+    again = PaDiM.load(low_rank.save(tmp_path / "low-rank.safetensors"), device="cpu")
+    assert np.array_equal(low_rank.score(widget.test), again.score(widget.test))
     merged = small(form="low-rank").fit(widget.train[:5]).merge(small(form="low-rank").fit(widget.train[5:]))
-    assert np.abs(merged.score(widget.test).maps - thin.score(widget.test).maps).max() < 1e-3
+    assert np.abs(merged.score(widget.test).maps - low_rank.score(widget.test).maps).max() < 1e-3
 
 
 def test_a_saved_detector_comes_back_the_same(parts, tmp_path):
@@ -106,8 +120,13 @@ def test_a_saved_detector_comes_back_the_same(parts, tmp_path):
     assert np.array_equal(detector.score(widget.test), again.score(widget.test))
     assert again.threshold_ == detector.threshold_
     assert again.settings == detector.settings
-    with pytest.raises(ModelError, match="has not been fitted"):
+    with pytest.raises(ModelError, match="holds no sums to add images to"):
         again.merge(detector)
+    with pytest.raises(ModelError, match="holds no sums to add images to"):
+        again.partial_fit(widget.train)
+    with pytest.raises(ModelError, match="holds no sums of images to merge"):
+        detector.merge(again)
+    assert np.array_equal(again.fit(widget.train).score(widget.test), detector.score(widget.test))
 
 
 @pytest.mark.parametrize("how", ["cut", "text", "foreign", "format", "none"])
@@ -152,7 +171,7 @@ def test_the_threshold_comes_from_good_images_alone_and_keeps_its_promise(parts)
 
 
 @pytest.mark.parametrize("form", ["multi-resolution", "low-rank", "dense"])
-def test_each_good_picture_is_judged_by_a_model_of_the_other_folds(form, parts):
+def test_each_good_image_is_judged_by_a_model_of_the_other_folds(form, parts):
     train = load_category("widget", parts).train
     apart = []
     for own in folds(len(train)):
@@ -173,7 +192,7 @@ def test_a_threshold_of_many_images_is_set_from_enough_of_them(parts, monkeypatc
     assert detector.fit(widget.train, 0.25).threshold_.images == 8
 
 
-def test_a_threshold_in_the_same_pass_asks_the_network_once_for_each_picture(parts, monkeypatch):
+def test_a_threshold_in_the_same_pass_asks_the_network_once_for_each_image(parts, monkeypatch):
     widget, seen = load_category("widget", parts), []
     detector = small()
     features = detector.extract
@@ -216,10 +235,10 @@ def test_what_cannot_be_is_one_clear_line(parts):
         small().fit([])
     with pytest.raises(OptionError, match="cannot choose d = 99 of 62 channels"):
         small(selection=Selection("random", 99, 0))
-    with pytest.raises(ModelError, match="fitted on pictures of 64x64, not 32x32"):
+    with pytest.raises(ModelError, match="fitted on images of 64x64, not 32x32"):
         small().fit(widget.train).score_images(np.zeros((1, 32, 32, 3), np.uint8))
     detector = small()
-    detector.backbone.normalize = lambda batch: torch.full((len(batch), 3, 64, 64), float("nan"))
+    detector.backbone.normalize = lambda batch, std: torch.full((len(batch), 3, 64, 64), float("nan"))
     with pytest.raises(DataError, match=r"000\.png on are not finite"):
         detector.fit(widget.train)
     with pytest.raises(OptionError, match="no device 'gpu'"):
@@ -231,7 +250,7 @@ def test_what_cannot_be_is_one_clear_line(parts):
 
 SHAPES = {  # dimensions of a patch vector, side of the map, finest grid
     "padim-gabor": (62, 256, 64),
-    "padim-lite0": (100, 256, 64),
+    "padim-lite0": (152, 256, 32),
     "padim-random": (100, 256, 64),
     "padim-r18-rd100": (100, 224, 56),
     "padim-wr50-rd550": (550, 224, 56),
@@ -301,16 +320,112 @@ def test_the_real_weights_load_and_see():
 
 
 @pytest.mark.parametrize("form", ["multi-resolution", "low-rank"])
-def test_a_bad_image_leaves_the_detector_as_it_was(form, parts):
+def test_a_bad_image_leaves_the_detector_as_it_was(form, parts, monkeypatch):
     widget = load_category("widget", parts)
-    detector = recipe("padim-r18-rd100", "random", device="cpu")
-    detector.settings = replace(detector.settings, form=form, batch=2)
-    detector.fit(widget.train[:6])
+    settings = replace(RECIPES["padim-r18-rd100"].settings, weights="random", form=form, batch=2)
+    detector = PaDiM.from_settings(settings, "cpu").fit(widget.train[:6])
     before = np.asarray(detector.score(widget.test))
-    widget.train[9].image.write_bytes(b"no picture")
+    widget.train[9].image.write_bytes(b"no image")
+    extracted = []
+    extract = detector.extract
+    monkeypatch.setattr(detector, "extract", lambda images: extracted.append(len(images)) or extract(images))
     with pytest.raises(DataError):
         detector.partial_fit(widget.train[6:])
+    assert extracted == [2], "a batch of good images comes before the bad one"
     assert detector.count == 6
     assert np.array_equal(detector.score(widget.test), before)
     whole = recipe("padim-r18-rd100", "random", device="cpu").fit(widget.train[:9]).score(widget.test).maps
     assert np.allclose(detector.partial_fit(widget.train[6:9]).score(widget.test), whole, rtol=1e-3)
+
+
+def test_settings_stay_as_they_are_and_decide_everything(parts):
+    detector = small()
+    with pytest.raises(OptionError, match=r"make another one with PaDiM\.from_settings"):
+        detector.settings = replace(detector.settings, frame=Frame((32, 32)))
+    assert detector.settings == SMALL
+    widget = load_category("widget", parts)
+    other = PaDiM(replace(SMALL, frame=Frame((32, 48)), batch=3, sigma=0.0), detector.backbone).fit(widget.train)
+    maps = other.score(widget.test)
+    assert maps.shape == (9, 32, 48)
+    assert maps.frame == other.settings.frame == Frame((32, 48))
+
+
+def test_a_backbone_that_is_passed_in_serves_any_number_of_detectors(parts):
+    widget = load_category("widget", parts)
+    network = small().backbone
+    before = {name: tensor.clone() for name, tensor in (*network.state_dict().items(), ("std", network.std))}
+    quirky = replace(SMALL, quirks=("input over root of deviation",))
+    maps = [PaDiM(settings, network).fit(widget.train).score(widget.test).maps for settings in (quirky, SMALL, quirky)]
+    assert np.array_equal(maps[0], maps[2])
+    assert np.array_equal(maps[1], small().fit(widget.train).score(widget.test).maps)
+    assert all(
+        torch.equal(tensor, dict(network.state_dict(), std=network.std)[name]) for name, tensor in before.items()
+    )
+
+
+def test_detectors_of_other_images_or_weights_are_not_merged(parts):
+    widget = load_category("widget", parts)
+    square, wide = (small(frame=Frame(64)).fit(samples) for samples in (widget.train[:5], widget.train[5:]))
+    wide.size_ = (64, 96)
+    with pytest.raises(OptionError, match=r"images of \(64, 64\) cannot be merged with images of \(64, 96\)"):
+        square.merge(wide)
+    settings = PaDiMSettings("resnet18", Frame((64, 64)), Selection("random", 20, 0), weights="random")
+    one = PaDiM(settings, backbone("resnet18", "random", 0)).fit(widget.train)
+    two = PaDiM(settings, backbone("resnet18", "random", 1)).fit(widget.train)
+    with pytest.raises(OptionError, match="same weights"):
+        one.merge(two)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("form", ["multi-resolution", "low-rank"])
+def test_detectors_on_two_devices_are_merged(form, parts):
+    widget = load_category("widget", parts)
+    settings = replace(SMALL, form=form)
+    whole = PaDiM.from_settings(settings, "cpu").fit(widget.train).score(widget.test).maps
+    for first, second in (("cpu", "cuda"), ("cuda", "cpu")):
+        one, two = (PaDiM.from_settings(settings, device) for device in (first, second))
+        merged = one.fit(widget.train[:5]).merge(two.fit(widget.train[5:]))
+        assert np.abs(merged.score(widget.test).maps - whole).max() < 1e-3
+
+
+def test_images_can_be_added_one_at_a_time(parts):
+    widget = load_category("widget", parts)
+    detector = small()
+    for sample in widget.train:
+        detector.partial_fit([sample])
+    whole = small().fit(widget.train).score(widget.test).maps
+    assert np.abs(detector.score(widget.test).maps - whole).max() / whole.max() < 1e-5
+
+
+def test_weights_named_relative_to_one_folder_are_found_from_another(parts, tmp_path, monkeypatch):
+    widget = load_category("widget", parts)
+    torch.save(backbone("resnet18", "random", 5).network.state_dict(), tmp_path / "net.pth")
+    monkeypatch.chdir(tmp_path)
+    settings = PaDiMSettings("resnet18", Frame((64, 64)), Selection("random", 20, 0), weights="net.pth")
+    detector = PaDiM.from_settings(settings, "cpu").fit(widget.train[:3])
+    path = detector.save(tmp_path / "model.safetensors")
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    again = PaDiM.load(path, device="cpu")
+    assert again.settings == settings
+    assert np.array_equal(again.score(widget.test[:2]), detector.score(widget.test[:2]))
+    (tmp_path / "net.pth").rename(tmp_path / "moved.pth")
+    with pytest.raises(WeightsError, match=r"no weights file net\.pth"):
+        PaDiM.load(path, device="cpu")
+    PaDiM.load(path, str(tmp_path / "moved.pth"), "cpu")
+
+
+@pytest.mark.parametrize("form", ["low-rank", "multi-resolution"])
+def test_model_files_of_version_0_2_are_read(form, parts, tmp_path):
+    widget = load_category("widget", parts)
+    detector = small(form=form, quirks=("smallest distance",)).fit(widget.train)
+    header, tensors = read_model(detector.save(tmp_path / "new.safetensors"), "padim")
+    settings = header["settings"]
+    settings["form"] = {"low-rank": "thin", "multi-resolution": "shared"}[form]
+    settings["slips"] = settings.pop("quirks")
+    del settings["selection"]["layers"]
+    del header["format"]
+    write_model(tmp_path / "former.safetensors", "padim", header, tensors)
+    former = PaDiM.load(tmp_path / "former.safetensors", device="cpu")
+    assert former.settings == detector.settings
+    assert np.array_equal(former.score(widget.test), detector.score(widget.test))
