@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .efficientad.detector import EfficientAD
+from .errors import OptionError
 from .padim.detector import PaDiM
 from .util.model_file import kind_of
 
@@ -14,8 +15,16 @@ Detector = PaDiM | EfficientAD
 
 
 def load(path: str | Path, weights: str = "", device: str = "auto") -> Detector:
-    """A saved detector of either method; `weights` names a PaDiM backbone's file where it is not in its usual place."""
+    """Read a saved detector of either method.
+
+    Args:
+        path: a file that `save` wrote.
+        weights: the file of PaDiM's backbone, where it is not where it was.
+        device: "auto", "cpu", "cuda" or "cuda:1".
+    """
     path = Path(path)
     if kind_of(path) == "efficientad":
+        if weights:
+            raise OptionError(f"{path} is EfficientAD and holds all its weights: leave out {weights!r}")
         return EfficientAD.load(path, device)
     return PaDiM.load(path, weights, device)

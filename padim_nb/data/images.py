@@ -121,7 +121,7 @@ def load_mask(path: Path) -> Array:
 
 
 def as_images(array: Array) -> Array:
-    """Images in memory as uint8 (n, height, width, 3); floats are scaled from 0..1, anything else is refused."""
+    """Images in memory as writable uint8 (n, height, width, 3); floats are scaled from 0..1, the rest is refused."""
     array = np.asarray(array)
     if array.ndim != 4 or array.shape[-1] != 3:
         raise OptionError(f"images in memory must be an array (n, height, width, 3), not {array.shape}")
@@ -130,7 +130,7 @@ def as_images(array: Array) -> Array:
     if array.dtype != np.uint8:
         values = f" from {array.min():g} to {array.max():g}" if array.size else ""
         raise OptionError(f"images in memory must be uint8, or floats from 0 to 1, not {array.dtype}{values}")
-    return array
+    return np.require(array, requirements=["C", "W"])
 
 
 def image_batches(samples: Sequence[Sample], frame: Frame, batch: int = 32, cache: bool = True) -> Iterator[Array]:

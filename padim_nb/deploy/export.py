@@ -1,4 +1,4 @@
-"""A fitted detector as one ONNX graph, kept only if it agrees with torch."""
+"""A fitted detector as one ONNX graph, written only if it agrees with torch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import warnings
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,67 +20,100 @@ from torch import Tensor, nn
 from ..detectors import Detector
 from ..efficientad.detector import EfficientAD
 from ..errors import ModelError
+from ..features.dimensions import joined
+from ..padim.detector import PaDiM
 from ..padim.smoothing import smooth
 from ..util.files import whole_file
 
-TOLERANCE = 1e-3  # largest difference from torch, relative to the largest distance
+TOLERANCE = 1e-3  # largest difference from torch, relative to the largest value
 OPSET = 18
 LARGEST = 2**31 - 2**24  # bytes an ONNX file can hold
 
 
-class Graph(nn.Module):
-    """Framed pictures, uint8 (b, height, width, 3) -> `map` (b, height, width) and `score` (b)."""
-
-    def __init__(self, detector: Detector) -> None:
-        super().__init__()
-        self.detector = detector
-        self.network = detector.model_ if isinstance(detector, EfficientAD) else detector.backbone
-
-    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        maps = self.network(pictures) if isinstance(self.detector, EfficientAD) else self._distances(pictures)
-        return maps, maps.amax(dim=(1, 2))
-
-    def _distances(self, pictures: Tensor) -> Tensor:
-        d, s = self.detector, self.detector.settings
-        levels = d.embedding.levels(self.network(self.network.normalise(pictures)))
-        return smooth(d.gaussians_.distances(levels), d.size_, s.sigma, s.border, s.upsample)
-
-
 def export(detector: Detector, path: str | Path) -> Path:
-    """Write the ONNX graph of a fitted detector; its input is pictures in the detector's frame.
+    """Write the ONNX graph of a fitted detector, with its settings and threshold in the metadata.
 
-    The file is compared with torch on random pictures first and not kept when it differs.
+    The graph takes `images`, uint8 (n, height, width, 3) in the detector's frame, and returns `map` (n, height, width)
+    and `score` (n,). It is compared with torch on random images, in full precision, and not written where it differs.
+
+    Args:
+        detector: fitted, of either method.
+        path: of the ONNX file.
+
+    Returns:
+        The path.
     """
     path = Path(path)
-    learnt = detector.model_ if isinstance(detector, EfficientAD) else detector.gaussians_
-    if learnt is None:
+    if detector.size_ is None:
         raise ModelError("this detector has not been fitted yet: call fit(samples) first")
-    if getattr(detector.settings, "quirks", ()):
-        raise ModelError("this recipe repeats a published program's quirks, for its row only: export the -fixed one")
-    size = 0 if isinstance(detector, EfficientAD) else learnt.bytes
-    if size > LARGEST:
-        raise ModelError(f"an ONNX file holds 2 GB, this detector {size / 1e9:.1f} GB: use fewer dimensions")
-    graph = Graph(detector).eval()
-    pictures = torch.randint(
-        0, 256, (2, *detector.size_, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
-    )
+    if isinstance(detector, PaDiM):
+        if detector.settings.quirks:
+            raise ModelError("this recipe repeats a published program's quirks: export the -fixed one")
+        bytes_ = detector.gaussians_.bytes if detector.gaussians_ else 0
+        if bytes_ > LARGEST:
+            raise ModelError(f"an ONNX file holds 2 GB, this detector {bytes_ / 1e9:.1f} GB: use fewer dimensions")
+    graph = _Graph(detector).eval()
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (2, *detector.size_, 3), dtype=torch.uint8, generator=generator)
     with whole_file(path) as scratch:
-        _write(graph, pictures.to(detector.device), scratch, detector)
-        _compare(graph, pictures, scratch, detector)
+        _write(graph, images.to(detector.device), scratch, detector)
+        with full_precision():
+            _compare(graph, images, scratch, detector.device)
     return path
 
 
-def _write(graph: Graph, pictures: Tensor, path: Path, detector: Detector) -> None:
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """Without TF32, which rounds what a GPU multiplies to 10 bits."""
+    convolutions, products = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    try:
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = convolutions, products
+
+
+class _Graph(nn.Module):
+    """Framed images, uint8 (n, height, width, 3) -> anomaly maps (n, height, width) and image scores (n,)."""
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        maps = detector.model_ if isinstance(detector, EfficientAD) else PaDiMMaps(detector)
+        assert maps is not None  # `export` has looked
+        self.maps: nn.Module = maps
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        maps = self.maps(images)
+        return maps, maps.amax(dim=(1, 2))
+
+
+class PaDiMMaps(nn.Module):
+    """Framed images, uint8 (n, height, width, 3) -> PaDiM's anomaly maps (n, height, width)."""
+
+    def __init__(self, detector: PaDiM) -> None:
+        super().__init__()
+        self.detector, self.backbone = detector, detector.backbone
+
+    def forward(self, images: Tensor) -> Tensor:
+        settings, gaussians, size = self.detector.settings, self.detector.gaussians_, self.detector.size_
+        assert gaussians is not None and size is not None  # `export` has looked
+        features = self.detector.embedding.features(self.backbone(self.backbone.normalize(images)))
+        if settings.form == "dense":
+            features = [joined(features)]
+        return smooth(gaussians.distances(features), size, settings.sigma, settings.border, settings.upsample)
+
+
+def _write(graph: nn.Module, images: Tensor, path: Path, detector: Detector) -> None:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.inference_mode():
         warnings.simplefilter("ignore")
         torch.onnx.export(
             graph,
-            (pictures,),
+            (images,),
             str(path),
-            input_names=["pictures"],
+            input_names=["images"],
             output_names=["map", "score"],
-            dynamic_axes={"pictures": {0: "batch"}, "map": {0: "batch"}, "score": {0: "batch"}},
+            dynamic_axes={"images": {0: "batch"}, "map": {0: "batch"}, "score": {0: "batch"}},
             opset_version=OPSET,
             dynamo=False,
         )
@@ -90,15 +124,17 @@ def _write(graph: Graph, pictures: Tensor, path: Path, detector: Detector) -> No
     onnx.save(model, path)
 
 
-def _compare(graph: Graph, pictures: Tensor, path: Path, detector: Detector) -> None:
+def _compare(graph: nn.Module, images: Tensor, path: Path, device: str) -> None:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     for count in (1, 2):
-        some = pictures[:count]
+        batch = images[:count]
         with torch.inference_mode():
-            wanted = [part.cpu().numpy() for part in graph(some.to(detector.device))]
-        found = session.run(None, {"pictures": some.numpy()})
-        worst = max(float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-9)) for a, b in zip(wanted, found, strict=True))
-        if not worst <= TOLERANCE:
+            expected = [output.cpu().numpy() for output in graph(batch.to(device))]
+        outputs = session.run(None, {"images": batch.numpy()})
+        differences = [
+            float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-9)) for a, b in zip(expected, outputs, strict=True)
+        ]
+        if not max(differences) <= TOLERANCE:
             raise ModelError(
-                f"the ONNX graph differs from torch by {worst:.1e} (at most {TOLERANCE:.0e}): it was not kept"
+                f"the ONNX graph differs from torch by {max(differences):.1e} (at most {TOLERANCE:.0e}): not written"
             )

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.images import image_batches
+from ..data.images import as_images, image_batches
 from ..data.maps import AnomalyMaps
 from ..data.mvtec import Sample
 from ..errors import DataError, ModelError
@@ -135,13 +135,13 @@ class EfficientAD:
         return AnomalyMaps.joined(batches, self.size_, self.settings.frame)
 
     def score_images(self, framed: np.ndarray) -> AnomalyMaps:
-        """Anomaly maps of images that are arrays in the detector's frame already, uint8 (n, height, width, 3)."""
-        model = self._fitted()
+        """Like `score`, for framed images in memory, uint8 or floats in 0..1, (n, height, width, 3)."""
+        model, framed = self._fitted(), as_images(framed)
         if framed.shape[1:3] != self.size_:
             (height, width), (h, w) = model.size, framed.shape[1:3]
             raise ModelError(f"this detector was fitted on images of {height}x{width}, not {h}x{w}: resize them")
         with torch.inference_mode():
-            maps = model(torch.from_numpy(np.ascontiguousarray(framed)).to(self.device))
+            maps = model(torch.from_numpy(framed).to(self.device))
         return AnomalyMaps.of(maps.cpu().numpy(), self.settings.frame).expect_finite()
 
     def calibrate(self, samples: Sequence[Sample] | None = None, false_alarm: float = 0.01) -> Threshold:

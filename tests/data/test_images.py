@@ -212,6 +212,8 @@ def test_the_faintest_mark_counts_in_a_mask_of_any_depth(tmp_path, kind):
 def test_images_in_memory_are_bytes_or_floats_of_0_to_1():
     eight = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), dtype=np.uint8)
     assert as_images(eight) is eight
+    eight.flags.writeable = False
+    assert as_images(eight).flags.writeable and np.array_equal(as_images(eight), eight)
     for kind in (np.float32, np.float64):
         assert np.array_equal(as_images(eight.astype(kind) / 255), eight)
     for wrong in (eight.astype(np.float32), eight.astype(np.int64), eight[0], np.full((1, 4, 4, 3), np.nan)):
