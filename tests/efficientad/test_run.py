@@ -5,6 +5,8 @@ import shutil
 
 from small_training import quick_in
 
+from padim_nb.experiments.run import RunSettings, execute
+
 
 def test_the_record_of_a_run_names_what_it_learnt_from(parts, tmp_path):
     from padim_nb.experiments.run import RunSettings, execute
