@@ -8,7 +8,7 @@ RECIPE ?=
 DATA ?=
 SEED ?=
 DEVICE ?= auto
-OUT ?= notebooks/runs/$(CATEGORY)
+OUT ?=
 PYTHON ?= python3
 EXECUTE ?= 0
 
@@ -24,12 +24,12 @@ STEPS ?= 2
 SWEPT := padim-lite0 padim-gabor padim-random
 ONLY ?= $(shell cat notebooks/tested.txt) tests
 
-.PHONY: run env test lint pytest torture dist book pdf sheets lab lock clean
+.PHONY: run env test lint pytest torture dist book pdf sheets lab lock clean distclean
 .DEFAULT_GOAL := run
 
 run: $(STAMP)
 	@$(BIN)/padim-nb run $(CATEGORY) $(if $(RECIPE),--recipe $(RECIPE)) $(if $(DATA),--data $(DATA)) \
-	  $(if $(SEED),--seed $(SEED)) --device $(DEVICE) --out $(OUT)
+	  $(if $(SEED),--seed $(SEED)) --device $(DEVICE) $(if $(OUT),--out $(OUT))
 
 env: $(STAMP)
 
@@ -88,6 +88,13 @@ sheets: $(STAMP)
 lab: $(STAMP)
 	$(BIN)/jupyter lab notebooks
 
-clean:
-	rm -rf _build $(VENV) dist .pytest_cache .ruff_cache .hypothesis
-	find notebooks/runs -mindepth 1 ! -name .gitkeep -delete
+clean:  # results and checkpoints stay: `make distclean` removes them too
+	rm -rf _build $(VENV) dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage
+
+RESULTS = $(wildcard runs) $(wildcard notebooks/runs/*)
+
+distclean: clean
+	@for place in $(RESULTS); do \
+	  echo "removing $$place: $$(find $$place -name record.json | wc -l) records," \
+	    "$$(find $$place -name checkpoint.safetensors | wc -l) checkpoints"; done
+	rm -rf $(RESULTS)
