@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,10 +10,15 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from padim_nb import evaluate, load_category
 from padim_nb.cli import main
+from padim_nb.data.images import Frame
 from padim_nb.errors import OptionError, PadimError
 from padim_nb.experiments import run as runs
+from padim_nb.experiments.record import read_record
 from padim_nb.experiments.run import RunSettings, settings_from
+from padim_nb.padim.detector import PaDiM
+from padim_nb.padim.settings import PaDiMSettings, Selection
 
 ROOT = Path(__file__).parents[1]
 
@@ -111,6 +117,49 @@ def test_a_run_leaves_notebook_page_maps_model_and_record(parts, tmp_path, capsy
     capsys.readouterr()
     assert main(["score", str(out / "model.safetensors"), str(parts / "widget" / "test" / "spot")]) == 0
     assert capsys.readouterr().out.count("defective") == 3
+
+
+@pytest.mark.parametrize(
+    ("removed", "note"),
+    [
+        (["test", "ground_truth"], "no test images, so no metrics: put good ones into test/good"),
+        (["test/spot", "test/line", "ground_truth"], "all are good"),
+        (["test/good"], "all are defective"),
+    ],
+    ids=["train only", "good only", "defective only"],
+)
+def test_an_own_folder_without_defects_or_tests_is_run_and_told_what_is_missing(parts, tmp_path, capsys, removed, note):
+    for name in removed:
+        shutil.rmtree(parts / "widget" / name)
+    out = tmp_path / "out"
+    arguments = ["--data", str(parts / "widget"), "--out", str(out), "--device", "cpu"]
+    assert main(["run", "widget", *arguments]) == 0
+    assert note in capsys.readouterr().out
+    record = json.loads((out / "record.json").read_text())
+    assert note in " ".join(record["notes"]) and record["threshold"]["images"] == 12
+    image = parts / "widget" / "train" / "good" / "000.png"
+    assert main(["score", str(out / "model.safetensors"), str(image)]) == 0
+    assert "good" in capsys.readouterr().out
+
+
+def test_a_crop_that_leaves_defects_outside_is_said_where_the_metrics_are(parts, tmp_path, capsys, monkeypatch):
+    widget, frame = load_category("widget", parts), Frame(64, 32)
+    detector = PaDiM.from_settings(PaDiMSettings("gabor", frame, Selection("random", 20, 0)), "cpu")
+    report = evaluate(detector.fit(widget.train, 0.1).score(widget.test), widget.test)
+    watch = runs.Stopwatch({"fit": 1.0})
+    record = runs.write_record(RunSettings("widget", out=str(tmp_path)), widget, detector, report, watch)
+    for text in (str(report), str(read_record(record))):
+        assert re.search(r"note: the crop leaves \d+\.\d% of the marked pixels outside the frame", text)
+
+
+def test_an_error_of_the_packages_base_class_in_the_notebook_is_one_line(parts, tmp_path, capsys, monkeypatch):
+    cell = nbformat.v4.new_code_cell("from padim_nb.errors import PadimError\nraise PadimError('the one line')")
+    kernel = {"name": "python3", "display_name": "Python", "language": "python"}
+    notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel})
+    nbformat.write(notebook, tmp_path / "failing.ipynb")
+    monkeypatch.setattr(runs, "template", lambda: tmp_path / "failing.ipynb")
+    assert main(["run", "widget", "--data", str(parts), "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == "padim-nb: the one line"
 
 
 def test_papermill_with_a_misspelt_parameter_fails_and_says_why(tmp_path):

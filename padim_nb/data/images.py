@@ -169,18 +169,19 @@ def masks(samples: Sequence[Sample], frame: Frame) -> Array:
     return np.stack([np.zeros(shape, dtype=bool) if mask is None else mask for mask in framed])
 
 
-def share_inside(samples: Sequence[Sample], frame: Frame) -> Array:
-    """The share of each defective sample's marked pixels that the crop leaves, float (defective samples,)."""
-    defective = [sample for sample in samples if sample.label]
+def share_cut_off(samples: Sequence[Sample], frame: Frame) -> float:
+    """The share of all marked pixels, after resizing, that the frame's crop leaves outside."""
     if frame.crop is None:
-        return np.ones(len(defective))
+        return 0.0
     whole = replace(frame, crop=None)
 
-    def share(sample: Sample) -> float:
+    def areas(sample: Sample) -> tuple[int, int]:
         mask = _mask(sample)
-        return frame.apply_mask(mask).sum() / max(1, whole.apply_mask(mask).sum())
+        return int(frame.apply_mask(mask).sum()), int(whole.apply_mask(mask).sum())
 
-    return np.array(list(ahead(share, defective)))
+    defective = [sample for sample in samples if sample.label]
+    inside, marked = np.array([(0, 0), *ahead(areas, defective)]).sum(axis=0)
+    return float(marked - inside) / max(1, int(marked))
 
 
 def ahead(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.images import Frame, masks
+from ..data.images import Frame, masks, share_cut_off
 from ..data.maps import AnomalyMaps
 from ..data.mvtec import Sample
 from ..errors import DataError, OptionError
@@ -96,6 +96,10 @@ def evaluate(maps: AnomalyMaps | Array, samples: Sequence[Sample], scores: Array
     metrics: dict[str, float | None] = dict.fromkeys(IMAGE + PIXEL)
     thresholds: dict[str, float | None] = {"image_f1max": None, "pixel_f1max": None}
 
+    if not len(samples):
+        notes.append("no test images, so no metrics: put good ones into test/good, defective ones into test/<defect>")
+        return Report(metrics, thresholds, (), tuple(notes))
+
     intervals: dict[str, tuple[float, float]] = {}
     by_image = Ranks.of(scores[~labels], scores[labels])
     if by_image.defined:
@@ -110,9 +114,12 @@ def evaluate(maps: AnomalyMaps | Array, samples: Sequence[Sample], scores: Array
         notes.append("no masks: image-level metrics only")
     elif labels.any():
         truth = _truth(array, samples, frame)
+        if frame and (share := share_cut_off(samples, frame)):
+            notes.append(f"the crop leaves {share:.1%} of the marked pixels outside the frame: they are not judged")
         lost = int((labels & ~truth.any(axis=(1, 2))).sum())
         if lost:
-            notes.append(f"{lost} defective images have their whole mask outside the frame; they count as images only")
+            of_all = f"{lost} of {int(labels.sum())} defective images"
+            notes.append(f"{of_all} have their whole mask outside the frame; they count as images only")
         normal, regions = pixels = rank_pixels(array, truth)
         by_pixel = Ranks.of_sorted(normal, regions.scores)
         if by_pixel.defined:
@@ -124,7 +131,7 @@ def evaluate(maps: AnomalyMaps | Array, samples: Sequence[Sample], scores: Array
         if np.isfinite(by_defect).any():
             metrics["aupimo"] = float(np.nanmean(by_defect))
         else:
-            notes.append("AUPIMO needs at least 100,000 pixels of good images to tell a false-alarm rate of 1e-5")
+            notes.append("AUPIMO needs at least 100,000 pixels of good images for a false-alarm rate of 1e-5")
     rows = tuple(_rows(samples, scores, labels, pixels))
     return Report(metrics, thresholds, rows, tuple(notes), intervals)
 
@@ -156,8 +163,6 @@ def _checked(maps: AnomalyMaps | Array, samples: Sequence[Sample], scores: Array
         array = maps
     if not isinstance(array, np.ndarray) or array.ndim != 3 or len(array) != len(samples):
         raise OptionError(f"maps must be an array ({len(samples)} images, height, width), not {np.shape(array)}")
-    if len(samples) == 0:
-        raise OptionError("there is nothing to evaluate: no samples")
     finite = np.isfinite(array).all(axis=(1, 2))
     if not finite.all():
         raise DataError(f"the map of {samples[int(finite.argmin())].image} holds nan or infinite values")

@@ -14,7 +14,7 @@ from torchvision.transforms import v2
 
 from padim_nb import load_category
 from padim_nb.data import images
-from padim_nb.data.images import Frame, as_images, image_batches, load_image, load_mask, masks, share_inside
+from padim_nb.data.images import Frame, as_images, image_batches, load_image, load_mask, masks, share_cut_off
 from padim_nb.data.mvtec import Sample
 from padim_nb.errors import DataError, OptionError
 from padim_nb.util.files import cache_root
@@ -229,12 +229,12 @@ def test_a_frame_out_of_a_file_is_checked_too():
         assert "\n" not in str(error.value)
 
 
-def test_the_share_of_marked_pixels_inside_a_crop(parts):
+def test_the_share_of_marked_pixels_that_a_crop_cuts_off(parts):
     widget = load_category("widget", parts)
-    assert share_inside(widget.test, Frame((64, 64))).tolist() == [1] * 5
-    inside = share_inside(widget.test, Frame(64, 16))  # rows and columns 24 to 39
-    line, spot = 0.0, 8 * 10 / (12 * 14)
-    np.testing.assert_allclose(inside, [line] * 2 + [spot] * 3)
+    assert share_cut_off(widget.test, Frame((64, 64))) == 0
+    inside = 3 * 8 * 10  # of three spots; the crop to 16 pixels leaves rows and columns 24 to 39
+    assert share_cut_off(widget.test, Frame(64, 16)) == pytest.approx(1 - inside / (3 * 12 * 14 + 2 * 3 * 55))
+    assert share_cut_off(widget.test[:4], Frame(64, 16)) == 0
 
 
 def test_truth_is_framed_like_the_pictures(parts):

@@ -163,7 +163,8 @@ def test_maps_of_a_crop_are_judged_inside_it(parts):
     frame = Frame(64, 16)  # the middle 16 pixels: all spots reach in, no line does
     maps = AnomalyMaps.of(np.random.default_rng(0).normal(0, 1, (9, 16, 16)), frame)
     report = evaluate(maps, widget.test)
-    assert any("2 defective images have their whole mask outside" in note for note in report.notes)
+    assert any("2 of 5 defective images have their whole mask outside" in note for note in report.notes)
+    assert "crop leaves 71.2% of the marked pixels outside" in str(report)
     assert report.per_defect[0].aupro is None
 
 
@@ -190,5 +191,9 @@ def test_bad_maps_are_one_line(parts):
         evaluate(maps[:8], widget.test)
     with pytest.raises(OptionError, match="finite numbers"):
         evaluate(np.zeros((9, 64, 64)), widget.test, scores=np.zeros(3))
-    with pytest.raises(OptionError, match="no samples"):
-        evaluate(np.zeros((0, 64, 64)), [])
+
+
+def test_without_test_images_a_report_says_what_is_missing():
+    report = evaluate(np.zeros((0, 64, 64)), [])
+    assert set(report.metrics.values()) == {None} and report.per_defect == ()
+    assert "no test images, so no metrics: put good ones into test/good" in str(report)
