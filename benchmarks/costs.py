@@ -52,13 +52,13 @@ def padim_minutes(detector: PaDiM, train: list[Sample], test: list[Sample]) -> f
     timed = train[: detector.settings.batch]
     detector.features(timed[:TIMED])  # the first call also warms up
     an_image = seconds(lambda: detector.features(timed)) / len(timed)
-    taps = []
+    layers = []
     inner = detector.backbone.forward
 
     def replay(x):
-        if not taps or len(taps[0]) < len(x):
-            taps[:] = inner(x)
-        return [tap[: len(x)] for tap in taps]
+        if not layers or len(layers[0]) < len(x):
+            layers[:] = inner(x)
+        return [layer[: len(x)] for layer in layers]
 
     detector.backbone.forward = replay
     detector.features(timed)

@@ -72,15 +72,15 @@ def peer(size: str, device: str) -> tuple[torch.nn.Module, Callable[[int], objec
         outputs = torch.cat([model.teacher(batch) for batch in inputs.split(4)]).double()
         model.mean_std["mean"].copy_(outputs.mean((0, 2, 3), keepdim=True))
         model.mean_std["std"].copy_(outputs.std((0, 2, 3), keepdim=True, correction=0))
-    optimiser = torch.optim.Adam([*model.student.parameters(), *model.ae.parameters()], lr=1e-4, weight_decay=1e-5)
+    optimizer = torch.optim.Adam([*model.student.parameters(), *model.ae.parameters()], lr=1e-4, weight_decay=1e-5)
 
     def step(number: int) -> None:
         index = number % IMAGES
         model.train()
         terms = model(inputs[index : index + 1], inputs[IMAGES - 1 - index : IMAGES - index])
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         sum(terms).backward()
-        optimiser.step()
+        optimizer.step()
         for term in terms:
             term.item()  # its trainer logs each of them at each step
 

@@ -57,8 +57,8 @@ def anomalib(name: str, category: str, root: Path) -> tuple[float, dict[str, flo
     from anomalib.models import Padim
 
     detector = detector_of(name)
-    starts = [sum(detector.backbone.channels[:tap]) for tap in range(len(detector.backbone.channels))]
-    chosen = [start + index for start, tap in zip(starts, detector.embedding.chosen, strict=True) for index in tap]
+    starts = [sum(detector.backbone.channels[:layer]) for layer in range(len(detector.backbone.channels))]
+    chosen = [start + index for start, layer in zip(starts, detector.embedding.chosen, strict=True) for index in layer]
     with tempfile.TemporaryDirectory() as place, contextlib.redirect_stdout(io.StringIO()):
         model = Padim(backbone=detector.settings.backbone, pre_trained=False, n_features=len(chosen))
         network = model.model.feature_extractor.feature_extractor

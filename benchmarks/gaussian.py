@@ -24,8 +24,8 @@ from scipy.spatial.distance import mahalanobis
 
 from padim_nb.features.dimensions import joined
 from padim_nb.padim.gaussian import PatchGaussians
-from padim_nb.padim.moments import Moments
 from padim_nb.padim.low_rank import LowRankGaussians, is_cheaper
+from padim_nb.padim.moments import Moments
 from padim_nb.util.machine import peak_memory_mb
 
 # channels and side of each level, coarse to fine, as the recipes' seeds choose them

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from making import write_parts
 
 
@@ -65,6 +66,14 @@ def pytest_collection_modifyitems(items):
 def pytest_addoption(parser):
     parser.addoption("--kills", type=int, default=2, help="how often a kill test kills (make torture: 20)")
     parser.addoption("--seed", type=int, default=None, help="of the torture tests' random moments (default: a new one)")
+
+
+settings.register_profile("quick", max_examples=15, deadline=None)
+settings.register_profile("torture", max_examples=200, deadline=None)
+
+
+def pytest_configure(config):
+    settings.load_profile("quick" if config.getoption("-m") == "not torture" else "torture")
 
 
 @pytest.fixture

@@ -26,10 +26,10 @@ from padim_nb.experiments.run import RunSettings
 from padim_nb.experiments.sweep import plan
 from padim_nb.features.weights import read_state
 
-FUZZ = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+FUZZ = settings(suppress_health_check=list(HealthCheck))  # 15 examples each, 200 in `make torture`
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 JSON = st.recursive(
-    PLAIN, lambda each: st.lists(each, max_size=3) | st.dictionaries(st.text(max_size=5), each), max_leaves=4
+    PLAIN, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner), max_leaves=4
 )
 
 
@@ -91,9 +91,9 @@ def test_any_tensors_of_a_model_fit_or_are_refused(data, world, tmp_path_factory
 
     path = tmp_path_factory.mktemp("fuzz") / "m.safetensors"
     rewritten(world / "model.safetensors", path, tensors=spoilt)
-    with pytest.raises(PadimError) as told:
+    with pytest.raises(PadimError) as refused:
         load(path, device="cpu")
-    one_line(told)
+    one_line(refused)
     assert load_file(path)
 
 
@@ -135,20 +135,20 @@ def test_any_archive_is_unpacked_below_its_place_or_refused(members, data, tmp_p
         extract(path, into)
     except PadimError as error:
         assert "Traceback" not in str(error)
-    assert {each.name for each in folder.iterdir()} <= {"a.tar", "deep"}
+    assert {path.name for path in folder.iterdir()} <= {"a.tar", "deep"}
     assert [
-        each.name for each in (folder / "deep").rglob("*") if each.is_symlink() or each.name.startswith(".ex")
+        path.name for path in (folder / "deep").rglob("*") if path.is_symlink() or path.name.startswith(".ex")
     ] == []
-    assert {each.name for each in (folder / "deep").iterdir()} <= {"er"}
+    assert {path.name for path in (folder / "deep").iterdir()} <= {"er"}
 
 
 @FUZZ
 @given(name=st.text(max_size=20) | st.sampled_from(["../../x", "..", "a/b", "a\\b", "x" * 5000, "wid\nget", "\udcff"]))
 def test_any_category_name_is_found_or_refused_and_names_no_place_elsewhere(name, world, tmp_path_factory):
     folder = tmp_path_factory.mktemp("fuzz")
-    with pytest.raises(CategoryNotFound) as told:
+    with pytest.raises(CategoryNotFound) as refused:
         load_category(name, world / "root")
-    one_line(told)
+    one_line(refused)
     try:
         place = folder / RunSettings(category=name).folder
     except CategoryNotFound:
@@ -160,7 +160,7 @@ def test_any_category_name_is_found_or_refused_and_names_no_place_elsewhere(name
 
 @FUZZ
 @given(content=st.binary(max_size=200), start=st.integers(0, 400))
-def test_any_bytes_are_a_picture_or_are_refused(content, start, world, tmp_path_factory):
+def test_any_bytes_are_an_image_or_are_refused(content, start, world, tmp_path_factory):
     path = tmp_path_factory.mktemp("fuzz") / "x.png"
     whole = (world / "ok.png").read_bytes()
     path.write_bytes(whole[:start] + content + whole[start + len(content) :])
@@ -187,7 +187,7 @@ def test_names_with_lines_and_spaces_are_only_names(world, tmp_path, capsys):
     odd = tmp_path / "a new\nline.png"
     shutil.copy(world / "ok.png", odd)
     assert main(["score", str(world / "model.safetensors"), str(odd), "--out", str(tmp_path / "out")]) == 0
-    assert sorted(each.name for each in (tmp_path / "out").iterdir()) == [
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "a new\nline_map.npy",
         "a new\nline_overlay.png",
     ]
