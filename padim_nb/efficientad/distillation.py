@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,7 +31,7 @@ from .cards import write_card
 from .checkpoints import Checkpoints, Loop, generator
 from .penalty import images_below
 from .settings import PROCEDURAL, Share, Size, Source
-from .teacher import distilled
+from .teacher import channel_statistics, distilled
 
 Draw: TypeAlias = tuple[float, ...]
 Box: TypeAlias = tuple[float, float, float, float]
@@ -102,6 +102,8 @@ class TargetFeatures(nn.Module):
 
     mean: Tensor
     deviation: Tensor
+    kernel0: Tensor
+    kernel1: Tensor
 
     def __init__(self, net: Backbone, shape: tuple[int, int]) -> None:
         super().__init__()
@@ -116,9 +118,9 @@ class TargetFeatures(nn.Module):
         """Images, uint8 (n, height, width, 3) -> (n, 384, h, w), channels as they are."""
         net = self._net[0]
         layers = net(net.normalize(images))[-2:]
-        parts = [
-            conv2d(layer.float(), getattr(self, f"kernel{number}"), padding=1) for number, layer in enumerate(layers)
-        ]
+        kernels = (self.kernel0, self.kernel1)
+        with torch.autocast(images.device.type, enabled=False):
+            parts = [conv2d(layer.float(), kernel, padding=1) for layer, kernel in zip(layers, kernels, strict=True)]
         return torch.cat([interpolate(y, size=self.shape, mode="bilinear", align_corners=False) for y in parts], 1)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -128,14 +130,9 @@ class TargetFeatures(nn.Module):
     @torch.no_grad()
     def standardize(self, batches: Iterable[Tensor]) -> None:
         """Set mean and deviation from batches of images, uint8 (n, height, width, 3)."""
-        total, square, count = torch.zeros(()), torch.zeros(()), 0
-        for images in batches:
-            y = self.raw(images).double()
-            total, square = total + y.sum((0, 2, 3)), square + y.square().sum((0, 2, 3))
-            count += y[:, 0].numel()
-        mean = total / count
+        mean, deviation = channel_statistics(self.raw(images) for images in batches)
         self.mean.copy_(mean[:, None, None])
-        self.deviation.copy_((square / count - mean.square()).clamp(min=1e-12).sqrt()[:, None, None])
+        self.deviation.copy_(deviation[:, None, None])
 
 
 def distill(
@@ -178,6 +175,7 @@ def distill(
         count = min(s.statistics, sum(len(source.learned) for source in sources))
         draws = _batches(sources, s, device, s.seed + 1)
         target.standardize(large for _, large in itertools.islice(draws, -(-count // s.batch)))
+        draws.close()
     pairs = _batches(sources, s, device, s.seed, loop.step)
     for _, done in loop:
         loss = _loss(teacher, target, *next(pairs), s)
@@ -187,6 +185,7 @@ def distill(
         loss.backward()
         optimizer.step()
         loop.record(loss)
+    pairs.close()
     card = identity | {
         "weights": net.weights["name"],
         "steps": loop.step,
@@ -248,7 +247,7 @@ def _both(image: np.ndarray, side: int, box: Box | None = None, gray: bool = Fal
 
 def _batches(
     sources: Sequence[SourceImages], s: Distillation, device: str, seed: int, start: int = 0
-) -> Iterator[tuple[Tensor, Tensor]]:
+) -> Generator[tuple[Tensor, Tensor], None, None]:
     """Batches of (small, large) images from step `start` on, decoded by processes beside the training."""
 
     def draws() -> Iterator[list[Draw]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -48,6 +49,17 @@ def distilled(size: str, backbone: str = "wide_resnet101_2") -> Path:
     return cache_root() / "weights" / f"pdn-{size}-{backbone}.safetensors"
 
 
+def channel_statistics(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (1e-6 or more), float64 (channels,) each, over batches (n, channels, h, w)."""
+    total, square, count = torch.zeros(()), torch.zeros(()), 0
+    for batch in batches:
+        values = batch.double()
+        total, square = total + values.sum((0, 2, 3)), square + values.square().sum((0, 2, 3))
+        count += values[:, 0].numel()
+    mean = total / count
+    return mean, (square / count - mean.square()).clamp(min=0).sqrt().clamp(min=1e-6)
+
+
 @torch.no_grad()
 def standardized(teacher: pdn.PatchDescription, images: Tensor) -> pdn.PatchDescription:
     """A copy of the teacher whose channels have mean 0 and standard deviation 1 over these images.
@@ -56,16 +68,10 @@ def standardized(teacher: pdn.PatchDescription, images: Tensor) -> pdn.PatchDesc
         teacher: stays as it is; the statistics go into the last convolution of the copy.
         images: uint8 (n, height, width, 3).
     """
-    total, square, count = torch.zeros(()), torch.zeros(()), 0
-    for batch in images.split(8):
-        outputs = teacher(normalized(batch.permute(0, 3, 1, 2).float() / 255)).double()
-        total, square = total + outputs.sum((0, 2, 3)), square + outputs.square().sum((0, 2, 3))
-        count += outputs[:, 0].numel()
-    mean = total / count
-    deviation = (square / count - mean.square()).clamp(min=0).sqrt()
+    batches = (normalized(batch.permute(0, 3, 1, 2).float() / 255) for batch in images.split(8))
+    mean, deviation = channel_statistics(teacher(batch) for batch in batches)
     if not torch.isfinite(deviation).all():
         raise DataError("the outputs of the teacher are not finite: check its weights")
-    deviation = deviation.clamp(min=1e-6)
     scaled = copy.deepcopy(teacher)
     last = scaled.last
     last.weight.copy_((last.weight.double() / deviation[:, None, None, None]).float())
