@@ -1,4 +1,4 @@
-"""Dead leaves: shapes of all sizes that hide one another, plain or filled with the bank's own textures."""
+"""Dead leaves: shapes of all sizes that hide one another, plain or filled with other procedural textures."""
 
 from __future__ import annotations
 
