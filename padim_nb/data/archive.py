@@ -123,7 +123,7 @@ def _place(scratch: Path, into: Path) -> tuple[list[str], list[str]]:
         category.rename(target)
         placed.append(category.name)
     for rest in [path for path in scratch.glob("*") if path.is_file() and not (into / path.name).exists()]:
-        rest.rename(into / rest.name)  # the licence and the readme
+        rest.rename(into / rest.name)  # the license and the readme
     return placed, present
 
 

@@ -1,8 +1,8 @@
-"""`data status` and `data check`: what is where, and whether it is whole; every problem with its fix."""
+"""`data status` and `data check`: what is where, whether it is whole, and the fix of every problem."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +47,7 @@ class CheckReport:
     @property
     def problems(self) -> tuple[Problem, ...]:
         """All problems of all categories."""
-        return tuple(problem for each in self.categories for problem in each.problems)
+        return tuple(problem for category in self.categories for problem in category.problems)
 
     @property
     def ok(self) -> bool:
@@ -63,20 +63,25 @@ class CheckReport:
 
 
 def check(root: str | Path | None = None) -> CheckReport:
-    """Read every image and mask below a data root (default: the one in use) and report what is not as it should be."""
+    """Read every image and mask below a data root and report what is not as it should be.
+
+    Args:
+        root: as for `load_category`; by default the one in use.
+    """
     place = data_root(root)
     if isinstance(place, str):
         kind = place.partition(":")[2]
-        names = rendered(kind)
-        if not names:
-            raise DataError(f"nothing of the {kind} twin is rendered yet: `padim-nb data render` does it")
-        return CheckReport(twin_root(kind), tuple(_check(location(name, kind), name) for name in names))
-    if (place / "train" / "good").is_dir():
-        return CheckReport(place, (_check(place, place.name),))
-    names = sorted({*categories_in(place), *(name for name in CATEGORIES if (place / name).is_dir())})
-    if not names:
-        raise DataError(f"{place} holds no category: expected folders such as {place / 'cable' / 'train' / 'good'}")
-    return CheckReport(place, tuple(_check(place / name, name) for name in names))
+        folders = {name: location(name, kind) for name in rendered(kind)}
+        place, missing = twin_root(kind), f"nothing of the {kind} twin is rendered yet: `padim-nb data render` does it"
+    elif (place / "train" / "good").is_dir():
+        folders, missing = {place.name: place}, ""
+    else:
+        names = {*categories_in(place), *(name for name in CATEGORIES if (place / name).is_dir())}
+        folders = {name: place / name for name in sorted(names)}
+        missing = f"{place} holds no category: expected folders such as {place / 'cable' / 'train' / 'good'}"
+    if not folders:
+        raise DataError(missing)
+    return CheckReport(place, tuple(_check(folder, name) for name, folder in folders.items()))
 
 
 def status() -> str:
@@ -92,9 +97,9 @@ def status() -> str:
         kind = place.partition(":")[2]
         lines.append(f"in use: the twin ({kind}), rendered on this machine, not MVTec AD")
     else:
-        found = categories_in(place)
-        missing = [name for name in CATEGORIES if name not in found]
-        lines.append(f"in use: {place}: {', '.join(found) or 'no category'}")
+        names = categories_in(place)
+        missing = [name for name in CATEGORIES if name not in names]
+        lines.append(f"in use: {place}: {', '.join(names) or 'no category'}")
         if missing:
             lines.append(f"missing of MVTec AD's fifteen: {', '.join(missing)}")
     for kind in KINDS:
@@ -105,17 +110,17 @@ def status() -> str:
 
 def _check(folder: Path, name: str) -> CategoryCheck:
     train, good = images_in(folder / "train" / "good"), images_in(folder / "test" / "good")
-    kinds = {p.name: images_in(p) for p in sorted((folder / "test").glob("*")) if p.is_dir() and p.name != "good"}
-    counts = (len(train), len(good), {kind: len(found) for kind, found in kinds.items()})
+    defects = {p.name: images_in(p) for p in sorted((folder / "test").glob("*")) if p.is_dir() and p.name != "good"}
+    counts = (len(train), len(good), {defect: len(images) for defect, images in defects.items()})
     problems = [*_counts_differ(folder, name, counts)] if name in CATEGORIES else []
     if not train:
         problems.append(Problem(folder / "train" / "good", "has no images", "put the good ones there"))
-    every = [*train, *good, *(path for found in kinds.values() for path in found)]
-    problems += [p for p in ahead(_unreadable, every) if p]
+    paths = [*train, *good, *(path for images in defects.values() for path in images)]
+    problems += [problem for problem in ahead(_unreadable, paths) if problem]
     if (folder / "ground_truth").is_dir():
-        for kind, found in kinds.items():
-            problems += _masks(folder / "ground_truth" / kind, found)
-    defective = sum(map(len, kinds.values()))
+        for defect, images in defects.items():
+            problems += _masks(folder / "ground_truth" / defect, images)
+    defective = sum(map(len, defects.values()))
     return CategoryCheck(name, len(train), len(good), defective, _agrees(name, counts), tuple(problems))
 
 
@@ -130,20 +135,24 @@ def _counts_differ(folder: Path, name: str, counts: tuple[int, int, dict[str, in
     if _agrees(name, counts) != "differ":
         return
     table, fix = published()[name].images, "extract the archive again, or rename the folder if it is your own"
-    wanted = {"train/good": table.train, "test/good": table.good, **{f"test/{k}": n for k, n in table.defects.items()}}
-    found = {"train/good": counts[0], "test/good": counts[1], **{f"test/{k}": n for k, n in counts[2].items()}}
-    for place in sorted({*wanted, *found}):
-        if wanted.get(place, 0) != found.get(place, 0):
-            yield Problem(
-                folder / place, f"{found.get(place, 0)} images where MVTec AD has {wanted.get(place, 0)}", fix
-            )
+    expected = {"train/good": table.train, "test/good": table.good, **_below_test(table.defects)}
+    present = {"train/good": counts[0], "test/good": counts[1], **_below_test(counts[2])}
+    for place in sorted({*expected, *present}):
+        if expected.get(place, 0) != present.get(place, 0):
+            what = f"{present.get(place, 0)} images where MVTec AD has {expected.get(place, 0)}"
+            yield Problem(folder / place, what, fix)
+
+
+def _below_test(defects: Mapping[str, int]) -> dict[str, int]:
+    return {f"test/{defect}": count for defect, count in defects.items()}
 
 
 def _unreadable(path: Path) -> Problem | None:
     try:
         load_image(path)
     except DataError as error:
-        return Problem(path, str(error).removeprefix(f"{path} ").partition(": ")[0], "replace or remove it")
+        what, _, fix = str(error).removeprefix(f"{path} ").partition(": ")
+        return Problem(path, what, fix)
     return None
 
 

@@ -28,7 +28,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Category:
-    """The images of one kind of part; `source` tells whether they are 'mvtec', a user's 'folder' or the 'twin'."""
+    """The images of one kind of part; `source` is 'mvtec', 'twin' or, for a user's own, 'folder'."""
 
     name: str
     root: Path
@@ -38,16 +38,18 @@ class Category:
 
     @property
     def has_masks(self) -> bool:
-        """Whether defects can be judged pixel by pixel, which takes defective images that all have masks."""
+        """Whether there are defective images and all of them have masks, as pixel-level metrics need."""
         defective = [sample for sample in self.test if sample.label]
         return bool(defective) and all(sample.mask for sample in defective)
 
 
 def load_category(name: str, root: str | Path | None = None) -> Category:
-    """Find and scan one category.
+    """Find one category's images.
 
-    The data root is `root`, else PADIM_NB_DATA, else data/mvtec_anomaly_detection, else the twin is rendered. A root
-    holds categories, or is itself one (it has train/good). "twin" and "twin:full" name the twin on purpose.
+    Args:
+        name: of the category, such as "cable".
+        root: a folder of categories, or of one (it has train/good); "twin" or "twin:full"; by default PADIM_NB_DATA,
+            else data/mvtec_anomaly_detection, else the twin, which is rendered where it is missing.
     """
     plain_name(name)
     place = data_root(root)
@@ -77,7 +79,7 @@ def plain_name(name: str) -> str:
 
 def data_root(root: str | Path | None = None) -> Path | str:
     """The data root in use: a folder, or 'twin' / 'twin:full' where there is none or it was asked for."""
-    chosen, told_by = (root, "") if root else (os.environ.get("PADIM_NB_DATA"), " (from PADIM_NB_DATA)")
+    chosen, origin = (root, "") if root else (os.environ.get("PADIM_NB_DATA"), " (from PADIM_NB_DATA)")
     if chosen:
         text = os.fspath(chosen)
         if text.split(":")[0] == "twin" and not Path(text).exists():
@@ -87,7 +89,7 @@ def data_root(root: str | Path | None = None) -> Path | str:
             return f"twin:{kind}"
         place = Path(text).expanduser()
         if not place.is_dir():
-            raise DataError(f"the data root {place}{told_by} is not a folder: give an existing one, or 'twin'")
+            raise DataError(f"the data root {place}{origin} is not a folder: give an existing one, or 'twin'")
         return place
     return next((place for place in usual_roots() if place.is_dir()), "twin:lite")
 
@@ -117,7 +119,7 @@ def images_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     with os.scandir(folder) as entries:
-        return [Path(path) for path in sorted(each.path for each in entries if _is_image(each))]
+        return [Path(path) for path in sorted(entry.path for entry in entries if _is_image(entry))]
 
 
 def mask_of(image: Path, truth: Path) -> Path | None:
@@ -132,8 +134,8 @@ def mask_of(image: Path, truth: Path) -> Path | None:
 def header(path: Path) -> tuple[int, int]:
     """(width, height) of an image file, from its first bytes."""
     try:
-        with Image.open(path) as picture:
-            return picture.size
+        with Image.open(path) as image:
+            return image.size
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} is not a readable image ({_plain(error)}): replace or remove it") from error
 

@@ -74,7 +74,8 @@ def twin_root(kind: str = "lite", size: int = 256, seed: int = 0) -> Path:
 
 def rendered(kind: str = "lite", size: int = 256, seed: int = 0) -> tuple[str, ...]:
     """The categories that are already on disk."""
-    return tuple(name for name in CATEGORIES if location(name, kind, size, seed).is_dir())
+    present = {folder.name for folder in twin_root(kind, size, seed).glob("*/*")}  # of any version
+    return tuple(name for name in CATEGORIES if name in present and location(name, kind, size, seed).is_dir())
 
 
 def ensure(category: str, kind: str = "lite", size: int = 256, seed: int = 0, workers: int | None = None) -> Path:

@@ -72,7 +72,7 @@ def commit() -> str | None:
 
 
 def peak_memory_mb() -> float | None:
-    """The peak of this process's memory so far, in MB; None where the system does not tell."""
+    """The peak of this process's memory so far, in MB; None where the system does not say."""
     status = Path("/proc/self/status")
     if status.exists():  # ru_maxrss would start at what the parent process held when it started this one
         peak = next((line for line in status.read_text().splitlines() if line.startswith("VmHWM:")), None)

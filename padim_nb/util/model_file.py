@@ -17,7 +17,7 @@ from .files import whole_file
 
 FORMATS = {"padim": "padim-nb/padim/1", "efficientad": "padim-nb/efficientad/1", "training": "padim-nb/training/1"}
 KEY = "padim_nb"
-LARGEST_PICTURE = 2**28  # pixels: a header that claims more is damaged, and would claim the memory too
+LARGEST_IMAGE = 2**28  # pixels: a header that claims more is damaged, and would claim the memory too
 
 
 def write_model(path: Path, kind: str, header: Mapping[str, object], tensors: Mapping[str, Tensor]) -> Path:
@@ -39,8 +39,8 @@ def read_model(path: Path, kind: str) -> tuple[dict, dict[str, Tensor]]:
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         raise ModelError(f"{path} is not a whole model file of padim-nb: fit the detector and save it again") from error
     if not isinstance(header, dict) or header.get("format") != FORMATS[kind]:
-        found = header.get("format") if isinstance(header, dict) else header
-        raise ModelError(f"{path} is of format {found!r}, wanted is {FORMATS[kind]!r}: fit the detector again")
+        actual = header.get("format") if isinstance(header, dict) else header
+        raise ModelError(f"{path} is of format {actual!r}, wanted is {FORMATS[kind]!r}: fit the detector again")
     return header, tensors
 
 
@@ -59,19 +59,19 @@ def making_sense_of(path: Path) -> Iterator[None]:
 def image_size(value: Sequence[int]) -> tuple[int, int]:
     """(height, width) as a header holds it."""
     height, width = value
-    if not 0 < height * width <= LARGEST_PICTURE or not isinstance(height * width, int):
-        raise ValueError(f"pictures of {height}x{width}")
+    if not 0 < height * width <= LARGEST_IMAGE or not isinstance(height * width, int):
+        raise ValueError(f"images of {height}x{width}")
     return height, width
 
 
 def kind_of(path: Path) -> str:
-    """Which kind of file this is; "padim" where that cannot be told, so that reading it says what is wrong."""
+    """Which of `FORMATS` a file is; "padim" for an unreadable one, so that reading it says what is wrong."""
     try:
         with safe_open(path, framework="pt") as file:
-            found = json.loads((file.metadata() or {})[KEY])["format"]
+            format_ = json.loads((file.metadata() or {})[KEY])["format"]
     except (SafetensorError, OSError, KeyError, ValueError, TypeError):
         return "padim"
-    return next((kind for kind, name in FORMATS.items() if name == found), "padim")
+    return next((kind for kind, name in FORMATS.items() if name == format_), "padim")
 
 
 def packed(lower: Tensor) -> Tensor:

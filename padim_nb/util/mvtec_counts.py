@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
+from itertools import groupby
 from types import MappingProxyType
 
-from ..errors import OptionError, did_you_mean
+from ..errors import expect_one_of
 
 LITE_TRAIN, LITE_GOOD, LITE_DEFECTIVE = 60, 20, 40  # at least so many to train on; test images, about
 
@@ -30,10 +31,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Published:
-    """What is published of one category: side in pixels, 'RGB' or 'grey', annotated regions, images."""
+    """What is published of one category: side in pixels, whether it is gray, annotated regions, images."""
 
     side: int
-    colour: str
+    gray: bool
     regions: int
     images: Plan
 
@@ -43,12 +44,12 @@ def published() -> Mapping[str, Published]:
     """Category -> what is published of it, in alphabetical order."""
     table: dict[str, Published] = {}
     with (files("padim_nb") / "assets" / "mvtec_ad_counts.csv").open(encoding="utf-8") as stream:
-        rows = sorted(csv.DictReader(stream), key=lambda row: row["category"])
-    for row in rows:
-        name = row["category"]
-        defects = {each["defect"]: int(each["count"]) for each in rows if each["category"] == name}
-        images = Plan(int(row["train_good"]), int(row["test_good"]), MappingProxyType(defects))
-        table[name] = Published(int(row["side_px"]), row["colour"], int(row["regions"]), images)
+        lines = sorted(csv.DictReader(stream), key=lambda line: line["category"])
+    for name, group in groupby(lines, key=lambda line: line["category"]):
+        first, *rest = group
+        defects = MappingProxyType({line["defect"]: int(line["count"]) for line in (first, *rest)})
+        images = Plan(int(first["train_good"]), int(first["test_good"]), defects)
+        table[name] = Published(int(first["side_px"]), first["colour"] != "RGB", int(first["regions"]), images)
     return MappingProxyType(table)
 
 
@@ -61,14 +62,13 @@ def plan(category: str, kind: str) -> Plan:
 
     Lite: half of the training images, 20 good test images and about 40 defective ones, as many of each kind.
     """
-    if kind not in KINDS:
-        raise OptionError(f"no twin of kind {kind!r}{did_you_mean(kind, KINDS)}")
+    expect_one_of("twin of kind", kind, KINDS)
     full = published()[category].images
     if kind == "full":
         return full
-    each = -(-LITE_DEFECTIVE // len(full.defects))
+    most = -(-LITE_DEFECTIVE // len(full.defects))
     return Plan(
         max(full.train // 2, min(full.train, LITE_TRAIN)),
         LITE_GOOD,
-        MappingProxyType({defect: min(each, count) for defect, count in full.defects.items()}),
+        MappingProxyType({defect: min(most, count) for defect, count in full.defects.items()}),
     )

@@ -37,7 +37,7 @@ def from_plain(cls: type[T], values: object) -> T:
 
 def one_line(name: str, error: ValidationError) -> str:
     """The most specific of a validation's errors, with the field it is about and what it held."""
-    first = max(error.errors(), key=lambda each: len(each["loc"]))  # of a union, the branch that came closest
+    first = max(error.errors(), key=lambda details: len(details["loc"]))  # of a union, the branch that came closest
     place = ".".join(part for part in map(str, first["loc"]) if re.fullmatch(r"\w+", part) and part not in _BRANCHES)
     if first["type"] == "literal_error":
         known = [word.strip(" '") for word in first["ctx"]["expected"].replace(" or ", ", ").split(",")]

@@ -1,7 +1,9 @@
 """check and status: what they report."""
 
+import numpy as np
 import pytest
 from making import write_mask
+from PIL import Image
 
 from padim_nb.data.check import check, status
 from padim_nb.errors import DataError
@@ -59,3 +61,13 @@ def test_status_names_the_root_in_use_and_what_is_missing(parts, monkeypatch):
     text = status()
     assert f"in use: {parts}: widget" in text
     assert "missing of MVTec AD's fifteen: bottle, cable" in text
+
+
+def test_a_scale_that_is_not_known_is_reported_with_its_own_fix(parts):
+    Image.fromarray(np.full((64, 64), 200, dtype=np.float32)).save(parts / "widget" / "train" / "good" / "999.tif")
+    assert "999.tif: holds values 200 to 200, not 0 to 1; rescale it, or save it with 8 bits" in str(check(parts))
+
+
+def test_status_asks_for_no_version_of_a_category_that_is_not_rendered(monkeypatch):
+    monkeypatch.setattr("padim_nb.twin.store.version", lambda category: pytest.fail(f"version of {category}"))
+    assert "twin (lite): 0 of 15 categories rendered" in status()

@@ -41,7 +41,7 @@ def test_published_table_is_the_known_one():
 def test_every_defect_folder_has_its_edit_and_grey_is_grey(category):
     rules = part(category)
     assert set(rules.defects) == set(published()[category].images.defects)
-    assert rules.grey == (published()[category].colour == "grey")
+    assert rules.grey == published()[category].gray
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
