@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import fuse_conv_bn_eval
 
 from ..errors import OptionError, WeightsError, expect_one_of
 from .efficientnet import LAYERS, LITE, EfficientNetLayers, network_of
@@ -83,6 +86,9 @@ SPECS = {
 class Backbone(nn.Module):
     """A frozen network as a feature extractor.
 
+    EfficientNet-Lite computes with a copy whose batch norm is folded into the convolutions, a quarter faster and the
+    same to about 1e-6; later changes of its `network` have no effect.
+
     Args:
         name: one of `SPECS`.
         network: with weights, as `Spec.build` makes it.
@@ -99,6 +105,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.name, self.weights = name, weights
         self.network = network.eval().requires_grad_(False)
+        self._folded = folded(network) if network_of(name) in LITE else None
         self.channels: tuple[int, ...] = tuple(network.channels)  # type: ignore[arg-type]  # nn.Module's stub
         self.register_buffer("mean", torch.tensor(SPECS[name].mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(SPECS[name].std)[:, None, None], persistent=False)
@@ -117,7 +124,18 @@ class Backbone(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Normalized images (n, 3, height, width) -> feature maps [(n, channels, h, w)], fine to coarse."""
-        return self.network(x)
+        return (self._folded or self.network)(x)
+
+
+def folded(network: nn.Module) -> nn.Module:
+    """A copy for inference, with each batch norm that directly follows a convolution folded into it."""
+    network = copy.deepcopy(network)
+    for module in list(network.modules()):
+        for (first, convolution), (second, norm) in pairwise(list(module.named_children())):
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, first, fuse_conv_bn_eval(convolution, norm))
+                setattr(module, second, nn.Identity())
+    return network
 
 
 def normalized(x: Tensor) -> Tensor:
