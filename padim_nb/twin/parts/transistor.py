@@ -24,7 +24,7 @@ SEAT = Jitter(shift=0.05, degrees=2.4)  # how the case sits over its holes
 KNEE = 0.026  # how far the bends of good legs stray
 GLARE = 0.50  # how strong the reflections on the case get
 SMUDGES = 8  # at most so many marks on a good board
-FAINTEST, SKEW = 0.10, 1.2  # weakest strength of a defect, and how much weak ones outnumber strong ones
+FAINTEST, SKEW = 0.07, 1.3  # weakest strength of a defect, and how much weak ones outnumber strong ones
 
 PITCH, HOLE, GAP = 0.446, 0.092, 0.030  # between holes, a hole's radius, half a gap between strips
 CASE, TOP = (0.405, 0.40), -0.29  # half sides of the case, its middle
@@ -106,7 +106,7 @@ def _dirt(part: Transistor, surface: Surface, u: Array, v: Array) -> None:
     for _ in range(int(rng.integers(0, SMUDGES + 1))):
         at, kind = (float(rng.uniform(-1, 1)), float(rng.uniform(-1, 1))), rng.integers(3)
         seed = int(rng.integers(1 << 31))
-        length, strength = float(rng.uniform(0.03, 0.13)), float(rng.uniform(0.10, 0.42))
+        length, strength = float(rng.uniform(0.03, 0.13)), float(rng.uniform(0.10, 0.44))
         if kind == 0:
             mark = Blot(at, length * 0.5, seed, tint=(1 - strength,) * 3, soft=0.02, wobble=0.6)
         elif kind == 1:
