@@ -29,9 +29,9 @@ OFF_MIDDLE = 0.017  # of where the copper lies in its core
 DYE = 0.03  # of the colour of an insulation
 FRAY = 0.013  # of how far a strand leans, beside the lean of its bundle
 DIRT = 4.0  # average number of dark specks and crumbs on a good cable
-GAP = (0.017, 0.11)  # half width of a cut: spread evenly on a logarithmic scale
-POKE = (0.015, 0.055)  # radius of a poked hole, likewise
-BENT = (0.11, 0.31)  # how far a bent wire reaches, likewise
+GAP = (0.020, 0.115)  # half width of a cut: spread evenly on a logarithmic scale
+POKE = (0.017, 0.058)  # radius of a poked hole, likewise
+BENT = (0.13, 0.32)  # how far a bent wire reaches, likewise
 
 
 @dataclass(frozen=True)
