@@ -28,7 +28,7 @@ ROLL = 14.0  # spread of the dose about the middle, degrees about the long axis
 SLIDE = 0.010  # spread of the cap's edge and of the prints along the capsule
 TONE = 0.045  # spread of the colour's brightness
 SCUFFS = 5  # scuffs on a good shell, at most
-DUST = (2, 26)  # pieces of dust, fewest and most
+DUST = (2, 22)  # pieces of dust, fewest and most
 WEAKEST = 0.32  # strength of the faintest defect, as a share of the strongest
 
 
@@ -81,7 +81,7 @@ def paint(capsule: Capsule, canvas: Canvas) -> Surface:
     cap_only = _shell(capsule, strip, u, v, canvas.y[rows])
     dust = noise.stream(capsule.seed, "dust")
     half = capsule.dust // 2
-    litter(surface, dust, capsule.dust - half, (0.0025, 0.008), (70, 66, 62), opacity=(0.1, 0.55), fibres=0.15)
+    litter(surface, dust, capsule.dust - half, (0.0025, 0.008), (70, 66, 62), opacity=(0.1, 0.45), fibres=0.15)
     litter(
         surface,
         dust,
