@@ -18,26 +18,26 @@ from ..surface import Colour, Light, Surface, linear
 
 # radius -> colour of the glass along it, from the middle outwards
 PROFILE = (
-    (0.000, (30, 30, 42)),
-    (0.120, (20, 20, 31)),
-    (0.420, (17, 16, 26)),
+    (0.000, (30, 30, 38)),
+    (0.120, (21, 21, 28)),
+    (0.420, (18, 17, 23)),
     (0.436, (24, 17, 24)),
-    (0.447, (84, 50, 44)),
+    (0.447, (74, 53, 50)),
     (0.458, (30, 27, 34)),
-    (0.480, (38, 46, 50)),
-    (0.550, (36, 47, 50)),
-    (0.580, (66, 78, 82)),
-    (0.592, (44, 46, 57)),
-    (0.630, (58, 59, 72)),
-    (0.660, (46, 46, 58)),
-    (0.676, (92, 66, 60)),
+    (0.480, (40, 45, 48)),
+    (0.550, (40, 46, 49)),
+    (0.580, (68, 75, 79)),
+    (0.592, (47, 48, 56)),
+    (0.630, (60, 61, 69)),
+    (0.660, (48, 48, 56)),
+    (0.676, (86, 68, 64)),
     (0.690, (58, 53, 62)),
-    (0.715, (47, 47, 58)),
-    (0.742, (78, 80, 92)),
-    (0.756, (50, 50, 61)),
-    (0.790, (58, 58, 70)),
-    (0.822, (96, 97, 110)),
-    (0.846, (48, 48, 59)),
+    (0.715, (49, 49, 57)),
+    (0.742, (80, 81, 89)),
+    (0.756, (52, 52, 60)),
+    (0.790, (60, 60, 68)),
+    (0.822, (98, 99, 107)),
+    (0.846, (50, 50, 58)),
     (0.866, (64, 65, 75)),
     (0.882, (104, 107, 114)),
     (0.906, (226, 229, 230)),
@@ -49,7 +49,7 @@ HOLE, GRAIN, COPPER = 0.440, 0.520, 0.680  # radii: the hole, the middle of the 
 # What good ones differ by, and how strong damage is. Set by one published row (see the benchmark of the twin).
 HAIRS = 2.5  # average number of hairs and fine scratches on a good bottle
 GLOW = 0.5  # how much the brightness of the rings varies along them
-LARGE, SMALL = (0.35, 1.1), (0.09, 0.26)  # half width of a break, in radians: spread evenly on a logarithmic scale
+LARGE, SMALL = (0.45, 1.7), (0.10, 0.28)  # half width of a break, in radians: spread evenly on a logarithmic scale
 DIRT = (0.30, 1.0)  # how far contamination covers
 
 
@@ -137,10 +137,10 @@ def paint(neck: Neck, canvas: Canvas) -> Surface:
     glass *= (1 + (0.30 * (lamp - 0.5) + 0.12 * wave) * np.clip((bent - 0.46) * 20, 0, 1) * within)[..., None]
     grain = noise.fractal(u, v, uneven, 46, 2, 0.8)
     grainy = np.exp(-(((bent - GRAIN) / 0.038) ** 2))
-    glass *= (1 + 0.75 * grain * grainy)[..., None]
+    glass *= (1 + 0.6 * grain * grainy)[..., None]
     off = 0.008 * np.cos(2 * angle + 1.9) + 0.006 * wave + 0.002 * fine
     copper = np.exp(-(((bent - COPPER - off) / 0.0075) ** 2)) * np.clip(lamp + GLOW * (fine + 0.5 * wave), 0, 1.6)
-    glass += copper[..., None] * np.float32((0.42, 0.17, 0.075))
+    glass += copper[..., None] * np.float32((0.36, 0.16, 0.08))
     if neck.broken:
         for each in neck.broken:
             glass = _shatter(each, u, v, radius, angle, glass)
@@ -192,10 +192,14 @@ def _shatter(broken: tuple, u: Array, v: Array, radius: Array, angle: Array, gla
     scale = 7 if half > 0.3 else 13
     i, j = (np.floor(w * scale).astype(np.int32) % 64 for w in (wu + 0.6 * wv, wv - 0.5 * wu))
     chance = [0.30, 0.32, 0.24, 0.10, 0.04] if half > 0.3 else [0.12, 0.20, 0.28, 0.22, 0.18]
+    calm = np.float32(0)
     level = rng.choice([0.010, 0.025, 0.055, 0.13, 0.55], (64, 64), p=chance).astype(np.float32)[i, j]
+    if half > 0.3:  # most of a large break is dull and out of focus
+        calm = np.clip(0.9 + 1.6 * noise.fractal(u, v, rng, 2.2, 2), 0, 1)
+        level += (0.026 * (1 + 0.5 * noise.fractal(u, v, rng, 5, 2)) - level) * calm
     glint = noise.ridged(wu, wv, rng, 8, 2) ** 5 * np.clip(noise.fractal(u, v, rng, 4, 2) * 2.5, 0, 1)
-    facets = level * (1 + 0.5 * noise.fractal(u, v, rng, 24, 2)) + 0.75 * glint
-    facets = np.maximum(facets, 0)[..., None] * np.float32((1.0, 0.93, 0.82)) + np.float32((0.004, 0.004, 0.008))
+    facets = level * (1 + 0.5 * noise.fractal(u, v, rng, 24, 2)) + 0.75 * glint * (1 - 0.8 * calm)
+    facets = np.maximum(facets, 0)[..., None] * np.float32((1.0, 0.96, 0.92)) + np.float32((0.004, 0.004, 0.008))
     facets += (0.10 * edge * np.clip(jag + 0.4, 0, 1.5))[..., None]
     return glass + (facets - glass) * inside[..., None]
 
@@ -256,7 +260,7 @@ def broken_small(neck: Neck, rng: np.random.Generator) -> Neck:
 def contamination(neck: Neck, rng: np.random.Generator) -> Neck:
     kind = str(rng.choice(["floor", "lump", "film", "dark"], p=[0.25, 0.35, 0.2, 0.2]))
     reach = {"floor": 0.06, "lump": 0.24, "film": 0.08, "dark": 0.0}[kind] * np.sqrt(rng.uniform(0, 1))
-    size = {"floor": (0.4, 0.41), "lump": (0.05, 0.22), "film": (0.14, 0.32), "dark": (0.05, 0.13)}[kind]
+    size = {"floor": (0.4, 0.41), "lump": (0.05, 0.22), "film": (0.20, 0.42), "dark": (0.05, 0.16)}[kind]
     at = _at(rng.uniform(0, 2 * np.pi), rng.uniform(0.42, 0.60) if kind == "dark" else reach)
     thing = Foreign(kind, at, _between(rng, *size), float(rng.uniform(*DIRT)), _seed(rng))
     fibres = []

@@ -24,13 +24,14 @@ GREEN, BLUE, GREY = (140, 150, 84), (66, 94, 160), (100, 96, 91)
 STRIPE = (48, 128, 66)  # the second colour of the green core
 
 # What good ones differ by, and how strong damage is. Set by one published row (see the benchmark of the twin).
-STRAY = 0.020  # standard deviation of where a core lies
+STRAY = 0.024  # standard deviation of where a core lies
 OFF_MIDDLE = 0.017  # of where the copper lies in its core
+DYE = 0.03  # of the colour of an insulation
 FRAY = 0.013  # of how far a strand leans, beside the lean of its bundle
-DIRT = 3.0  # average number of dark specks and crumbs on a good cable
-GAP = (0.022, 0.12)  # half width of a cut: spread evenly on a logarithmic scale
-POKE = (0.018, 0.062)  # radius of a poked hole, likewise
-BENT = (0.11, 0.31)  # how far a bent wire reaches, likewise
+DIRT = 4.0  # average number of dark specks and crumbs on a good cable
+GAP = (0.020, 0.115)  # half width of a cut: spread evenly on a logarithmic scale
+POKE = (0.017, 0.058)  # radius of a poked hole, likewise
+BENT = (0.13, 0.32)  # how far a bent wire reaches, likewise
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def good(rng: np.random.Generator) -> Cable:
     cores = []
     for (x, y), colour in zip(CENTRES, (GREEN, BLUE, GREY), strict=True):
         stray, lean = _pair(rng, STRAY), _pair(rng, 0.020)
-        drift = rng.normal(1.0, 0.025, 3) * rng.normal(1.0, 0.05)
+        drift = rng.normal(1.0, DYE, 3) * rng.normal(1.0, 2 * DYE)
         cores.append(
             Core(
                 place=(x + common[0] + stray[0], y + common[1] + stray[1]),
@@ -131,18 +132,17 @@ def paint(cable: Cable, canvas: Canvas) -> Surface:
     surface = Surface(canvas)
     rough = noise.fractal(canvas.x, canvas.y, noise.stream(cable.seed, "ground"), 9, 4, 0.7)
     surface.albedo[:] = _between_colours((32, 54, 84), (84, 118, 148), 0.42 + 0.30 * rough)
-    radius = np.hypot(u, v)
     uneven = noise.fractal(gu, gv, noise.stream(cable.seed, "outline"), 1.6, 2)
     fine = noise.fractal(gu, gv, noise.stream(cable.seed, "fine"), 16, 3, 0.6)
-    outside = radius - np.float32(SHEATH) + 0.012 * uneven
-    away = np.hypot(u - np.float32(cable.shade[0]), v - np.float32(cable.shade[1])) - np.float32(SHEATH)
+    outside = np.sqrt(u * u + v * v) - np.float32(SHEATH) + 0.012 * uneven
+    away = _enlarge(shapes.disc(u[1::4, 1::4], v[1::4, 1::4], cable.shade, SHEATH), canvas.samples)
     surface.tint(0.10 + 0.90 * np.clip(away / 0.16, 0, 1) ** 0.7)
-    dark = _sheath(cable, surface, u, v, outside, uneven, fine)
+    _sheath(cable, surface, u, v, outside, uneven, fine)
     for number, core in enumerate(cable.cores):
         if core.present:
             _core(cable, surface, core, number)
     for mark in (*cable.dirt, *cable.marks):
-        _draw_near(cable, surface, mark, u, v, dark)
+        _draw_near(cable, surface, mark)
     return surface
 
 
@@ -152,20 +152,29 @@ def _between_colours(a: Colour, b: Colour, share: Array) -> Array:
     return table.take(np.clip(share * 255, 0, 255).astype(np.uint8), axis=0)
 
 
-def _lobes(cable: Cable, u: Array, v: Array, grow: float) -> Array:
+def _enlarge(field: Array, samples: int) -> Array:
+    """A smooth field known at every fourth sample, at all of them: linear in between."""
+    n = len(field)
+    place = np.clip((np.arange(samples) - 1) / 4, 0, n - 1)
+    weight = np.maximum(1 - np.abs(place[:, None] - np.arange(n)), 0).astype(np.float32)
+    return weight @ field @ weight.T
+
+
+def _lobes(cable: Cable, u: Array, v: Array) -> Array:
     """The trefoil that the cores lie in."""
     shape = None
     for k in range(3):
         angle = -np.pi / 2 + 2 * np.pi * k / 3 + cable.lobes
-        lobe = shapes.disc(u, v, (LOBE_AT * np.cos(angle), LOBE_AT * np.sin(angle)), LOBE + grow)
+        lobe = shapes.disc(u, v, (LOBE_AT * np.cos(angle), LOBE_AT * np.sin(angle)), LOBE)
         shape = lobe if shape is None else shapes.join(shape, lobe, 0.16)
     return shape
 
 
-def _sheath(cable: Cable, surface: Surface, u: Array, v: Array, outside: Array, uneven: Array, fine: Array) -> Array:
-    """Draw the sheath and what fills it; returns where it is open down to the ground (0..1)."""
+def _sheath(cable: Cable, surface: Surface, u: Array, v: Array, outside: Array, uneven: Array, fine: Array) -> None:
+    """Draw the sheath and what fills it."""
     canvas = surface.canvas
-    lobes = _lobes(cable, u, v, 0.0) + 0.022 * uneven
+    few = u[1::4, 1::4], v[1::4, 1::4]
+    lobes = _enlarge(_lobes(cable, *few), canvas.samples) + 0.022 * uneven
     smear = noise.fractal(*cable.pose.to_grain(canvas.x, canvas.y), noise.stream(cable.seed, "smear"), (3, 26), 3)
     pale = _between_colours((116, 178, 194), (196, 240, 244), 0.66 + 0.10 * fine + 0.22 * uneven)
     pits = np.clip((fine - 0.95) * 1.2, 0, 0.4)
@@ -183,15 +192,14 @@ def _sheath(cable: Cable, surface: Surface, u: Array, v: Array, outside: Array, 
         width = np.where(along > SHEATH - depth, width, -1)
         gap = np.maximum(gap, canvas.cover(np.abs(across + 0.03 * uneven) - width, 0.004))
     surface.lay(whole, pale + (filler - pale) * inside[..., None])
-    burr = np.clip(gap * 4, 0, 1)
-    surface.lay(whole * burr, (20, 30, 40))
+    if cable.slits:
+        surface.lay(whole * np.clip(gap * 4, 0, 1), (20, 30, 40))
     # the hole that each core sits in, seen as a dark rim where the core has moved away
     hole = None
     for x, y in CENTRES:
-        disc = shapes.disc(u, v, (x, y), CORE + 0.012) + 0.01 * uneven
+        disc = shapes.disc(*few, (x, y), CORE + 0.012)
         hole = disc if hole is None else shapes.join(hole, disc, 0.03)
-    surface.lay(canvas.cover(hole, 0.01), (12, 13, 18))
-    return gap
+    surface.lay(canvas.cover(_enlarge(hole, canvas.samples) + 0.01 * uneven, 0.01), (12, 13, 18))
 
 
 def _window(cable: Cable, surface: Surface, centre: tuple[float, float], reach: float) -> tuple:
@@ -205,7 +213,7 @@ def _window(cable: Cable, surface: Surface, centre: tuple[float, float], reach: 
     return small, cable.pose.to_part(x, y), cable.pose.to_grain(x, y)
 
 
-def _draw_near(cable: Cable, surface: Surface, mark: Blot | Line, u: Array, v: Array, gap: Array) -> None:
+def _draw_near(cable: Cable, surface: Surface, mark: Blot | Line) -> None:
     points = np.array(mark.points if isinstance(mark, Line) else [mark.centre])
     middle = (points.min(0) + points.max(0)) / 2
     reach = np.abs(points - middle).max() + (

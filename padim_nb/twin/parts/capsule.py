@@ -28,7 +28,7 @@ ROLL = 14.0  # spread of the dose about the middle, degrees about the long axis
 SLIDE = 0.010  # spread of the cap's edge and of the prints along the capsule
 TONE = 0.045  # spread of the colour's brightness
 SCUFFS = 5  # scuffs on a good shell, at most
-DUST = (2, 26)  # pieces of dust, fewest and most
+DUST = (2, 22)  # pieces of dust, fewest and most
 WEAKEST = 0.32  # strength of the faintest defect, as a share of the strongest
 
 
@@ -81,7 +81,7 @@ def paint(capsule: Capsule, canvas: Canvas) -> Surface:
     cap_only = _shell(capsule, strip, u, v, canvas.y[rows])
     dust = noise.stream(capsule.seed, "dust")
     half = capsule.dust // 2
-    litter(surface, dust, capsule.dust - half, (0.0025, 0.008), (70, 66, 62), opacity=(0.1, 0.55), fibres=0.15)
+    litter(surface, dust, capsule.dust - half, (0.0025, 0.008), (70, 66, 62), opacity=(0.1, 0.45), fibres=0.15)
     litter(
         surface,
         dust,
@@ -104,6 +104,7 @@ def paint(capsule: Capsule, canvas: Canvas) -> Surface:
 
 def _shell(capsule: Capsule, surface: Surface, u: Array, v: Array, y: Array) -> Array:
     canvas = surface.canvas
+    rest = v  # across the capsule as it was: what it throws on the paper hardly changes
     if capsule.squeeze:
         at, half, deep = capsule.squeeze
         v = v / (1 + np.float32(deep) * np.exp(-(np.abs((u - at) / half) ** 2)))
@@ -120,9 +121,12 @@ def _shell(capsule: Capsule, surface: Surface, u: Array, v: Array, y: Array) -> 
     cover = canvas.cover(shell)
 
     outside = np.maximum(shell, 0)
-    halo = np.exp(-((outside / 0.16) ** 2))
+    away = outside
+    if capsule.squeeze:
+        away = np.maximum(shapes.segment(u, rest, (LEFT, 0), (RIGHT, 0))[0] - radius, 0)
+    halo = np.exp(-((away / 0.16) ** 2))
     right = 1 / (1 + np.exp(-(u - 0.10) / 0.10))
-    above = 1 / (1 + np.exp((v + 0.05) / 0.06))
+    above = 1 / (1 + np.exp((rest + 0.05) / 0.06))
     surface.tint(1 - 0.27 * halo * (1 - 0.4 * above * right) - 0.3 * np.exp(-((outside / 0.025) ** 2)))
     blush = (0.19 * halo * right * (0.35 + 0.65 * above))[..., None]
     surface.tint((1 + blush * np.float32([0.55, -0.55, -0.35])).astype(np.float32))

@@ -20,12 +20,13 @@ DARK, PALE = (78, 74, 72), (176, 169, 160)
 
 # What good ones differ by, and how strong damage is. Set by one published row (see the benchmark of the twin).
 DRAWN = 0.007  # how far the weave is drawn out of shape
-LINT = 0.7  # average number of short pale fibres on a good carpet
-STAIN, FAINT = (0.12, 0.30), (0.65, 1.0)  # radius of a stain, evenly on a logarithmic scale; how far it covers
-CUT = (0.022, 0.060)  # width of a cut, likewise
+LINT = 1.0  # average number of short pale fibres on a good carpet
+STAIN, FAINT = (0.12, 0.30), (0.45, 1.0)  # radius of a stain, evenly on a logarithmic scale; how far it covers
+CUT = (0.015, 0.060)  # width of a cut, likewise
 HOLE = (0.060, 0.160)  # radius of a hole, likewise
-METAL = (0.10, 0.34)  # length of a splinter, likewise
-THREAD = (0.015, 0.030)  # width of a thread
+METAL = (0.08, 0.32)  # length of a splinter, likewise
+GLINT = (0.2, 0.9)  # how much light a splinter mirrors
+THREAD = (0.011, 0.030)  # width of a thread
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,9 @@ def hole(carpet: Carpet, rng: np.random.Generator) -> Carpet:
 def metal_contamination(carpet: Carpet, rng: np.random.Generator) -> Carpet:
     outline = splinter(rng, _place(rng), _between(rng, *METAL), rng.uniform(0.03, 0.08))
     return carpet.with_marks(
-        Shard(outline, (168, 170, 172), int(rng.integers(1 << 31)), thickness=0.02, glint=0.8, shadow=0.3)
+        Shard(
+            outline, (168, 170, 172), int(rng.integers(1 << 31)), thickness=0.02, glint=rng.uniform(*GLINT), shadow=0.3
+        )
     )
 
 

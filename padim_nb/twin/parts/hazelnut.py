@@ -23,7 +23,7 @@ from ..surface import Light, Surface, mix
 TILT = (-58.0, 38.0)  # degrees by which the tip leans towards the camera (negative: the base faces it)
 TONES = 0.30  # how far the shell's colour strays from nut to nut
 SPECKS, SCUFFS, SPOTS = 34, 9, 4  # at most so many of each on a good nut
-FAINTEST, SKEW = 0.04, 1.4  # weakest strength of a defect, and how much weak ones outnumber strong ones
+FAINTEST, SKEW = 0.10, 1.3  # weakest strength of a defect, and how much weak ones outnumber strong ones
 
 TURNS = 2048  # samples of a function of an angle
 
@@ -51,9 +51,9 @@ class Nut(Scene):
 def good(rng: np.random.Generator) -> Nut:
     return Nut(
         seed=int(rng.integers(1 << 31)),
-        radius=float(rng.uniform(0.63, 0.74)),
+        radius=float(rng.uniform(0.59, 0.71)),
         long=float(rng.uniform(0.92, 1.10)),
-        point=float(rng.uniform(0.04, 0.17)),
+        point=float(rng.uniform(0.07, 0.21)),
         flat=float(rng.uniform(0.84, 0.97)),
         angular=float(rng.uniform(0.0, 0.035)),
         tilt=float(rng.uniform(*TILT)),
@@ -83,7 +83,7 @@ def _outline(nut: Nut) -> Array:
     to_tip, to_base = (np.abs((angle - at + np.pi) % (2 * np.pi) - np.pi) for at in (1.5 * np.pi, 0.5 * np.pi))
     radius = 1.0 / np.hypot(np.cos(angle), np.sin(angle) / (1 + (nut.long - 1) * lean))
     radius *= 1 - nut.angular * np.cos(4 * angle + 1.0) - 0.05 * lean * np.cos(to_tip) * (1 + np.cos(2 * to_tip)) / 2
-    radius += nut.point * np.clip(1.6 * lean - 0.6, 0, 1) * np.exp(-((to_tip / 0.36) ** 2))
+    radius += nut.point * np.clip(1.6 * lean - 0.6, 0, 1) * np.exp(-((to_tip / 0.30) ** 2))
     chord = (nut.flat + 0.16 * (1 - lean)) / np.maximum(np.cos(to_base), 0.05)
     radius = -np.logaddexp(-radius * 18, -chord * 18) / 18
     uneven = _round(noise.stream(nut.seed, "outline"), 22)
@@ -107,7 +107,7 @@ def paint(nut: Nut, canvas: Canvas) -> Surface:
     radius, angle = np.hypot(u, v), np.arctan2(v, u)
     edge = _at(outline, angle)
     distance = radius - edge
-    part.tint(1 - 0.55 * np.exp(-np.maximum(distance, 0) / 0.05))  # the ground darkens where the nut stands
+    part.tint(1 - 0.35 * np.exp(-np.maximum(distance, 0) / 0.08))  # the ground darkens where the nut stands
     cover = canvas.cover(distance)
     ball_x, ball_y = u / edge, v / edge
     ball_z = np.sqrt(np.clip(1 - ball_x**2 - ball_y**2, 0, 1))
@@ -119,7 +119,7 @@ def paint(nut: Nut, canvas: Canvas) -> Surface:
     _shell(nut, part, cover, along, turn, gu, gv, bend)
     part.lay(cover, height=0.5 * np.float32(nut.radius) * ball_z)
     _base(nut, part, cover, along, turn, gu, gv)
-    part.tint(1 - 0.45 * (1 - ball_z) ** 3, cover)
+    part.tint(1 - 0.55 * (1 - ball_z) ** 2.4, cover)
     _wear(nut, part, corner, u, v, cover)
     for mark in nut.marks:
         _draw_small(nut, part, corner, mark, *_extent(mark), u, v, cover)
@@ -129,15 +129,15 @@ def paint(nut: Nut, canvas: Canvas) -> Surface:
 
 def _shell(nut: Nut, part: Surface, cover: Array, along: Array, turn: Array, gu: Array, gv: Array, bend: Array) -> None:
     rng = noise.stream(nut.seed, "shell")
-    bands, grooves, lines = _round(rng, 9), _round(rng, 2.2), _round(rng, 0.5)
-    wide, deep, thin = rng.uniform(0.05, 0.12), rng.uniform(0.09, 0.22), rng.uniform(0.03, 0.08)
+    bands, grooves, lines = _round(rng, 6), _round(rng, 2.4), _round(rng, 0.6)
+    wide, deep, thin = rng.uniform(0.09, 0.20), rng.uniform(0.09, 0.22), rng.uniform(0.03, 0.08)
     grooves = np.minimum(grooves, 0.6)  # dark lines on an even ground
     mottle = noise.fractal(gu, gv, noise.stream(nut.seed, "mottle"), 2.2, 3, 0.7)
     fine = noise.fractal(gu, gv, noise.stream(nut.seed, "fine"), 42, 2)
     ends = np.sqrt(np.clip(1 - along**2, 0.04, 1))
     fade = np.clip(0.75 + 0.5 * bend, 0.2, 1.2)
     light = wide * _at(bands, turn) + (deep * _at(grooves, turn) * fade + thin * _at(lines, turn)) * ends
-    share = 0.52 - TONES * nut.tone * 0.6 + light + 0.13 * mottle + 0.05 * fine
+    share = np.maximum(0.52 - TONES * nut.tone * 0.6 + light + 0.13 * mottle + 0.05 * fine, 0.14)
     red = float(rng.normal(0, TONES * 26))
     shell = mix((56 + 0.3 * red, 29, 24), (160 + red, 86 + 0.2 * red, 56 - 0.3 * red), share)
     part.lay(cover, shell, gloss=0.035)
@@ -149,15 +149,15 @@ def _shell(nut: Nut, part: Surface, cover: Array, along: Array, turn: Array, gu:
 
 def _base(nut: Nut, part: Surface, cover: Array, along: Array, turn: Array, gu: Array, gv: Array) -> None:
     rng = noise.stream(nut.seed, "base")
-    scallop = _round(rng, 14) * 0.035 + _round(rng, 2.5) * rng.uniform(0.004, 0.02)
+    scallop = _round(rng, 24) * 0.022 + _round(rng, 2.5) * rng.uniform(0.003, 0.02)
     tone, grey = rng.uniform(-0.25, 0.25), rng.uniform(0, 1)
     inside = np.float32(-np.cos(np.deg2rad(nut.cap))) + _at(scallop.astype(np.float32), turn) - along
     if inside.max() < -0.08:
         return
-    fibre = noise.value(turn, along, noise.stream(nut.seed, "fibre"), (34, 6))
+    fibre = noise.value(turn, along, noise.stream(nut.seed, "fibre"), (40, 9))
     rough = noise.fractal(gu, gv, noise.stream(nut.seed, "rough"), 26, 3, 0.7)
-    share = 0.42 + tone + 0.30 * fibre + 0.26 * rough + 0.25 * np.clip(inside * 1.5, 0, 0.5)
-    felt = mix((64, 46, 38), (168 - 14 * grey, 138 - 8 * grey, 104), share)
+    share = 0.36 + tone + 0.24 * fibre + 0.26 * rough + 0.30 * np.clip(inside * 1.5, 0, 0.6)
+    felt = mix((66, 42, 32), (176 - 16 * grey, 128 - 6 * grey, 94), share)
     part.tint(1 - 0.5 * np.exp(-((inside / 0.035) ** 2)), cover)
     rim = np.exp(-(((inside + 0.012) / 0.014) ** 2)) * np.clip(rough * 1.6 + 0.1, 0, 1)
     cap = cover * np.clip(inside / 0.02 + 0.5, 0, 1)
@@ -190,7 +190,7 @@ def _wear(nut: Nut, part: Surface, corner: tuple[int, int], u: Array, v: Array, 
         start, length = _on_shell(rng, 0.58), float(rng.uniform(0.03, 0.16))
         path = wander(rng, start, rng.normal(90, 50), length, 14, 4)
         line = Line(path, float(rng.uniform(0.007, 0.02)), int(rng.integers(1 << 31)), colour=(190, 142, 108))
-        line = replace(line, opacity=float(rng.uniform(0.15, 0.6)), ragged=0.9)
+        line = replace(line, opacity=float(rng.uniform(0.12, 0.45)), ragged=0.9)
         _draw_small(nut, part, corner, line, start, length + 0.05, u, v, cover)
     for _ in range(int(rng.integers(0, 1 + SPOTS * nut.wear))):
         spot = Blot(_on_shell(rng, 0.58), float(rng.uniform(0.012, 0.05)), int(rng.integers(1 << 31)), soft=0.03)
@@ -262,8 +262,8 @@ def cut(nut: Nut, rng: np.random.Generator) -> Nut:
     marks = []
     for _ in range(1 + int(rng.integers(0, 2 + 3 * strength))):
         path = wander(rng, _on_shell(rng), rng.uniform(0, 360), 0.06 + 0.34 * strength * rng.uniform(0.6, 1), 9)
-        line = Line(path, 0.010 + 0.032 * strength, int(rng.integers(1 << 31)), colour=(208, 164, 122), ragged=0.7)
-        marks.append(replace(line, opacity=0.35 + 0.6 * strength, depth=0.02 * strength, rim=0.006 * strength))
+        line = Line(path, 0.013 + 0.032 * strength, int(rng.integers(1 << 31)), colour=(208, 164, 122), ragged=0.7)
+        marks.append(replace(line, opacity=0.45 + 0.5 * strength, depth=0.02 * strength, rim=0.006 * strength))
     return nut.with_marks(*marks)
 
 

@@ -246,7 +246,7 @@ def color(nut: Nut, rng: np.random.Generator) -> Nut:
             0.025 + 0.06 * how,
             int(rng.integers(1 << 31)),
             colour=ink,
-            opacity=rng.uniform(0.35, 0.75),
+            opacity=rng.uniform(0.5, 0.8),
             ragged=0.9,
             taper=False,
         )
@@ -265,13 +265,13 @@ def scratch(nut: Nut, rng: np.random.Generator) -> Nut:
     how, (x, y) = _strength(rng), _on_steel(nut, rng)
     heading = float(np.rad2deg(np.arctan2(y, x)) + rng.normal(0, 25))
     colour = ((206, 210, 194), (44, 42, 42))[int(rng.random() < 0.4)]
-    spread = 0.02 + 0.07 * how
+    spread = 0.02 + 0.05 * how
     lines = []
-    for _ in range(4 + int(14 * how)):
+    for _ in range(6 + int(12 * how)):
         start = x + rng.normal(0, spread), y + rng.normal(0, spread)
         path = wander(rng, start, heading + rng.normal(0, 22), 0.06 + 0.26 * how * rng.uniform(0.3, 1), 5, 3)
-        style = dict(colour=colour, opacity=(0.35 + 0.5 * how) * rng.uniform(0.5, 1), ragged=0.0)
-        lines.append(Line(path, rng.uniform(0.005, 0.008) + 0.005 * how, int(rng.integers(1 << 31)), **style))
+        style = dict(colour=colour, opacity=(0.55 + 0.4 * how) * rng.uniform(0.6, 1), ragged=0.0)
+        lines.append(Line(path, rng.uniform(0.008, 0.012) + 0.007 * how, int(rng.integers(1 << 31)), **style))
     return nut.with_marks(*lines)
 
 

@@ -30,10 +30,10 @@ DARK, PALE = (172, 167, 158), (212, 208, 200)  # of the stone between the speckl
 DENSITY = 0.03  # standard deviation of the speckles' thresholds
 WARMTH = 0.012  # of the colour of the light
 CRACK = (0.010, 0.034)  # width of a crack: spread evenly on a logarithmic scale
-GLUE = (0.50, 1.0)  # how far glue covers
-STROKE = (0.45, 0.95)  # how far paint covers
-OIL = (0.50, 1.0)  # how far oil soaks in
-ROUGH = (0.52, 1.0)  # how far the polish is gone
+GLUE = (0.45, 1.0)  # how far glue covers
+STROKE = (0.40, 0.95)  # how far paint covers
+OIL = (0.40, 1.0)  # how far oil soaks in
+ROUGH = (0.47, 1.0)  # how far the polish is gone
 SIZE = (0.7, 1.25)  # of all spots and strips, in their usual size
 
 
@@ -124,7 +124,7 @@ def _change(spot: Spot, surface: Surface, u: Array, v: Array) -> None:
         turn = rng.uniform(0, 2 * np.pi)
         c, s = np.float32(np.cos(turn)), np.float32(np.sin(turn))
         rubbed = noise.value(c * u + s * v, c * v - s * u, rng, (6, 48))
-        surface.lay(0.85 * cover, mix((44, 43, 42), (250, 249, 246), 0.50 + 0.50 * pits + 0.78 * rubbed))
+        surface.lay(0.85 * cover, mix((44, 43, 42), (250, 249, 246), 0.50 + 0.50 * pits + 0.72 * rubbed))
 
 
 def _place(rng: np.random.Generator, reach: float = 0.6) -> tuple[float, float]:

@@ -23,12 +23,12 @@ from ..surface import Light, Surface, linear, mix
 SEAT = Jitter(shift=0.05, degrees=2.4)  # how the case sits over its holes
 KNEE = 0.026  # how far the bends of good legs stray
 GLARE = 0.50  # how strong the reflections on the case get
-SMUDGES = 9  # at most so many marks on a good board
-FAINTEST, SKEW = 0.05, 1.4  # weakest strength of a defect, and how much weak ones outnumber strong ones
+SMUDGES = 8  # at most so many marks on a good board
+FAINTEST, SKEW = 0.07, 1.3  # weakest strength of a defect, and how much weak ones outnumber strong ones
 
 PITCH, HOLE, GAP = 0.446, 0.092, 0.030  # between holes, a hole's radius, half a gap between strips
 CASE, TOP = (0.405, 0.40), -0.29  # half sides of the case, its middle
-ROOTS, FEET, TIP, LEG = (-0.225, 0.0, 0.225), (-PITCH, 0.0, PITCH), 0.76, 0.034  # where legs leave and stand
+ROOTS, FEET, TIP, LEG = (-0.225, 0.0, 0.225), (-PITCH, 0.0, PITCH), 0.76, 0.037  # where legs leave and stand
 
 Point = tuple[float, float]
 
@@ -96,7 +96,7 @@ def _board(part: Transistor, surface: Surface, u: Array, v: Array, gu: Array, gv
     radius = np.hypot(u - number_x * np.float32(PITCH), v - np.float32(TIP) - number_y * np.float32(PITCH))
     radius = radius + 0.004 * cloud
     surface.tint(1 + 0.18 * cloud, canvas.cover(np.abs(radius - HOLE - 0.008) - 0.008, 0.006))
-    surface.lay(canvas.cover(radius - HOLE, 0.022), (15, 13, 13), -0.02)
+    surface.lay(canvas.cover(radius - HOLE, 0.022), (21, 17, 17), -0.02)
     _dirt(part, surface, u, v)
 
 
@@ -106,7 +106,7 @@ def _dirt(part: Transistor, surface: Surface, u: Array, v: Array) -> None:
     for _ in range(int(rng.integers(0, SMUDGES + 1))):
         at, kind = (float(rng.uniform(-1, 1)), float(rng.uniform(-1, 1))), rng.integers(3)
         seed = int(rng.integers(1 << 31))
-        length, strength = float(rng.uniform(0.03, 0.14)), float(rng.uniform(0.15, 0.55))
+        length, strength = float(rng.uniform(0.03, 0.13)), float(rng.uniform(0.10, 0.44))
         if kind == 0:
             mark = Blot(at, length * 0.5, seed, tint=(1 - strength,) * 3, soft=0.02, wobble=0.6)
         elif kind == 1:
@@ -172,13 +172,13 @@ def _leg(part: Transistor, surface: Surface, u: Array, v: Array, number: int, pa
     flat = np.exp(-(((below - crimp) / 0.045) ** 2))
     distance = distance - np.float32(LEG) * (1 + np.float32(rng.uniform(0.1, 0.4)) * flat)
     inset.tint(1 - 0.45 * np.clip(0.5 - (distance - 0.02) / 0.06, 0, 1))
-    bands = noise.fractal(below, 0.5 * (u - v), noise.stream(part.seed, f"bands{number}"), (11, 9), 3, 0.7)
+    bands = noise.fractal(below, 0.5 * (u - v), noise.stream(part.seed, f"bands{number}"), (8, 9), 3, 0.75)
     edges = np.clip(-distance / LEG, 0, 1)
-    bright = 0.42 + 0.75 * bands + 0.3 * (edges - 0.5) + 0.3 * flat
-    far = np.clip((below - 0.42) / 0.4, 0, 1)
-    metal = mix((40, 37, 36), (214, 212, 212), bright * (1 - 0.45 * far))
+    bright = 0.40 + 0.62 * bands + 0.55 * (edges - 0.45) + 0.35 * flat
+    far = np.clip((below - 0.30) / 0.4, 0, 1)
+    metal = mix((40, 37, 36), (214, 212, 212), bright * (1 - 0.70 * far))
     metal = metal * (1 - far[..., None] * (1 - np.float32([0.86, 0.62, 0.52])))
-    inset.lay(canvas.cover(distance, 0.006), metal, 0.03 + 0.5 * shapes.dome(distance, LEG), 0.10 + 0.25 * (1 - far))
+    inset.lay(canvas.cover(distance, 0.006), metal, 0.03 + 0.5 * shapes.dome(distance, LEG), 0.02 + 0.16 * (1 - far))
 
 
 def _case(part: Transistor, surface: Surface, x: Array, y: Array, gu: Array, gv: Array, body: Array) -> None:
@@ -200,11 +200,13 @@ def _case(part: Transistor, surface: Surface, x: Array, y: Array, gu: Array, gv:
     across = x / np.float32(CASE[0])
     glare = left * np.exp(-(((across + rng.uniform(0.5, 0.7)) / rng.uniform(0.06, 0.2)) ** 2))
     glare = glare + right * np.exp(-(((across - rng.uniform(0.45, 0.7)) / rng.uniform(0.06, 0.2)) ** 2))
+    ribs = rng.normal(0, 0.03, 3), rng.uniform(4, 16, 3), rng.uniform(0, 6, 3)
+    glare = glare + sum(a * np.sin(k * across + p) for a, k, p in zip(*ribs, strict=True))
     glare = glare + 0.3 * low * np.exp(-(((across - rng.uniform(-0.2, 0.2)) / 0.12) ** 2))
     glare = glare * (0.8 + 0.35 * cloud) + 0.02 * grain
     blue = low * np.exp(-((across / 0.25) ** 2) - ((y - TOP - 0.30) / 0.12) ** 2)
     cover = canvas.cover(shape)
-    surface.lay(cover, mix((17, 16, 17), (112, 108, 92), glare), 0.08, 0.0)
+    surface.lay(cover, mix((12, 11, 13), (112, 108, 92), 0.02 + glare), 0.08, 0.0)
     surface.shine(blue[..., None] * np.float32([0.01, 0.018, 0.05]), cover)
     lip = np.exp(-(((body + 0.018) / 0.010) ** 2)) * (0.25 + 0.5 * np.clip(cloud, 0, 1)) * rng.uniform(0.1, 0.5)
     surface.lay(cover * lip, (116, 104, 92))
@@ -275,12 +277,13 @@ def misplaced(part: Transistor, rng: np.random.Generator) -> Transistor:
     kind = rng.random()
     if kind < 0.3:
         return replace(part, absent=True, region=partial(_whole, part))
-    if kind < 0.55:
+    if kind < 0.5:
         columns, rows = [(-1, 0), (1, 0), (0, -1), (1, -1), (-1, -1)][rng.integers(5)]
         away = Pose(dx=columns * PITCH, dy=rows * PITCH)
     else:
-        turn = float(rng.choice([-1, 1]) * rng.uniform(14, 180))
-        away = Pose(dx=float(rng.uniform(-0.25, 0.25)), dy=float(rng.uniform(-0.15, 0.3)), degrees=turn)
+        turn, far = ((7, 20), 0.12) if kind < 0.75 else ((20, 180), 0.28)
+        dx, dy = rng.uniform(-far, far, 2)
+        away = Pose(float(dx), float(dy), degrees=float(rng.choice([-1, 1]) * rng.uniform(*turn)))
     return replace(
         part, moved=away, region=lambda u, v: np.minimum(_whole(part, u, v), _whole(part, *away.to_part(u, v)))
     )
