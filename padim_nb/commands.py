@@ -93,7 +93,7 @@ def sweep(arguments: argparse.Namespace) -> int:
         if common[name] and Path(common[name]).exists():
             common[name] = str(Path(common[name]).absolute())
     runs = plan(a.recipes, categories, seeds_in(a.seeds), a.out, **common)
-    outcomes = sweep(runs, a.out, a.workers, a.scheduler, tell=lambda line: print(line, flush=True), cores=a.cores)
+    outcomes = sweep(runs, a.out, a.workers, a.scheduler, log=lambda line: print(line, flush=True), cores=a.cores)
     failed = sum(outcome.state == "failed" for outcome in outcomes)
     print(f"{len(outcomes) - failed} of {len(runs)} runs are done" + (f", {failed} failed" if failed else ""))
     return 1 if failed else 0
@@ -102,7 +102,7 @@ def sweep(arguments: argparse.Namespace) -> int:
 def figures(arguments: argparse.Namespace) -> None:
     from .experiments.showcase import finished, showcase
 
-    showcase(finished(arguments.runs, arguments.data), arguments.out, tell=lambda path: print(path, flush=True))
+    showcase(finished(arguments.runs, arguments.data), arguments.out, log=lambda path: print(path, flush=True))
 
 
 def compare(arguments: argparse.Namespace) -> None:

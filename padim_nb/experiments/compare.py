@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..efficientad.settings import EfficientADSettings
 from ..errors import expect_one_of
+from ..padim.settings import PaDiMSettings
 from ..util.mvtec_counts import CATEGORIES
 from .costs import price
 from .published import MEANS, row
@@ -30,7 +31,7 @@ FORMATS = ("markdown", "csv")
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the table; `measured` is empty where nothing was measured."""
+    """One line of the table; `measured` has a value a seed and is empty where nothing was measured."""
 
     data: str
     recipe: str
@@ -38,6 +39,7 @@ class Line:
     published: float | None
     measured: tuple[float, ...]
     verdict: str
+    interval: tuple[float, float] | None = None  # over images, the mean of the seeds' ends, where all records have one
 
     @property
     def mean(self) -> float | None:
@@ -91,15 +93,9 @@ def differences(record: Record) -> str:
         actual = {"training.steps": record.facts["steps"]} if "steps" in record.facts else {}
     else:
         actual = dict(flat(record.settings))
-        expected = {"": "imagenet"}.get(recipe.weights, recipe.weights)
-        if isinstance(recipe, EfficientADSettings):
-            expected = expected if recipe.weights else "file"  # a teacher has to be given
-        elif recipe.backbone == "gabor":
-            expected = "formula"
-        if record.weights.get("source") == expected:
+        actual["weights"] = record.weights.get("name", "unknown")
+        if _expected_weights(recipe, record):
             del own["weights"]
-        else:
-            actual["weights"] = record.weights.get("name", "unknown")
     if own.get("penalty") == "" and actual.get("penalty") not in NAMED:
         del own["penalty"]  # a folder has to be given
     other = {
@@ -145,6 +141,16 @@ def unmeasured(lines: Iterable[Line]) -> list[str]:
     ]
 
 
+def _expected_weights(recipe: PaDiMSettings | EfficientADSettings, record: Record) -> bool:
+    """Whether a run's weights are what its recipe asks for: by their source, and by name where a file is named."""
+    source = record.weights.get("source")
+    if isinstance(recipe, PaDiMSettings):
+        return source == (recipe.weights or ("formula" if recipe.backbone == "gabor" else "imagenet"))
+    if recipe.weights in NAMED[1:]:
+        return source == recipe.weights
+    return source == "file" and recipe.weights in ("", record.weights.get("name"))
+
+
 def _block(
     kind: str, name: str, group: Sequence[Record], key: str, values: Mapping[str, float], verdict: str = ""
 ) -> list[Line]:
@@ -154,12 +160,12 @@ def _block(
         seeds.setdefault(record.category, {})[record.seed] = record
     chosen = [c for c in CATEGORIES if c in values or c in seeds] + sorted(set(seeds) - set(CATEGORIES))
 
-    def line(category: str, stated: float | None, measured: Iterable[float], used: Iterable[Record]) -> Line:
-        made = Line(kind, name, category, stated, tuple(measured), verdict)
-        text = verdict or _verdict(made)
+    def line(category: str, stated: float | None, measured: Iterable[float], used: Collection[Record]) -> Line:
+        unjudged = Line(kind, name, category, stated, tuple(measured), verdict)
+        text = verdict or _verdict(unjudged)
         if stated is not None and any(record.settings is None for record in used):
             text += " (settings not recorded)"
-        return replace(made, verdict=text)
+        return replace(unjudged, verdict=text, interval=_interval(used, key))
 
     lines = []
     for category in chosen:
@@ -172,6 +178,13 @@ def _block(
         means = [statistics.mean(_value(record, key) for record in runs) for runs in complete]
         lines.append(line("mean of 15", stated, means, [record for runs in complete for record in runs]))
     return lines
+
+
+def _interval(used: Collection[Record], key: str) -> tuple[float, float] | None:
+    ends = [record.intervals[key] for record in used if key in record.intervals]
+    if not ends or len(ends) < len(used):
+        return None
+    return statistics.mean(low for low, _ in ends), statistics.mean(high for _, high in ends)
 
 
 def _value(record: Record, key: str) -> float:

@@ -19,7 +19,7 @@ QUICK_STEPS, QUICK_RATE = 150, 1e-3
 _CROP = Frame(resize=256, crop=224, resample="lanczos")
 _WHOLE = Frame(resize=(256, 256), resample="bilinear-aliased")
 _TF = Frame(resize=(256, 256), crop=224, resample="bilinear-aliased")
-_TF_FLOOR = replace(_TF, mask_resample="bilinear-floor")
+_TF_MASKS = replace(_TF, mask_resample="bilinear-floor")
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ _ROWS = (
             quirks=quirks,
         )
         for n in (1, 2, 3)
-        for ending, frame, quirks in (("", _TF_FLOOR, QUIRKS), ("-fixed", _TF, ()))
+        for ending, frame, quirks in (("", _TF_MASKS, QUIRKS), ("-fixed", _TF, ()))
     ),
     *(
         _padim(

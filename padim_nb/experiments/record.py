@@ -118,7 +118,7 @@ def read_record(path: Path) -> Record | None:
         raise DataError(f"{path} is not a readable record ({type(error).__name__}): remove it, or run again") from error
     if not isinstance(values, dict) or not {"recipe", "category", "metrics"} <= set(values):
         return None
-    known = {each.name for each in fields(Record)}
+    known = {entry.name for entry in fields(Record)}
     try:
         return from_plain(Record, {name: value for name, value in values.items() if name in known})
     except OptionError as error:

@@ -81,7 +81,7 @@ def settings_from(names: Mapping[str, Any]) -> RunSettings:
     papermill accepts unknown parameters, so that `-p categry cable` would run the default category: call this with
     `globals()` in the cell right after the parameters.
     """
-    known = {each.name for each in fields(RunSettings)}
+    known = {entry.name for entry in fields(RunSettings)}
     jupyter = {"In", "Out", "get_ipython", "exit", "quit", "open"}
     given = {
         name: value

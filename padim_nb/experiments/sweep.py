@@ -121,7 +121,7 @@ def sweep(
     out: Path,
     workers: int = 0,
     scheduler: str = "",
-    tell: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
     cores: int = 0,
 ) -> list[Outcome]:
     """Do all runs that are not done yet; a failed one keeps its notebook and its error and the others go on.
@@ -140,27 +140,27 @@ def sweep(
         outcomes = [Outcome(s, "was there", 0.0, record.metrics) for s, record in before if record]
         todo = [settings for settings, record in before if not record]
         if outcomes:
-            tell(f"{len(outcomes)} of {len(runs)} runs were there")
+            log(f"{len(outcomes)} of {len(runs)} runs were there")
         if not todo:
             return outcomes
         if not scheduler:
             todo, without_data = _with_data(todo)
             for outcome in without_data:
-                tell(str(outcome))
+                log(str(outcome))
             outcomes += without_data
             if not todo:
                 return outcomes
             peak = peak_mb(settings.recipe for settings in todo)
             workers = workers or capacity.budget(len(todo), peak, cores or 1, todo[0].device)
         with (
-            _client(workers, scheduler, tell) as (client, sharing),
+            _client(workers, scheduler, log) as (client, sharing),
             tqdm(total=len(todo), unit="run", disable=None) as bar,
         ):
             for outcome in _results(client, sharing, todo, cores):
                 outcomes.append(outcome)
                 bar.update()
                 bar.clear()
-                tell(str(outcome))
+                log(str(outcome))
         return outcomes
 
 
@@ -206,7 +206,7 @@ def _results(
 
 @contextmanager
 def _client(
-    workers: int, scheduler: str, tell: Callable[[str], None]
+    workers: int, scheduler: str, log: Callable[[str], None]
 ) -> Iterator[tuple[Client, int | Mapping[str, int]]]:
     """A Dask client and its workers: so many processes of this machine, or a cluster's, by host."""
     import dask
@@ -223,14 +223,14 @@ def _client(
             ) from error
         with client:
             hosts = capacity.by_host(client)
-            tell(f"{sum(hosts.values())} workers at {scheduler}; dashboard {client.dashboard_link}")
+            log(f"{sum(hosts.values())} workers at {scheduler}; dashboard {client.dashboard_link}")
             yield client, hosts
         return
     cluster = LocalCluster(
         n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs="CRITICAL"
     )
     with cluster, Client(cluster) as client:
-        tell(f"{workers} worker{'s' * (workers > 1)} on this machine; dashboard {client.dashboard_link}")
+        log(f"{workers} worker{'s' * (workers > 1)} on this machine; dashboard {client.dashboard_link}")
         yield client, workers
 
 

@@ -22,8 +22,8 @@ OVERHEAD_MB = 300  # of a worker, beside its run
 NO_TRIM = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
 
 
-def budget(runs: int, peak_mb: float, each: int = 1, device: str = "auto") -> int:
-    """Workers for so many runs on this machine, as far as memory allows: one a GPU, or one for `each` cores.
+def budget(runs: int, peak_mb: float, cores_each: int = 1, device: str = "auto") -> int:
+    """Workers for so many runs on this machine, as far as memory allows: one a GPU, or one for `cores_each` cores.
 
     GPUs count only where the runs' `device` is one ("cuda:1" is a single one). Much of a run is loading, drawing and
     writing, which use one core: two runs side by side end before two in turn.
@@ -34,7 +34,7 @@ def budget(runs: int, peak_mb: float, each: int = 1, device: str = "auto") -> in
     if ":" in device:
         places = 1
     else:
-        places = (0 if device == "cpu" else gpus()) or cores() // each
+        places = (0 if device == "cpu" else gpus()) or cores() // cores_each
     return max(1, min(places, in_memory, runs))
 
 
@@ -43,21 +43,21 @@ def by_host(client: Client) -> Mapping[str, int]:
     return Counter(urlsplit(address).hostname or "" for address in client.nthreads())
 
 
-def share(workers: int | Mapping[str, int], host: str = "", each: int = 0) -> int:
-    """Cores for one of several workers: `each`, where that is given and as many are there.
+def share(workers: int | Mapping[str, int], host: str = "", cores_each: int = 0) -> int:
+    """Cores for one of several workers: `cores_each`, where that is given and as many are there.
 
     A number of workers are processes of this machine and divide what it may use. On a cluster, given by host, a batch
     system may already have divided the machine: a worker takes what it was given, and at most its part of the whole.
     """
-    if each:
-        return min(each, cores())
+    if cores_each:
+        return min(cores_each, cores())
     if isinstance(workers, int):
         return max(1, cores() // workers)
     return max(1, min(cores(), (os.cpu_count() or 1) // workers.get(host, 1)))
 
 
 @contextmanager
-def limited(workers: int | Mapping[str, int], each: int = 0, device: str = "auto") -> Iterator[None]:
+def limited(workers: int | Mapping[str, int], cores_each: int = 0, device: str = "auto") -> Iterator[None]:
     """The environment of a run's own process: its share of the cores, and its GPU where there are several.
 
     A `device` with a number, such as "cuda:1", is the user's own choice of GPU.
@@ -74,7 +74,7 @@ def limited(workers: int | Mapping[str, int], each: int = 0, device: str = "auto
         if isinstance(worker.name, int) and ":" not in device and (count := gpus()) > 1:
             visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
             variables["CUDA_VISIBLE_DEVICES"] = visible.split(",")[worker.name % count]
-    variables |= dict.fromkeys(THREADS, str(share(workers, host, each)))
+    variables |= dict.fromkeys(THREADS, str(share(workers, host, cores_each)))
     with environment(variables):
         yield
 

@@ -1,28 +1,32 @@
-"""Every picture of the book and of a run: one palette, photographs without axes, masks as outlines."""
+"""Figures of the book and of a run: one palette, image panels without axes, masks as outlines."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..data.images import Frame, image_batches, load_image, load_mask, masks
 from ..data.maps import AnomalyMaps
 from ..data.mvtec import Category, Sample
+from ..evaluation.report import format_value
 
-# Okabe and Ito's colours: told apart with any kind of colour vision, legible on white and on dark ground.
+# Okabe and Ito's colors: distinct with any kind of color vision, legible on white and on dark ground.
 GOOD, DEFECTIVE, NEUTRAL, EXTRA = "#0072b2", "#d55e00", "#7f7f7f", "#009e73"
-OUTLINE = "#00e5ff"  # stands off both photographs and the map's colours
+OUTLINE = "#00e5ff"  # stands off both photographs and the map's colors
 HEAT = "inferno"  # perceptually even
-DARK = "#15181e"  # ground of photo sheets: sits well on a light and on a dark page
+DARK = "#15181e"  # ground of image sheets: fits a light and a dark page
 
-_PAPER = {
+_COLORS = [GOOD, DEFECTIVE, EXTRA, "#cc79a7", "#e69f00", "#56b4e9"]
+_PAPER: dict[Any, Any] = {
     "figure.dpi": 110,
     "savefig.dpi": 110,
     "font.size": 10,
@@ -32,7 +36,7 @@ _PAPER = {
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "legend.frameon": False,
-    "axes.prop_cycle": mpl.cycler(color=[GOOD, DEFECTIVE, EXTRA, "#cc79a7", "#e69f00", "#56b4e9"]),
+    "axes.prop_cycle": cycler(color=_COLORS),
 }
 _SHEET = _PAPER | {
     "figure.facecolor": DARK,
@@ -46,13 +50,16 @@ _SHEET = _PAPER | {
 
 @contextmanager
 def style(sheet: bool = False) -> Iterator[None]:
-    """The book's style for charts, or (`sheet`) for rows of photographs on dark ground."""
+    """The book's style for charts, or (`sheet`) for rows of images on dark ground."""
     with mpl.rc_context(_SHEET if sheet else _PAPER):
         yield
 
 
 def show(figure: Figure, alt: str) -> None:
-    """Display a figure in a notebook, with words for who cannot see it; photo sheets as JPEG, charts as PNG."""
+    """Display a figure in a notebook; `alt` is what a reader who cannot see it must know.
+
+    Sheets of images are sent as JPEG, charts as PNG.
+    """
     from IPython.display import Image, display
 
     kind = "jpeg" if mpl.colors.same_color(figure.get_facecolor(), DARK) else "png"
@@ -62,9 +69,9 @@ def show(figure: Figure, alt: str) -> None:
     display(Image(data=buffer.getvalue(), format=kind, alt=alt))
 
 
-def photo(axes: Axes, picture: np.ndarray, title: str = "", outline: np.ndarray | None = None) -> None:
-    """A photograph (h, w, 3) without axes, with a mask's outline where one is given."""
-    axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="antialiased")
+def photo(axes: Axes, image: np.ndarray, title: str = "", outline: np.ndarray | None = None) -> None:
+    """An image (height, width, 3) or (height, width) without axes, with a mask's outline where one is given."""
+    axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="antialiased")
     if outline is not None and outline.any():
         axes.contour(outline.astype(np.float32), levels=[0.5], colors=[OUTLINE], linewidths=1.0)
     axes.set_title(title, fontsize=8.5, pad=3)
@@ -72,15 +79,15 @@ def photo(axes: Axes, picture: np.ndarray, title: str = "", outline: np.ndarray 
 
 
 def contact_sheet(category: Category, columns: int = 3) -> Figure:
-    """A good part and one of each defect, each beside its mask: what a category looks like at one glance."""
+    """A good part and one of each defect, each beside its mask."""
     tiles = [_first(category, defect) for defect in ("good", *_defects(category))]
     rows = -(-len(tiles) // columns)
     with style(sheet=True):
         figure, grid = _empty(rows, 2 * columns, (1.62 * 2 * columns, 1.86 * rows))
         for (left, right), sample in zip(grid.reshape(-1, 2), tiles, strict=False):
-            picture = load_image(sample.image)
-            mask = load_mask(sample.mask) if sample.mask else np.zeros(picture.shape[:2], dtype=bool)
-            photo(left, picture, sample.defect.replace("_", " "))
+            image = load_image(sample.image)
+            mask = load_mask(sample.mask) if sample.mask else np.zeros(image.shape[:2], dtype=bool)
+            photo(left, image, sample.defect.replace("_", " "))
             photo(right, np.where(mask, 235, 40).astype(np.uint8), "mask")
         figure.subplots_adjust(0.008, 0.012, 0.992, 1 - 0.25 / (1.86 * rows), 0.04, 0.16)
     return figure
@@ -101,22 +108,22 @@ def gallery(categories: Sequence[Category], columns: int = 5) -> Figure:
 
 
 def strip(named: Mapping[str, np.ndarray], outline: np.ndarray | None = None) -> Figure:
-    """Pictures side by side under their names; the mask's outline is drawn on all but the first."""
+    """Images side by side under their names; the mask's outline is drawn on all but the first."""
     with style(sheet=True):
         figure, grid = plt.subplots(1, len(named), figsize=(2.1 * len(named), 2.35), squeeze=False)
-        for number, (axes, (name, picture)) in enumerate(zip(grid[0], named.items(), strict=True)):
-            photo(axes, picture, name, outline if number else None)
+        for number, (axes, (name, image)) in enumerate(zip(grid[0], named.items(), strict=True)):
+            photo(axes, image, name, outline if number else None)
         figure.subplots_adjust(0.01, 0.01, 0.99, 0.88, 0.04)
     return figure
 
 
-def mosaic(shown: Sequence[np.ndarray], names: Sequence[str] = (), columns: int = 8, side: float = 1.25) -> Figure:
-    """Small pictures (h, w, 3) in rows, pixels as they are."""
-    rows, head = -(-len(shown) // columns), 0.22 if names else 0.0
+def mosaic(images: Sequence[np.ndarray], names: Sequence[str] = (), columns: int = 8, side: float = 1.25) -> Figure:
+    """Small images (height, width, 3) in rows, pixels as they are."""
+    rows, head = -(-len(images) // columns), 0.22 if names else 0.0
     with style(sheet=True):
         figure, grid = _empty(rows, columns, (side * columns, (side + head) * rows))
-        for number, (axes, picture) in enumerate(zip(grid.flat, shown, strict=False)):
-            axes.imshow(picture, interpolation="nearest")
+        for number, (axes, image) in enumerate(zip(grid.flat, images, strict=False)):
+            axes.imshow(image, interpolation="nearest")
             if names:
                 axes.set_title(names[number], fontsize=8, pad=2)
         figure.subplots_adjust(0.006, 0.006, 0.994, 1 - (head + 0.02) / ((side + head) * rows), 0.04, 0.04 + head)
@@ -124,7 +131,7 @@ def mosaic(shown: Sequence[np.ndarray], names: Sequence[str] = (), columns: int 
 
 
 def heats(named: Mapping[str, np.ndarray], columns: int = 6) -> Figure:
-    """Maps (h, w), each on a scale of its own, under their names; pictures (h, w, 3) as they are."""
+    """Maps (height, width), each on a scale of its own, under their names; images (height, width, 3) as they are."""
     rows = -(-len(named) // columns)
     with style(sheet=True):
         figure, grid = _empty(rows, columns, (1.7 * columns, 1.95 * rows))
@@ -149,7 +156,7 @@ def curve(named: Mapping[str, tuple[Sequence[float], Sequence[float]]], across: 
 
 
 def bars(named: Mapping[str, Sequence[float]], groups: Sequence[str], across: str) -> Figure:
-    """Horizontal bars in groups: a group a line of `groups`, a colour a name."""
+    """Horizontal bars in groups: a group a line of `groups`, a color a name."""
     with style():
         figure, axes = plt.subplots(figsize=(6.4, 0.7 + 0.19 * len(groups) * len(named)), layout="constrained")
         high = 0.8 / len(named)
@@ -163,32 +170,62 @@ def bars(named: Mapping[str, Sequence[float]], groups: Sequence[str], across: st
 
 
 def dots(
-    named: Mapping[str, Sequence[float]],
+    named: Mapping[str, Sequence[float | Sequence[float]]],
     groups: Sequence[str],
     across: str,
-    spreads: Mapping[str, Sequence[float]] | None = None,
+    intervals: Mapping[str, Sequence[tuple[float, float] | None]] | None = None,
 ) -> Figure:
-    """A line a group, a dot a name, a thin bar for its spread; NaN is left out. For figures that do not start at 0."""
-    places = np.arange(len(groups), dtype=float)
+    """A line a group, a dot a name: for results, which do not start at 0.
+
+    Args:
+        named: for each name one entry a group: a value, or the values of several seeds, drawn as their mean with a bar
+            of one standard deviation. NaN and empty entries are left out.
+        groups: what the lines are called, from the top.
+        across: label of the value axis.
+        intervals: for each name one (low, high) a group, such as a bootstrap interval over images: thin lines.
+    """
+    import seaborn
+
+    rows = [
+        (float(value), group, name)
+        for name, entries in named.items()
+        for group, entry in zip(groups, entries, strict=True)
+        for value in np.atleast_1d(entry)
+        if np.isfinite(value)
+    ]
+    values, places, hues = ([*column] for column in zip(*rows, strict=True))
+    table = {across: values, "group": places, "name": hues}
+    dodge = 0.17 * (len(named) - 1)
     with style():
         figure, axes = plt.subplots(figsize=(6.4, 0.9 + 0.27 * len(groups)), layout="constrained")
-        axes.hlines(places, 0, 1, NEUTRAL, transform=axes.get_yaxis_transform(), lw=0.6, alpha=0.45, zorder=0)
-        for number, (name, values) in enumerate(named.items()):
-            apart = 0.17 * (number - (len(named) - 1) / 2)
-            spread = None if spreads is None else spreads[name]
-            axes.errorbar(values, places + apart, xerr=spread, fmt="o", ms=5, elinewidth=1.4, label=name)
-        axes.set_yticks(places, groups)
+        lines = np.arange(len(groups))
+        axes.hlines(lines, 0, 1, NEUTRAL, transform=axes.get_yaxis_transform(), lw=0.6, alpha=0.45, zorder=0)
+        seaborn.pointplot(
+            table, x=across, y="group", hue="name", order=groups, hue_order=list(named), errorbar="sd", ax=axes,
+            dodge=dodge or False, linestyle="none", markersize=5, err_kws={"linewidth": 1.4}, legend=len(named) > 1,
+            palette=_COLORS[: len(named)],
+        )  # fmt: skip
+        for number, (name, ends) in enumerate((intervals or {}).items()):
+            drawn = [(place, *pair) for place, pair in enumerate(ends) if pair is not None]
+            offset = dodge * (number / max(len(named) - 1, 1) - 0.5)
+            for place, low, high in drawn:
+                axes.plot([low, high], [place + offset] * 2, color=_COLORS[list(named).index(name)], lw=0.7)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.set_ylim(len(groups) - 0.5, -0.5)
-        axes.set_xlabel(across)
-        if len(named) > 1:
-            figure.legend(loc="outside upper center", ncols=len(named), handletextpad=0.2, columnspacing=1.2)
+        axes.set(xlabel=across, ylabel="")
+        if (legend := axes.get_legend()) is not None:
+            handles, labels = axes.get_legend_handles_labels()
+            legend.remove()
+            figure.legend(handles, labels, loc="outside upper center", ncols=len(named), handletextpad=0.2)
     return figure
 
 
 def panels(samples: Sequence[Sample], maps: AnomalyMaps, threshold: float | None = None) -> Figure:
-    """Photographs, truth outlined, each beside its map (one scale for all); with a threshold, what that finds too."""
+    """Images with the truth outlined, each beside its map; with a threshold, the pixels above it too.
+
+    All maps have one color scale.
+    """
     frame = maps.frame or Frame(resize=maps.shape[1:])
     shown = np.concatenate(list(image_batches(samples, frame, cache=False)))
     truth = masks(samples, frame) if all(s.mask or not s.label for s in samples) else np.zeros(maps.shape, dtype=bool)
@@ -200,7 +237,7 @@ def panels(samples: Sequence[Sample], maps: AnomalyMaps, threshold: float | None
         for number, (sample, tile) in enumerate(zip(samples, grid.reshape(-1, width), strict=False)):
             photo(tile[0], shown[number], f"{sample.defect.replace('_', ' ')} {sample.image.stem}", truth[number])
             heat = tile[1].imshow(maps[number], cmap=HEAT, vmin=low, vmax=high)
-            tile[1].set_title(f"highest {maps[number].max():.3g}", fontsize=8.5, pad=3, loc="center")
+            tile[1].set_title(f"highest {format_value(maps[number].max())}", fontsize=8.5, pad=3, loc="center")
             if threshold is not None:
                 photo(tile[2], shown[number], "above the threshold", maps[number] >= threshold)
         figure.subplots_adjust(0.01, 0.01, 0.90, 1 - 0.25 / ((side + 0.22) * rows), 0.04, 0.14)
@@ -210,7 +247,7 @@ def panels(samples: Sequence[Sample], maps: AnomalyMaps, threshold: float | None
 
 
 def score_chart(scores: np.ndarray, samples: Sequence[Sample], threshold: float | None = None) -> Figure:
-    """Image scores as dots, a row a defect type, good ones at the top: how far apart are they?"""
+    """Image scores as dots, a row a defect type, good ones at the top."""
     kinds = ["good", *dict.fromkeys(s.defect for s in samples if s.label)]
     with style():
         figure, axes = plt.subplots(figsize=(6.4, 0.9 + 0.34 * len(kinds)), layout="constrained")
@@ -228,9 +265,9 @@ def score_chart(scores: np.ndarray, samples: Sequence[Sample], threshold: float 
 
 
 def telling(samples: Sequence[Sample], scores: np.ndarray) -> list[int]:
-    """Four samples that tell most: the clearest defect, the middle one, the most overlooked, the worst false alarm."""
+    """Numbers of four samples: the highest, middle and lowest score of a defect, and the highest of a good part."""
     labels = np.array([sample.label for sample in samples], dtype=bool)
-    bad, good = (each[np.argsort(-scores[each])] for each in (np.flatnonzero(labels), np.flatnonzero(~labels)))
+    bad, good = (own[np.argsort(-scores[own])] for own in (np.flatnonzero(labels), np.flatnonzero(~labels)))
     chosen = [*bad[[0, len(bad) // 2, -1]], *good[:1]] if bad.size else [*good[:4]]
     return [int(number) for number in dict.fromkeys(chosen)]
 

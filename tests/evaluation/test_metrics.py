@@ -197,3 +197,44 @@ def test_without_test_images_a_report_says_what_is_missing():
     report = evaluate(np.zeros((0, 64, 64)), [])
     assert set(report.metrics.values()) == {None} and report.per_defect == ()
     assert "no test images, so no metrics: put good ones into test/good" in str(report)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_trapezoid_of_the_roc_curve_is_the_auroc(seed, ties):
+    g = np.random.default_rng(seed)
+    labels = g.random(300) < 0.3
+    scores = g.normal(size=300) + 0.3 * labels
+    scores = scores.round(0) if ties else scores
+    x, y = metrics.roc_curve(scores, labels)
+    assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, 1)
+    assert (np.diff(x) >= 0).all() and (np.diff(y) >= 0).all()
+    assert np.trapezoid(y, x) == pytest.approx(metrics.auroc(scores, labels), abs=1e-12)
+
+
+def test_every_point_of_precision_over_recall_is_that_of_a_threshold():
+    g = np.random.default_rng(3)
+    labels = g.random(60) < 0.3
+    scores = (g.normal(size=60) + labels).round(1)
+    recall, precision = metrics.precision_recall(scores, labels)
+    assert (np.diff(recall) >= 0).all() and recall[0] == 0 and recall[-1] == 1
+    points = {(labels[scores >= t].sum() / labels.sum(), labels[scores >= t].mean()) for t in scores}
+    assert {(r, p) for r, p in zip(recall[1:], precision[1:], strict=True)} <= points
+
+
+@pytest.mark.parametrize("name", ["auroc", "average_precision", "best_f1", "roc_curve", "precision_recall"])
+@pytest.mark.parametrize(("labels", "kind"), [(np.zeros(5), "normal"), (np.ones(5), "anomalous"), ([], "normal")])
+def test_one_class_is_an_error_in_one_line_and_no_warning(name, labels, kind, recwarn):
+    labels = np.asarray(labels)
+    with pytest.raises(OptionError, match=f"all {labels.size} labels are {kind}") as error:
+        getattr(metrics, name)(np.arange(labels.size) / 2, labels)
+    assert "\n" not in str(error.value) and not recwarn.list
+
+
+def test_aupro_without_a_region_and_scores_of_nan_are_refused():
+    with pytest.raises(OptionError, match="all 8 labels are normal"):
+        metrics.aupro(np.zeros((2, 2, 2)), np.zeros((2, 2, 2), bool))
+    with pytest.raises(OptionError, match="NaN"):
+        metrics.auroc(np.array([0, np.nan, 1]), np.array([0, 0, 1]))
+    with pytest.raises(OptionError, match="differ in shape"):
+        metrics.auroc(np.zeros(3), np.zeros(4))

@@ -60,7 +60,7 @@ def test_a_sweep_does_what_is_missing_and_goes_on_after_a_failure(parts, tmp_pat
     bad = parts / "broken" / "test" / "spot" / "000.png"
     bad.write_bytes(bad.read_bytes()[:300])  # its head is whole: found only when it is read
     runs = quick_plan(parts, out, categories=("broken", "widget", "absent"), seeds=(0,))
-    outcomes = {each.settings.category: each for each in sweep(runs, out, 2, tell=told.append)}
+    outcomes = {each.settings.category: each for each in sweep(runs, out, 2, log=told.append)}
     assert {name: each.state for name, each in outcomes.items()} == {
         "widget": "done", "broken": "failed", "absent": "failed",
     }  # fmt: skip
@@ -70,7 +70,7 @@ def test_a_sweep_does_what_is_missing_and_goes_on_after_a_failure(parts, tmp_pat
     assert (runs[0].folder / "run_category.ipynb").is_file()
     before = (runs[1].folder / "record.json").stat().st_mtime_ns
     shutil.copy(parts / "widget" / "test" / "spot" / "000.png", parts / "broken" / "test" / "spot" / "000.png")
-    again = {each.settings.category: each for each in sweep(runs, out, 1, tell=told.append)}
+    again = {each.settings.category: each for each in sweep(runs, out, 1, log=told.append)}
     assert (again["widget"].state, again["broken"].state) == ("was there", "done")
     assert not (runs[0].folder / "error.txt").exists()
     assert (runs[1].folder / "record.json").stat().st_mtime_ns == before
@@ -161,15 +161,15 @@ def test_two_sweeps_into_one_folder_are_refused(parts, tmp_path):
     (tmp_path / "out").mkdir()
     lock = FileLock(tmp_path / "out" / ".sweep.lock")
     with lock.acquire(), pytest.raises(PadimError, match="another sweep is writing"):
-        sweep(runs, tmp_path / "out", tell=lambda _: None)
+        sweep(runs, tmp_path / "out", log=lambda _: None)
 
 
 def test_no_scheduler_and_no_place_to_write_are_told_in_one_line(parts, tmp_path, unwritable, monkeypatch):
     monkeypatch.setattr("padim_nb.experiments.sweep.WAIT", 1.0)
     with pytest.raises(PadimError, match="no Dask scheduler answers at tcp:"):
-        sweep(quick_plan(parts, tmp_path / "out"), tmp_path / "out", scheduler="tcp://127.0.0.1:9", tell=str)
+        sweep(quick_plan(parts, tmp_path / "out"), tmp_path / "out", scheduler="tcp://127.0.0.1:9", log=str)
     with pytest.raises(PadimError, match="cannot write"):
-        sweep(quick_plan(parts, unwritable / "out"), unwritable / "out", tell=str)
+        sweep(quick_plan(parts, unwritable / "out"), unwritable / "out", log=str)
 
 
 def test_a_scheduler_that_goes_away_is_one_line(parts, tmp_path, monkeypatch):
@@ -185,7 +185,7 @@ def test_a_scheduler_that_goes_away_is_one_line(parts, tmp_path, monkeypatch):
     monkeypatch.setattr("distributed.as_completed", iter)
     runs = quick_plan(parts, tmp_path / "out", seeds=(0,))
     with pytest.raises(PadimError, match="the scheduler went away: what is done is kept"):
-        sweep(runs, tmp_path / "out", 1, tell=str)
+        sweep(runs, tmp_path / "out", 1, log=str)
 
 
 def test_a_run_has_its_share_of_the_cores(parts, tmp_path, monkeypatch):
@@ -240,7 +240,7 @@ def family(pid):
 def test_kill_9_of_command_or_worker_and_rerun_ends_with_every_record(parts, tmp_path, kills, rng):
     killed, start = 0, time.monotonic()
     straight = tmp_path / "straight"
-    sweep(quick_plan(parts, straight), straight, 1, tell=str)  # as many threads as below: the last digits depend on it
+    sweep(quick_plan(parts, straight), straight, 1, log=str)  # as many threads as below: the last digits depend on it
     wanted, turn = figures(straight), 0
     while killed < kills and time.monotonic() - start < 1500:
         out = tmp_path / f"out{turn}"
@@ -278,7 +278,7 @@ def client():
 
 def test_a_cluster_that_runs_already_does_a_sweep(parts, tmp_path, client):
     told, address = [], client.scheduler.address
-    (outcome,) = sweep(quick_plan(parts, tmp_path, seeds=(0,)), tmp_path, scheduler=address, tell=told.append)
+    (outcome,) = sweep(quick_plan(parts, tmp_path, seeds=(0,)), tmp_path, scheduler=address, log=told.append)
     assert outcome.state == "done"
     assert complete(outcome.settings).metrics == outcome.metrics
     assert told[0].startswith(f"2 workers at {address}")

@@ -49,7 +49,7 @@ def test_workers_of_so_many_cores_each(monkeypatch):
     monkeypatch.setattr("padim_nb.experiments.workers.gpus", lambda: 0)
     monkeypatch.setattr("distributed.system.MEMORY_LIMIT", 64 * 10**9)
     assert budget(100, 1200, 4) == 4
-    assert share(2, each=1) == 1
+    assert share(2, cores_each=1) == 1
     assert share({"a": 1}, "a", 3) == 3
     assert share({"a": 1}, "a", 64) == 16  # what is there
 
