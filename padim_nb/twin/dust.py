@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 
 from . import shapes
@@ -9,8 +11,10 @@ from .canvas import Array
 from .marks import Mark
 from .surface import Colour, Surface
 
+F = TypeVar("F", Array, "Array | float")
 
-def cropped(field: Array | float, window: tuple[slice, slice]) -> Array | float:
+
+def cropped(field: F, window: tuple[slice, slice]) -> F:
     """A field, or a row or column that broadcasts to one, in a window of samples."""
     if not isinstance(field, np.ndarray) or field.ndim < 2:
         return field

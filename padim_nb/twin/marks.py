@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -43,7 +43,7 @@ class Line:
 
     def draw(self, surface: Surface, u: Array, v: Array, within: Array | float = 1.0) -> None:
         distance, along = shapes.polyline(u, v, self.points)
-        half = np.float32(self.width / 2)
+        half: Array = np.asarray(self.width / 2, dtype=np.float32)
         if self.taper:
             half = half * (0.25 + 0.75 * np.sqrt(np.clip(4.0 * along * (1.0 - along), 0.0, 1.0)))
         if self.ragged:
@@ -92,8 +92,8 @@ class Blot:
         """(coverage 0..1, depth inside the outline as a share of the radius 0..1)."""
         angle = np.deg2rad(self.degrees)
         c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-        x, y = u - np.float32(self.centre[0]), v - np.float32(self.centre[1])
-        x, y = (c * x + s * y) / np.float32(self.stretch), (c * y - s * x) * np.float32(self.stretch)
+        du, dv = u - np.float32(self.centre[0]), v - np.float32(self.centre[1])
+        x, y = (c * du + s * dv) / np.float32(self.stretch), (c * dv - s * du) * np.float32(self.stretch)
         outline = noise.fractal(x, y, noise.stream(self.seed, "outline"), 1.1 / self.radius, 3)
         distance = np.hypot(x, y) - np.float32(self.radius) * (1.0 + np.float32(self.wobble) * outline)
         return surface.canvas.cover(distance, self.soft), np.clip(-distance / np.float32(self.radius), 0.0, 1.0)
@@ -102,7 +102,7 @@ class Blot:
         cover, inside = self.cover(surface, u, v)
         cover = cover * within
         if self.tint is not None:
-            surface.tint(1.0 + (np.float32(self.tint) - 1.0) * np.float32(self.opacity), cover)
+            surface.tint(1.0 + (np.asarray(self.tint, np.float32) - 1.0) * np.float32(self.opacity), cover)
         if self.colour is not None:
             colour = linear(self.colour)
             if self.grain:
@@ -167,7 +167,7 @@ def scratches(
     length: tuple[float, float],
     width: tuple[float, float],
     most: int = 3,
-    **style: object,
+    **style: Any,
 ) -> list[Line]:
     """One to `most` lines that set off near a point in nearly one direction, as one careless movement leaves them."""
     return [

@@ -110,4 +110,4 @@ def _cell(position: Array) -> tuple[Array, Array]:
 
 def _spacing(x: Array, y: Array) -> float:
     along = [abs(float(a[0, 1] - a[0, 0])) if a.shape[1] > 1 else 0.0 for a in (x, y)]
-    return max(float(np.hypot(*along)), 1e-6)
+    return max(float(np.hypot(along[0], along[1])), 1e-6)

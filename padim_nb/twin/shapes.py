@@ -44,7 +44,8 @@ def polyline(x: Array, y: Array, points: Points) -> tuple[Array, Array]:
     """(distance to a chain of segments, position along it from 0 to 1)."""
     lengths = [float(np.hypot(b[0] - a[0], b[1] - a[1])) for a, b in pairwise(points)]
     total, done = sum(lengths) or 1.0, 0.0
-    best = where = None
+    best: Array | None = None
+    where: Array = np.zeros(1, dtype=np.float32)
     for (a, b), length in zip(pairwise(points), lengths, strict=True):
         distance, along = segment(x, y, a, b)
         along = (done + along * length) / total
@@ -54,6 +55,8 @@ def polyline(x: Array, y: Array, points: Points) -> tuple[Array, Array]:
             where = np.where(distance < best, along, where)
             best = np.minimum(best, distance)
         done += length
+    if best is None:
+        raise ValueError("a chain needs at least two points")
     return best, where.astype(np.float32)
 
 

@@ -58,7 +58,8 @@ def _code(source: Path) -> bytes:
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             first = node.body[0]
-            lines[first.lineno - 1 : first.end_lineno] = [""] * (first.end_lineno - first.lineno + 1)
+            for number in range(first.lineno - 1, first.end_lineno or first.lineno):
+                lines[number] = ""
     return "\n".join(line.rstrip() for line in lines if line.strip()).encode()
 
 
@@ -146,7 +147,8 @@ def _render_all(folder: Path, category: str, kind: str, size: int, seed: int, wo
             _explain(category, process.returncode, text)
 
 
-def _follow(process: subprocess.Popen, number: int, bar: tqdm, errors: list[str]) -> None:
+def _follow(process: subprocess.Popen[str], number: int, bar: tqdm, errors: list[str]) -> None:
+    assert process.stdout is not None and process.stderr is not None  # both are pipes
     for _ in process.stdout:
         bar.update()
     errors[number] = process.stderr.read()
