@@ -88,6 +88,12 @@ class Checkpoints:
         self._last = time.monotonic()
 
 
+def expect_one_length(minutes: float, steps: int) -> None:
+    """Refuse a training that has no length, or two."""
+    if (minutes > 0) == (steps > 0) or minutes < 0 or steps < 0:
+        raise OptionError(f"give either minutes or steps, one of them more than 0, not {minutes} and {steps}")
+
+
 class Loop:
     """The numbered steps of a training, for so many minutes or exactly so many steps, with progress and checkpoints.
 
@@ -114,8 +120,7 @@ class Loop:
         every: int = 20,
         advice: str = "try a lower rate",
     ) -> None:
-        if (minutes > 0) == (steps > 0):
-            raise OptionError("give either minutes or steps, one of them more than 0")
+        expect_one_length(minutes, steps)
         self.title, self.minutes, self.steps, self.state = title, minutes, steps, state
         self.every, self.advice = every, advice
         self._loss: Tensor | None = None

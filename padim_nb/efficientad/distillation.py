@@ -28,7 +28,7 @@ from ..util.machine import cores
 from ..util.validation import validated
 from . import pdn
 from .cards import write_card
-from .checkpoints import Checkpoints, Loop, generator
+from .checkpoints import Checkpoints, Loop, expect_one_length, generator
 from .penalty import images_below
 from .settings import PROCEDURAL, Share, Size, Source
 from .teacher import channel_statistics, distilled
@@ -156,6 +156,7 @@ def distill(
     Returns:
         The file of the weights, pdn-SIZE-BACKBONE.safetensors, with its card (.json) beside it.
     """
+    expect_one_length(minutes, steps)  # before images are rendered
     s = settings
     path = (out or distilled(s.size).parent) / distilled(s.size, s.backbone).name
     ensure_dir(path.parent)

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..errors import ModelError
+from ..errors import ModelError, OptionError
 from .files import whole_file
 
 FORMATS = {"padim": "padim-nb/padim/1", "efficientad": "padim-nb/efficientad/1", "training": "padim-nb/training/1"}
@@ -49,6 +49,8 @@ def making_sense_of(path: Path) -> Iterator[None]:
     """What a header of a right format says may still be nonsense: one clear line for whatever comes of it."""
     try:
         yield
+    except OptionError as error:  # settings, in their own words
+        raise ModelError(f"{path} is not a model file that this version can read: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError, RuntimeError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:120]
         raise ModelError(
