@@ -29,8 +29,6 @@ from .gaussian import BLOCK, expect, expect_enough, inverse_factor, means
 from .grids import Grid, grid_of, nested, on_grid, over_cells, stacked
 from .moments import precision
 
-EXPECTED_TESTS = 100  # images a detector is assumed to score, when costs are compared
-
 
 @dataclass(frozen=True)
 class LowRankGaussians:
@@ -58,22 +56,20 @@ class LowRankGaussians:
         for v in vectors:
             mean.append(v.mean(-1))
             v.sub_(mean[-1][..., None]).mul_((n - 1) ** -0.5)
-        coarse, wide = len(vectors[0]), vectors[0].shape[1] > n
-        cells = [v.unflatten(0, (coarse, -1)) for v in vectors]
-        inverse = [
-            v.new_empty(len(v), min(v.shape[1], n) if wide and k == 0 else v.shape[1], v.shape[1])
-            for k, v in enumerate(vectors)
-        ]
-        gain = [v.new_empty(len(v), 0 if wide and k == 0 else v.shape[1], n) for k, v in enumerate(vectors[:-1])]
+        coarse, layers = len(vectors[0]), len(vectors)
+        whole: list[Tensor] = []
         for start in range(0, coarse, BLOCK):
-            block = _conditioned([_double(v[start : start + BLOCK].flatten(0, 1)) for v in cells], eps)
-            for whole, parts in zip((inverse, gain), block, strict=True):
-                for target, part in zip(whole, parts, strict=True):
-                    first = start * len(target) // coarse
-                    target[first : first + len(part)] = part.to(target)
-        if not wide:
+            rows = [slice(start * len(v) // coarse, min(start + BLOCK, coarse) * len(v) // coarse) for v in vectors]
+            parts = _conditioned([_double(v[r]) for v, r in zip(vectors, rows, strict=True)], eps)
+            if not whole:
+                places = [*vectors, *vectors[:-1]]
+                whole = [v.new_empty(len(v), *part.shape[1:]) for v, part in zip(places, parts, strict=True)]
+            for target, r, part in zip(whole, rows + rows[:-1], parts, strict=True):
+                target[r] = part.to(target)
+        if vectors[0].shape[1] <= n:
             vectors[0] = vectors[0][:, :, :0]
-        return cls(tuple(map(grid_of, features)), tuple(mean), tuple(inverse), tuple(gain), tuple(vectors), eps)
+        grids = tuple(map(grid_of, features))
+        return cls(grids, tuple(mean), tuple(whole[:layers]), tuple(whole[layers:]), tuple(vectors), eps)
 
     def distances(self, features: Sequence[Tensor]) -> Tensor:
         """Mahalanobis distance of every patch to its Gaussian.
@@ -129,64 +125,56 @@ class LowRankGaussians:
         mean = means(tensors, grids)
         if not tensors.keys() & {"vectors.0", "ridge.0"}:
             tensors = _of_version_0_2(tensors, mean, eps)
+        n, wide = tensors[f"vectors.{len(grids) - 1}"].shape[-1], "ridge.0" in tensors
         inverse, gain, vectors = [], [], []
-        n = tensors[f"vectors.{len(grids) - 1}"].shape[-1]
-        for k, m in enumerate(mean):
-            p, c = m.shape
-            wide = k == 0 and "ridge.0" in tensors
-            if wide:
-                inverse.append(expect(tensors, "ridge.0", p, n, c))
-            else:
-                inverse.append(unpacked(expect(tensors, f"inverse.{k}", p, c * (c + 1) // 2), c))
+        for k, (p, c) in enumerate(m.shape for m in mean):
+            is_ridge = wide and k == 0
+            packed_size = c * (c + 1) // 2
+            own = expect(tensors, "ridge.0", p, n, c) if is_ridge else expect(tensors, f"inverse.{k}", p, packed_size)
+            inverse.append(own if is_ridge else unpacked(own, c))
             vectors.append(expect(tensors, f"vectors.{k}", p, c, n if wide or k else 0))
             if k < len(mean) - 1:
-                gain.append(expect(tensors, f"gain.{k}", p, 0 if wide else c, n))
-        mean, inverse, gain, vectors = ([t.to(device) for t in parts] for parts in (mean, inverse, gain, vectors))
-        return cls(grids, tuple(mean), tuple(inverse), tuple(gain), tuple(vectors), eps)
+                gain.append(expect(tensors, f"gain.{k}", p, 0 if is_ridge else c, n))
+        moved = [tuple(t.to(device) for t in parts) for parts in (mean, inverse, gain, vectors)]
+        return cls(grids, moved[0], moved[1], moved[2], moved[3], eps)
 
 
 def is_cheaper(features: Sequence[Tensor], n: int) -> bool:
-    """Whether this form, for n images, takes fewer multiplications than the multi-resolution one (fit and tests
-    together) and less memory, with images few beside channels or sums that would be too large for float64.
+    """Whether this form, for n images, takes less memory than the multi-resolution one, and so less time to score, with
+    images few beside channels or sums that would be too large for float64.
     """
-    channels = [layer.shape[1] for layer in features]
-    places = [layer.shape[-2] * layer.shape[-1] for layer in features]
-    low_rank = multi = low_rank_memory = multi_memory = 0.0
-    before = 0
-    for c, p in zip(channels, places, strict=True):
-        rows = min(c, n) if not before else c
-        gain = rows * n if p != places[-1] else 0
-        vectors = c * n if before else 0
-        once = rows * rows * (n + c) + rows * c * n + n * (vectors + gain)
-        low_rank += p * (once + EXPECTED_TESTS * (rows * c + vectors + gain))
-        multi += p * ((n + EXPECTED_TESTS) * c * (c + before) + c**3 + c * c * before + c * before * before)
-        low_rank_memory += p * ((c * c / 2 if rows == c else rows * c) + vectors + gain)
-        multi_memory += p * (c * c / 2 + c * before)
+    own = multi_resolution = before = 0
+    for layer in features:
+        c, p = layer.shape[1], layer.shape[-2] * layer.shape[-1]
+        multi_resolution += p * c * (c + 2 * before)
+        if before == 0 and n < c:
+            own += p * 2 * (2 * n * c)
+        else:
+            own += p * (c * c + 2 * n * c * (before > 0) + 2 * n * c * (layer is not features[-1]))
         before += c
-    is_exact = 4 * n < sum(channels) or precision(features) == torch.float32
-    return low_rank < multi and low_rank_memory < multi_memory and is_exact
+    is_exact = 4 * n < before or precision(features) == torch.float32
+    return own < multi_resolution and is_exact
 
 
-def _conditioned(vectors: Sequence[Tensor], eps: float) -> tuple[list[Tensor], list[Tensor]]:
-    """All `inverse` and all `gain` of a block of cells from X_k (positions, c, n), coarse to fine, in float64."""
+def _conditioned(vectors: Sequence[Tensor], eps: float) -> list[Tensor]:
+    """All `inverse`, then all `gain` of a block of cells from X_k (positions, c, n), coarse to fine, in float64."""
     inverse: list[Tensor] = []
     gain: list[Tensor] = []
-    m: Tensor | None = None
+    n, m = vectors[0].shape[-1], torch.eye(vectors[0].shape[-1], dtype=vectors[0].dtype, device=vectors[0].device)
+    m = m.expand(len(vectors[0]), n, n)
     for k, x in enumerate(vectors):
-        positions, c, n = x.shape
-        if k == 0 and c > n:
+        if k == 0 and x.shape[1] > n:
             lower = inverse_factor(_plus(torch.bmm(x.mT, x), eps))
             inverse.append(torch.bmm(torch.bmm(lower.mT, lower), x.mT))
             gain.append(x[:, :0])
             m = torch.bmm(lower.mT, lower) * eps
             continue
-        xm = x if m is None else torch.bmm(stacked(x, m), m).view_as(x)
+        xm = torch.bmm(stacked(x, m), m).view_as(x)
         inverse.append(inverse_factor(_plus(torch.bmm(xm, x.mT), eps)))
         gain.append(torch.bmm(inverse[k], xm))
         if k < len(vectors) - 1:
-            before = torch.eye(n, dtype=x.dtype, device=x.device).expand(positions, n, n) if m is None else m
-            m = torch.baddbmm(over_cells(before, x), gain[k].mT, gain[k], alpha=-1.0)
-    return inverse, gain[: len(vectors) - 1]
+            m = torch.baddbmm(over_cells(m, x), gain[k].mT, gain[k], alpha=-1.0)
+    return inverse + gain[: len(vectors) - 1]
 
 
 def _plus(matrices: Tensor, eps: float) -> Tensor:
