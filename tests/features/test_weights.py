@@ -1,6 +1,7 @@
 """weights get: whole or not at all, and one line where it fails."""
 
 import hashlib
+import os
 import socket
 import threading
 import time
@@ -45,8 +46,13 @@ def source(server, kind, digest=None):
     return weights.Source(f"{server}/{kind}-{digest or hashlib.sha256(BODY).hexdigest()[:8]}.pth", 1.0)
 
 
-def test_a_download_arrives_whole(server, tmp_path):
+def test_a_download_arrives_whole_and_removes_what_a_killed_one_left(server, tmp_path):
+    partials = [tmp_path / f"{source(server, 'fine').file}.{name}.partial" for name in ("old", "new")]
+    for partial, days in zip(partials, (2, 0), strict=True):
+        partial.touch()
+        os.utime(partial, (time.time() - days * 86_400,) * 2)
     path = weights.get("x", tmp_path, source(server, "fine"))
+    assert set(tmp_path.iterdir()) == {path, partials[1]}
     assert path.read_bytes() == BODY
     assert weights.get("x", tmp_path, weights.Source(f"http://127.0.0.1:1/{path.name}", 1.0)) == path
 
