@@ -78,6 +78,11 @@ def polar(x: Array, y: Array) -> tuple[Array, Array]:
     return np.hypot(x, y), np.arctan2(y, x)
 
 
+def from_polar(radius: float, angle: float) -> tuple[float, float]:
+    """The point at a radius and an angle (radians) about the origin."""
+    return float(radius * np.cos(angle)), float(radius * np.sin(angle))
+
+
 def join(a: Array, b: Array, soft: float = 0.0) -> Array:
     """Union of two shapes; `soft` rounds the seam."""
     if soft <= 0.0:

@@ -12,8 +12,9 @@ import numpy as np
 
 from .. import noise, shapes
 from ..canvas import Array, Canvas, Jitter
+from ..draws import between, new_seed
 from ..marks import wander
-from ..scene import Part, Scene
+from ..scene import Part, Region, Scene
 from ..surface import Colour, Light, Surface, linear
 
 # radius -> colour of the glass along it, from the middle outwards
@@ -84,25 +85,17 @@ class Neck(Scene):
     foreign: tuple[Foreign, ...] = ()
 
 
-def _seed(rng: np.random.Generator) -> int:
-    return int(rng.integers(1 << 31))
-
-
-def _between(rng: np.random.Generator, low: float, high: float) -> float:
-    """A number between two, evenly on a logarithmic scale: small ones are as frequent as large ones."""
-    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
-
-
-def _at(angle: float, radius: float) -> tuple[float, float]:
-    return float(radius * np.cos(angle)), float(radius * np.sin(angle))
-
-
 def good(rng: np.random.Generator) -> Neck:
     hairs = []
     for _ in range(rng.poisson(HAIRS)):
         angle, radius = rng.uniform(0, 2 * np.pi), rng.uniform(0.50, 0.72)
         path = wander(
-            rng, _at(angle, radius), np.degrees(angle) + 90 + rng.normal(0, 30), rng.uniform(0.04, 0.22), 14, 4
+            rng,
+            shapes.from_polar(radius, angle),
+            np.degrees(angle) + 90 + rng.normal(0, 30),
+            rng.uniform(0.04, 0.22),
+            14,
+            4,
         )
         colour = [(150, 150, 154), (24, 24, 32), (206, 150, 96)][rng.integers(3)]
         hairs.append(Hair(path, float(rng.uniform(0.004, 0.007)), colour, float(rng.uniform(0.3, 0.9))))
@@ -117,7 +110,7 @@ def good(rng: np.random.Generator) -> Neck:
         for lamp in lamps
         for _ in range(rng.integers(0, 3))
     )
-    return Neck(seed=_seed(rng), hairs=tuple(hairs), glints=glints)
+    return Neck(seed=new_seed(rng), hairs=tuple(hairs), glints=glints)
 
 
 def paint(neck: Neck, canvas: Canvas) -> Surface:
@@ -140,18 +133,18 @@ def paint(neck: Neck, canvas: Canvas) -> Surface:
     glass *= (1 + 0.6 * grain * grainy)[..., None]
     off = 0.008 * np.cos(2 * angle + 1.9) + 0.006 * wave + 0.002 * fine
     copper = np.exp(-(((bent - COPPER - off) / 0.0075) ** 2)) * np.clip(lamp + GLOW * (fine + 0.5 * wave), 0, 1.6)
-    glass += copper[..., None] * np.float32((0.36, 0.16, 0.08))
+    glass += copper[..., None] * np.asarray((0.36, 0.16, 0.08), np.float32)
     if neck.broken:
         for each in neck.broken:
             glass = _shatter(each, u, v, radius, angle, glass)
     surface.albedo[:] = glass
     for where, reach, size, light in neck.glints:
-        x, y = _at(where, reach)
+        x, y = shapes.from_polar(reach, where)
         rows, columns = canvas.window(*neck.pose.to_image(x, y), 4 * size)
         px, py = u[:, columns] - np.float32(x), v[rows] - np.float32(y)
         cc, ss = np.cos(where), np.sin(where)
         spot = np.exp(-(((cc * px + ss * py) / (0.5 * size)) ** 2) - ((cc * py - ss * px) / (1.5 * size)) ** 2)
-        surface.glow[rows, columns] += (np.float32(light) * spot)[..., None] * np.float32((0.95, 0.8, 0.5))
+        surface.glow[rows, columns] += (np.float32(light) * spot)[..., None] * np.asarray((0.95, 0.8, 0.5), np.float32)
     for hair in neck.hairs:
         _draw_hair(neck, surface, hair, u, v)
     for thing in neck.foreign:
@@ -192,14 +185,15 @@ def _shatter(broken: tuple, u: Array, v: Array, radius: Array, angle: Array, gla
     scale = 7 if half > 0.3 else 13
     i, j = (np.floor(w * scale).astype(np.int32) % 64 for w in (wu + 0.6 * wv, wv - 0.5 * wu))
     chance = [0.30, 0.32, 0.24, 0.10, 0.04] if half > 0.3 else [0.12, 0.20, 0.28, 0.22, 0.18]
-    calm = np.float32(0)
+    calm: Array = np.asarray(0, np.float32)
     level = rng.choice([0.010, 0.025, 0.055, 0.13, 0.55], (64, 64), p=chance).astype(np.float32)[i, j]
     if half > 0.3:  # most of a large break is dull and out of focus
         calm = np.clip(0.9 + 1.6 * noise.fractal(u, v, rng, 2.2, 2), 0, 1)
         level += (0.026 * (1 + 0.5 * noise.fractal(u, v, rng, 5, 2)) - level) * calm
     glint = noise.ridged(wu, wv, rng, 8, 2) ** 5 * np.clip(noise.fractal(u, v, rng, 4, 2) * 2.5, 0, 1)
     facets = level * (1 + 0.5 * noise.fractal(u, v, rng, 24, 2)) + 0.75 * glint * (1 - 0.8 * calm)
-    facets = np.maximum(facets, 0)[..., None] * np.float32((1.0, 0.96, 0.92)) + np.float32((0.004, 0.004, 0.008))
+    facets = np.maximum(facets, 0)[..., None] * np.asarray((1.0, 0.96, 0.92), np.float32)
+    facets += np.asarray((0.004, 0.004, 0.008), np.float32)
     facets += (0.10 * edge * np.clip(jag + 0.4, 0, 1.5))[..., None]
     return glass + (facets - glass) * inside[..., None]
 
@@ -232,7 +226,7 @@ def _draw_foreign(thing: Foreign, surface: Surface, u: Array, v: Array, radius: 
         surface.lay(0.5 * rim * much, (74, 76, 86))
 
 
-def _outlined(where: float, half: float, inner: float, outer: float) -> object:
+def _outlined(where: float, half: float, inner: float, outer: float) -> Region:
     """The whole damaged sector, as one who outlines it by hand takes in sound-looking glass between its cracks."""
 
     def region(u: Array, v: Array) -> Array:
@@ -244,30 +238,31 @@ def _outlined(where: float, half: float, inner: float, outer: float) -> object:
 
 
 def broken_large(neck: Neck, rng: np.random.Generator) -> Neck:
-    where, half = float(rng.uniform(-np.pi, np.pi)), _between(rng, *LARGE)
+    where, half = float(rng.uniform(-np.pi, np.pi)), between(rng, *LARGE)
     inner, outer = float(rng.uniform(0.40, 0.50)), float(rng.uniform(0.66, 0.80))
     region = _outlined(where, half + 0.12, inner - 0.04, outer + 0.05)
-    return replace(neck, broken=(*neck.broken, (where, half, inner, outer, _seed(rng))), region=region)
+    return replace(neck, broken=(*neck.broken, (where, half, inner, outer, new_seed(rng))), region=region)
 
 
 def broken_small(neck: Neck, rng: np.random.Generator) -> Neck:
-    where, half, inner = float(rng.uniform(-np.pi, np.pi)), _between(rng, *SMALL), float(rng.uniform(0.43, 0.56))
+    where, half, inner = float(rng.uniform(-np.pi, np.pi)), between(rng, *SMALL), float(rng.uniform(0.43, 0.56))
     outer = inner + float(rng.uniform(0.06, 0.16))
     region = _outlined(where, half + 0.03, inner - 0.02, outer + 0.02)
-    return replace(neck, broken=(*neck.broken, (where, half, inner, outer, _seed(rng))), region=region)
+    return replace(neck, broken=(*neck.broken, (where, half, inner, outer, new_seed(rng))), region=region)
 
 
 def contamination(neck: Neck, rng: np.random.Generator) -> Neck:
     kind = str(rng.choice(["floor", "lump", "film", "dark"], p=[0.25, 0.35, 0.2, 0.2]))
     reach = {"floor": 0.06, "lump": 0.24, "film": 0.08, "dark": 0.0}[kind] * np.sqrt(rng.uniform(0, 1))
     size = {"floor": (0.4, 0.41), "lump": (0.05, 0.22), "film": (0.20, 0.42), "dark": (0.05, 0.16)}[kind]
-    at = _at(rng.uniform(0, 2 * np.pi), rng.uniform(0.42, 0.60) if kind == "dark" else reach)
-    thing = Foreign(kind, at, _between(rng, *size), float(rng.uniform(*DIRT)), _seed(rng))
+    turn = rng.uniform(0, 2 * np.pi)
+    at = shapes.from_polar(rng.uniform(0.42, 0.60) if kind == "dark" else reach, turn)
+    thing = Foreign(kind, at, between(rng, *size), float(rng.uniform(*DIRT)), new_seed(rng))
     fibres = []
     if kind == "lump" or rng.random() < 0.3:
         for _ in range(rng.integers(0, 4)):
-            start = _at(rng.uniform(0, 2 * np.pi), rng.uniform(0.0, 0.3))
-            path = wander(rng, start, rng.uniform(0, 360), rng.uniform(0.1, 0.3), 40, 6)
+            turn, away = rng.uniform(0, 2 * np.pi), rng.uniform(0.0, 0.3)
+            path = wander(rng, shapes.from_polar(away, turn), rng.uniform(0, 360), rng.uniform(0.1, 0.3), 40, 6)
             fibres.append(Hair(path, float(rng.uniform(0.007, 0.013)), (172, 160, 146), thing.much))
     return replace(neck, foreign=(*neck.foreign, thing), hairs=neck.hairs + tuple(fibres))
 

@@ -6,15 +6,18 @@ a little elsewhere in every cable, and the sheath carries specks, smears and an 
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from typing import Any
 
 import numpy as np
 
 from .. import noise, shapes
 from ..canvas import Array, Canvas, Jitter
+from ..draws import between, new_seed, triple
+from ..dust import draw_near
 from ..marks import Blot, Line, wander
-from ..scene import Part, Scene
+from ..scene import Part, Region, Scene
 from ..surface import Colour, Light, Surface, linear
 
 SHEATH, LOBE, LOBE_AT = 0.850, 0.450, 0.300  # radius of the sheath; of the three lobes of its inside; where they are
@@ -58,6 +61,7 @@ class Cable(Scene):
     the sheath's inside; `shade`: where its shadow falls.
     """
 
+    marks: tuple[Blot | Line, ...] = ()
     cores: tuple[Core, ...] = ()
     lobes: float = 0.0
     shade: tuple[float, float] = (0.0, 0.0)
@@ -70,15 +74,6 @@ def _pair(rng: np.random.Generator, spread: float) -> tuple[float, float]:
     return float(x), float(y)
 
 
-def _seed(rng: np.random.Generator) -> int:
-    return int(rng.integers(1 << 31))
-
-
-def _between(rng: np.random.Generator, low: float, high: float) -> float:
-    """A number between two, evenly on a logarithmic scale: small ones are as frequent as large ones."""
-    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
-
-
 def good(rng: np.random.Generator) -> Cable:
     common, tilt = _pair(rng, 0.5 * STRAY), _pair(rng, 0.022)
     cores = []
@@ -88,7 +83,7 @@ def good(rng: np.random.Generator) -> Cable:
         cores.append(
             Core(
                 place=(x + common[0] + stray[0], y + common[1] + stray[1]),
-                colour=tuple(float(c * d) for c, d in zip(colour, drift, strict=True)),
+                colour=triple(c * d for c, d in zip(colour, drift, strict=True)),
                 turn=float(rng.uniform(0, 2 * np.pi)),
                 copper=_pair(rng, OFF_MIDDLE),
                 spread=float(rng.uniform(0.94, 1.10)),
@@ -97,14 +92,13 @@ def good(rng: np.random.Generator) -> Cable:
                 side=(tilt[0] + lean[0], tilt[1] + lean[1]),
             )
         )
-    dirt = [_speck(rng) for _ in range(rng.poisson(DIRT))]
+    dirt: list[Blot | Line] = [_speck(rng) for _ in range(rng.poisson(DIRT))]
     if rng.random() < 0.25:
         turn, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.8)
-        start = (float(reach * np.cos(turn)), float(reach * np.sin(turn)))
-        path = wander(rng, start, rng.uniform(0, 360), rng.uniform(0.08, 0.25), 60, 7)
-        dirt.append(Line(path, 0.006, _seed(rng), colour=(84, 92, 96), ragged=0.0, opacity=0.8))
+        path = wander(rng, shapes.from_polar(reach, turn), rng.uniform(0, 360), rng.uniform(0.08, 0.25), 60, 7)
+        dirt.append(Line(path, 0.006, new_seed(rng), colour=(84, 92, 96), ragged=0.0, opacity=0.8))
     return Cable(
-        seed=_seed(rng),
+        seed=new_seed(rng),
         cores=tuple(cores),
         lobes=float(rng.normal(0, 0.05)),
         shade=(float(rng.normal(0, 0.06)), float(rng.normal(0.03, 0.05))),
@@ -116,9 +110,9 @@ def _speck(rng: np.random.Generator) -> Blot:
     turn, reach = rng.uniform(0, 2 * np.pi), np.sqrt(rng.uniform(0.1, 0.68))
     hue = [(50, 56, 52), (96, 74, 48), (176, 206, 210)][rng.integers(3)]
     return Blot(
-        (float(reach * np.cos(turn)), float(reach * np.sin(turn))),
-        _between(rng, 0.005, 0.014),
-        _seed(rng),
+        shapes.from_polar(reach, turn),
+        between(rng, 0.005, 0.014),
+        new_seed(rng),
         colour=hue,
         opacity=float(rng.uniform(0.35, 0.9)),
         stretch=float(rng.uniform(1, 1.5)),
@@ -142,7 +136,7 @@ def paint(cable: Cable, canvas: Canvas) -> Surface:
         if core.present:
             _core(cable, surface, core, number)
     for mark in (*cable.dirt, *cable.marks):
-        _draw_near(cable, surface, mark)
+        _draw_small(cable, surface, u, v, mark)
     return surface
 
 
@@ -162,12 +156,9 @@ def _enlarge(field: Array, samples: int) -> Array:
 
 def _lobes(cable: Cable, u: Array, v: Array) -> Array:
     """The trefoil that the cores lie in."""
-    shape = None
-    for k in range(3):
-        angle = -np.pi / 2 + 2 * np.pi * k / 3 + cable.lobes
-        lobe = shapes.disc(u, v, (LOBE_AT * np.cos(angle), LOBE_AT * np.sin(angle)), LOBE)
-        shape = lobe if shape is None else shapes.join(shape, lobe, 0.16)
-    return shape
+    angles = (-np.pi / 2 + 2 * np.pi * k / 3 + cable.lobes for k in range(3))
+    lobes = (shapes.disc(u, v, shapes.from_polar(LOBE_AT, angle), LOBE) for angle in angles)
+    return reduce(lambda a, b: shapes.join(a, b, 0.16), lobes)
 
 
 def _sheath(cable: Cable, surface: Surface, u: Array, v: Array, outside: Array, uneven: Array, fine: Array) -> None:
@@ -195,38 +186,26 @@ def _sheath(cable: Cable, surface: Surface, u: Array, v: Array, outside: Array, 
     if cable.slits:
         surface.lay(whole * np.clip(gap * 4, 0, 1), (20, 30, 40))
     # the hole that each core sits in, seen as a dark rim where the core has moved away
-    hole = None
-    for x, y in CENTRES:
-        disc = shapes.disc(*few, (x, y), CORE + 0.012)
-        hole = disc if hole is None else shapes.join(hole, disc, 0.03)
+    discs = (shapes.disc(*few, centre, CORE + 0.012) for centre in CENTRES)
+    hole = reduce(lambda a, b: shapes.join(a, b, 0.03), discs)
     surface.lay(canvas.cover(_enlarge(hole, canvas.samples) + 0.01 * uneven, 0.01), (12, 13, 18))
 
 
-def _window(cable: Cable, surface: Surface, centre: tuple[float, float], reach: float) -> tuple:
-    """A part of the surface, as a surface that shares its memory, with the part's and the grain's coordinates in it."""
-    canvas = surface.canvas
-    rows, columns = canvas.window(*cable.pose.to_image(*centre), reach * cable.pose.scale)
-    small = copy(surface)
-    small.albedo, small.height = surface.albedo[rows, columns], surface.height[rows, columns]
-    small.gloss, small.glow = surface.gloss[rows, columns], surface.glow[rows, columns]
-    x, y = canvas.x[:, columns], canvas.y[rows]
-    return small, cable.pose.to_part(x, y), cable.pose.to_grain(x, y)
-
-
-def _draw_near(cable: Cable, surface: Surface, mark: Blot | Line) -> None:
+def _draw_small(cable: Cable, surface: Surface, u: Array, v: Array, mark: Blot | Line) -> None:
+    """Draw a mark in the window it fits in."""
     points = np.array(mark.points if isinstance(mark, Line) else [mark.centre])
     middle = (points.min(0) + points.max(0)) / 2
     reach = np.abs(points - middle).max() + (
         mark.width * 2 if isinstance(mark, Line) else mark.radius * mark.stretch * 2
     )
-    small, (u, v), _ = _window(cable, surface, tuple(middle), float(reach) + 0.03)
-    if small.height.size and min(small.height.shape) > 1:
-        mark.draw(small, u, v)
+    draw_near(surface, u, v, mark, cable.pose.to_image(*middle), (float(reach) + 0.03) * cable.pose.scale)
 
 
 def _core(cable: Cable, surface: Surface, core: Core, number: int) -> None:
-    small, (u, v), grain = _window(cable, surface, core.place, CORE + 0.16)
     canvas, rng = surface.canvas, noise.stream(cable.seed, f"core{number}")
+    window = canvas.window(*cable.pose.to_image(*core.place), (CORE + 0.16) * cable.pose.scale)
+    small, x, y = surface.inset(window), canvas.x[:, window[1]], canvas.y[window[0]]
+    (u, v), grain = cable.pose.to_part(x, y), cable.pose.to_grain(x, y)
     u, v = u - np.float32(core.place[0]), v - np.float32(core.place[1])
     radius, angle = np.hypot(u, v), np.arctan2(v, u)
     bumps = rng.normal(0, 1, (4, 2))
@@ -319,12 +298,12 @@ def _first(u: Array, v: Array) -> tuple[float, float]:
     return float(u[0, 0]), float(v[0, 0])
 
 
-def _core_region(cable: Cable, cores: tuple[int, ...], radius: float = CORE) -> object:
+def _core_region(cable: Cable, cores: tuple[int, ...], radius: float = CORE) -> Region:
     places = [cable.cores[core].place for core in cores]
     return lambda u, v: np.minimum.reduce([shapes.disc(u, v, place, radius) for place in places])
 
 
-def _with_core(cable: Cable, number: int, **change: object) -> Cable:
+def _with_core(cable: Cable, number: int, **change: Any) -> Cable:
     cores = list(cable.cores)
     cores[number] = replace(cores[number], **change)
     return replace(cable, cores=tuple(cores))
@@ -332,8 +311,8 @@ def _with_core(cable: Cable, number: int, **change: object) -> Cable:
 
 def bent_wire(cable: Cable, rng: np.random.Generator) -> Cable:
     number = int(rng.integers(3))
-    count, heading = int(_between(rng, 2, 10)), rng.uniform(0, 2 * np.pi)
-    reach = _between(rng, *BENT)
+    count, heading = int(between(rng, 2, 10)), rng.uniform(0, 2 * np.pi)
+    reach = between(rng, *BENT)
     bends = tuple(
         (int(n), float(r * np.cos(turn)), float(r * np.sin(turn)))
         for n, r, turn in zip(
@@ -376,35 +355,37 @@ def missing_wire(cable: Cable, rng: np.random.Generator) -> Cable:
 
 def cut_inner_insulation(cable: Cable, rng: np.random.Generator) -> Cable:
     number = int(rng.integers(3))
-    cut = (float(rng.uniform(0, 2 * np.pi)), _between(rng, *GAP), float(rng.uniform(0.5, 1.1)))
+    cut = (float(rng.uniform(0, 2 * np.pi)), between(rng, *GAP), float(rng.uniform(0.5, 1.1)))
     return _with_core(cable, number, cuts=(*cable.cores[number].cuts, cut))
 
 
 def cut_outer_insulation(cable: Cable, rng: np.random.Generator) -> Cable:
-    slit = (float(rng.uniform(0, 2 * np.pi)), 0.6 * _between(rng, *GAP), float(rng.uniform(0.06, 0.42)))
+    slit = (float(rng.uniform(0, 2 * np.pi)), 0.6 * between(rng, *GAP), float(rng.uniform(0.06, 0.42)))
     return replace(cable, slits=(*cable.slits, slit))
 
 
 def poke_insulation(cable: Cable, rng: np.random.Generator) -> Cable:
     """A needle's hole in a core's insulation or in the filler, torn at its edge."""
-    turn, radius = rng.uniform(0, 2 * np.pi), _between(rng, *POKE)
+    turn, radius = rng.uniform(0, 2 * np.pi), between(rng, *POKE)
     if rng.random() < 0.6:
         core = cable.cores[rng.integers(3)]
         reach = (CORE + COPPER * core.spread) / 2 + 0.01
         where = (float(core.place[0] + reach * np.cos(turn)), float(core.place[1] + reach * np.sin(turn)))
     else:
-        where = (float(0.66 * np.cos(turn)), float(0.66 * np.sin(turn)))
+        where = shapes.from_polar(0.66, turn)
     tears = [
         Line(
             wander(rng, where, rng.uniform(0, 360), radius * rng.uniform(1.5, 4.0), 40, 4),
             0.5 * radius,
-            _seed(rng),
+            new_seed(rng),
             colour=(24, 26, 30),
             opacity=0.85,
         )
         for _ in range(rng.integers(0, 3))
     ]
-    hole = Blot(where, radius, _seed(rng), colour=(18, 17, 20), opacity=0.95, wobble=0.4, stretch=rng.uniform(1, 1.4))
+    hole = Blot(
+        where, radius, new_seed(rng), colour=(18, 17, 20), opacity=0.95, wobble=0.4, stretch=rng.uniform(1, 1.4)
+    )
     return cable.with_marks(hole, *tears)
 
 

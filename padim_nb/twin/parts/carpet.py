@@ -11,11 +11,13 @@ import numpy as np
 
 from .. import noise
 from ..canvas import Canvas, Jitter
+from ..draws import between, new_seed, place, triple
 from ..marks import Blot, Line, Shard, splinter, wander
 from ..scene import Part, Scene
 from ..surface import Light, Surface, linear
 
 PERIOD = 0.078  # side of a loop's diamond
+REACH = 0.7  # how far from the middle damage lies
 DARK, PALE = (78, 74, 72), (176, 169, 160)
 
 # What good ones differ by, and how strong damage is. Set by one published row (see the benchmark of the twin).
@@ -37,11 +39,6 @@ class Carpet(Scene):
     lint: tuple[tuple[float, float, float, float], ...] = ()
 
 
-def _between(rng: np.random.Generator, low: float, high: float) -> float:
-    """A number between two, evenly on a logarithmic scale: small ones are as frequent as large ones."""
-    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
-
-
 def good(rng: np.random.Generator) -> Carpet:
     warm = rng.normal(0, 0.02)
     hue = np.array([1 + warm, 1.0, 1 - warm]) * rng.normal(1, 0.025)
@@ -54,7 +51,7 @@ def good(rng: np.random.Generator) -> Carpet:
         )
         for _ in range(rng.poisson(LINT))
     )
-    return Carpet(seed=int(rng.integers(1 << 31)), hue=tuple(float(h) for h in hue), lint=lint)
+    return Carpet(seed=new_seed(rng), hue=triple(hue), lint=lint)
 
 
 def paint(carpet: Carpet, canvas: Canvas) -> Surface:
@@ -76,7 +73,7 @@ def paint(carpet: Carpet, canvas: Canvas) -> Surface:
     table = (
         linear(DARK) * 0.45 + (linear(PALE) - linear(DARK) * 0.45) * np.linspace(0, 1, 256, dtype=np.float32)[:, None]
     )
-    surface.albedo[:] = (table * np.float32(carpet.hue)).take((share * 255).astype(np.uint8), axis=0)
+    surface.albedo[:] = (table * np.asarray(carpet.hue, np.float32)).take((share * 255).astype(np.uint8), axis=0)
     surface.height[:] = 0.014 * loop + 0.0035 * fibre
     for x, y, length, heading in carpet.lint:
         rows, columns = canvas.window(*carpet.pose.to_image(x, y), 0.6 * length)
@@ -89,18 +86,13 @@ def paint(carpet: Carpet, canvas: Canvas) -> Surface:
     return surface
 
 
-def _place(rng: np.random.Generator) -> tuple[float, float]:
-    x, y = rng.uniform(-0.7, 0.7, 2)
-    return float(x), float(y)
-
-
 def color(carpet: Carpet, rng: np.random.Generator) -> Carpet:
     stain = [(0.95, 0.42, 0.42), (0.48, 0.62, 1.0), (0.55, 0.86, 0.52), (0.40, 0.36, 0.36)][rng.integers(4)]
     return carpet.with_marks(
         Blot(
-            _place(rng),
-            _between(rng, *STAIN),
-            int(rng.integers(1 << 31)),
+            place(rng, REACH),
+            between(rng, *STAIN),
+            new_seed(rng),
             tint=stain,
             opacity=rng.uniform(*FAINT),
             soft=0.05,
@@ -112,12 +104,12 @@ def color(carpet: Carpet, rng: np.random.Generator) -> Carpet:
 
 
 def cut(carpet: Carpet, rng: np.random.Generator) -> Carpet:
-    path = wander(rng, _place(rng), rng.uniform(0, 360), rng.uniform(0.2, 0.65), 9)
+    path = wander(rng, place(rng, REACH), rng.uniform(0, 360), rng.uniform(0.2, 0.65), 9)
     return carpet.with_marks(
         Line(
             path,
-            _between(rng, *CUT),
-            int(rng.integers(1 << 31)),
+            between(rng, *CUT),
+            new_seed(rng),
             depth=0.05,
             colour=(42, 38, 38),
             opacity=0.85,
@@ -128,7 +120,7 @@ def cut(carpet: Carpet, rng: np.random.Generator) -> Carpet:
 
 
 def hole(carpet: Carpet, rng: np.random.Generator) -> Carpet:
-    where, radius, seed = _place(rng), _between(rng, *HOLE), int(rng.integers(1 << 31))
+    where, radius, seed = place(rng, REACH), between(rng, *HOLE), new_seed(rng)
     torn = Blot(where, radius * 1.35, seed, tint=(0.72, 0.70, 0.68), soft=0.05, wobble=0.4, depth=-0.02)
     return carpet.with_marks(
         torn, Blot(where, radius, seed, colour=(34, 30, 29), wobble=0.35, depth=0.08, grain=0.5, soft=0.012)
@@ -136,22 +128,20 @@ def hole(carpet: Carpet, rng: np.random.Generator) -> Carpet:
 
 
 def metal_contamination(carpet: Carpet, rng: np.random.Generator) -> Carpet:
-    outline = splinter(rng, _place(rng), _between(rng, *METAL), rng.uniform(0.03, 0.08))
+    outline = splinter(rng, place(rng, REACH), between(rng, *METAL), rng.uniform(0.03, 0.08))
     return carpet.with_marks(
-        Shard(
-            outline, (168, 170, 172), int(rng.integers(1 << 31)), thickness=0.02, glint=rng.uniform(*GLINT), shadow=0.3
-        )
+        Shard(outline, (168, 170, 172), new_seed(rng), thickness=0.02, glint=rng.uniform(*GLINT), shadow=0.3)
     )
 
 
 def thread(carpet: Carpet, rng: np.random.Generator) -> Carpet:
     hue = [(196, 192, 186), (52, 50, 58), (120, 44, 46), (66, 84, 130)][rng.integers(4)]
-    path = wander(rng, _place(rng), rng.uniform(0, 360), rng.uniform(0.5, 1.4), 38, 14)
+    path = wander(rng, place(rng, REACH), rng.uniform(0, 360), rng.uniform(0.5, 1.4), 38, 14)
     return carpet.with_marks(
         Line(
             path,
             rng.uniform(*THREAD),
-            int(rng.integers(1 << 31)),
+            new_seed(rng),
             depth=-0.02,
             colour=hue,
             ragged=0.2,

@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from .. import noise
 from ..canvas import Array, Canvas, Jitter, Pose
+from ..draws import between, new_seed, place
 from ..scene import Part, Scene
 from ..surface import Light, Surface
 
@@ -69,13 +70,8 @@ class Lying(Jitter):
         return Pose(float(dx * self.shift), float(dy * self.shift), float(degrees), float(1 + grow * self.scale))
 
 
-def _between(rng: np.random.Generator, low: float, high: float) -> float:
-    """A number between two, evenly on a logarithmic scale: small ones are as frequent as large ones."""
-    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
-
-
 def _patch(
-    rng: np.random.Generator, at: tuple[float, float], radius: float, much: float, level: float | None = None
+    rng: np.random.Generator, at: tuple[float, float] | Array, radius: float, much: float, level: float | None = None
 ) -> Patch:
     stretch = rng.uniform(1.0, 2.2)
     if level is None:
@@ -86,7 +82,7 @@ def _patch(
         float(rng.uniform(0, 180)),
         float(level),
         float(much),
-        int(rng.integers(1 << 31)),
+        new_seed(rng),
     )
 
 
@@ -95,13 +91,12 @@ def good(rng: np.random.Generator) -> Screw:
     for _ in range(rng.poisson(WEAR)):
         at = rng.uniform(HEAD + 0.02, TIP - 0.1)
         reach = 0.15 if at < NECK else 0.05
-        worn.append(_patch(rng, (at, rng.uniform(-reach, reach)), _between(rng, 0.012, 0.03), rng.uniform(*WORN)))
+        worn.append(_patch(rng, (at, rng.uniform(-reach, reach)), between(rng, 0.012, 0.03), rng.uniform(*WORN)))
     specks = tuple(
-        (*(float(a) for a in rng.uniform(-1, 1, 2)), _between(rng, 0.004, 0.013), float(rng.uniform(120, 190)))
-        for _ in range(rng.poisson(SPECKS))
+        (*place(rng, 1.0), between(rng, 0.004, 0.013), float(rng.uniform(120, 190))) for _ in range(rng.poisson(SPECKS))
     )
     return Screw(
-        seed=int(rng.integers(1 << 31)),
+        seed=new_seed(rng),
         roll=float(rng.uniform(0, 1)),
         face=float(rng.uniform(0.025, 0.075)),
         recess=float(rng.uniform(0, 1)),
@@ -228,8 +223,8 @@ def _worn(patch: Patch, u: Array, v: Array, grey: Array) -> Array:
 def manipulated_front(screw: Screw, rng: np.random.Generator) -> Screw:
     """The tip is cut off, bent or crushed."""
     kind = rng.integers(3)
-    blunt = _between(rng, *BLUNT) if kind != 1 else float(rng.uniform(0, 0.02))
-    lean = float(rng.choice([-1, 1])) * (_between(rng, *LEAN) if kind != 0 else float(rng.uniform(0, 0.015)))
+    blunt = between(rng, *BLUNT) if kind != 1 else float(rng.uniform(0, 0.02))
+    lean = float(rng.choice([-1, 1])) * (between(rng, *LEAN) if kind != 0 else float(rng.uniform(0, 0.015)))
     return replace(
         screw, tip=(blunt, lean, float(rng.uniform(0.0, 0.02)) if kind != 2 else float(rng.uniform(0.01, 0.04)))
     )
@@ -239,7 +234,7 @@ def _scratched(screw: Screw, rng: np.random.Generator, start: float, end: float,
     first = np.array([rng.uniform(start, end), rng.uniform(-reach, reach)])
     much = rng.uniform(*STRENGTH)
     places = [
-        _patch(rng, first + (rng.normal(0, 0.03, 2) if n else 0), _between(rng, *GOUGE), much)
+        _patch(rng, first + (rng.normal(0, 0.03, 2) if n else 0), between(rng, *GOUGE), much)
         for n in range(rng.integers(1, 4))
     ]
     return replace(screw, patches=screw.patches + tuple(places))
@@ -254,7 +249,7 @@ def scratch_neck(screw: Screw, rng: np.random.Generator) -> Screw:
 
 
 def thread_side(screw: Screw, rng: np.random.Generator) -> Screw:
-    length = _between(rng, *FLAT)
+    length = between(rng, *FLAT)
     flat = (
         float(rng.uniform(THREAD + 0.1, TIP - 0.25)),
         length,

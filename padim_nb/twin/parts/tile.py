@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import noise, shapes
 from ..canvas import Array, Canvas, Jitter
+from ..draws import between, new_seed, place, triple
 from ..marks import Line, wander
 from ..scene import Part, Scene
 from ..surface import Light, Surface, linear, mix
@@ -57,18 +58,9 @@ class Stone(Scene):
     spots: tuple[Spot, ...] = ()
 
 
-def _between(rng: np.random.Generator, low: float, high: float) -> float:
-    """A number between two, evenly on a logarithmic scale: small ones are as frequent as large ones."""
-    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
-
-
-def _seed(rng: np.random.Generator) -> int:
-    return int(rng.integers(1 << 31))
-
-
 def good(rng: np.random.Generator) -> Stone:
     warm = rng.normal(1.0, 0.5 * WARMTH, 3) * rng.normal(1.0, 1.5 * WARMTH)
-    return Stone(seed=_seed(rng), dense=float(rng.normal(0, DENSITY)), warm=tuple(float(w) for w in warm))
+    return Stone(seed=new_seed(rng), dense=float(rng.normal(0, DENSITY)), warm=triple(warm))
 
 
 def paint(stone: Stone, canvas: Canvas) -> Surface:
@@ -113,7 +105,7 @@ def _change(spot: Spot, surface: Surface, u: Array, v: Array) -> None:
     elif spot.kind == "oil":
         cover = canvas.cover(distance, 0.03) * much
         surface.lay(0.50 * cover, linear((150, 138, 112)))
-        surface.tint(np.float32((0.74, 0.68, 0.56)), 0.6 * cover)
+        surface.tint(np.asarray((0.74, 0.68, 0.56), np.float32), 0.6 * cover)
         rim = np.exp(-(((distance + 0.02) / 0.018) ** 2)) * much
         surface.tint(1 - 0.22 * rim)
         sheen = noise.fractal(u, v, rng, 5, 2)
@@ -127,11 +119,6 @@ def _change(spot: Spot, surface: Surface, u: Array, v: Array) -> None:
         surface.lay(0.85 * cover, mix((44, 43, 42), (250, 249, 246), 0.50 + 0.50 * pits + 0.72 * rubbed))
 
 
-def _place(rng: np.random.Generator, reach: float = 0.6) -> tuple[float, float]:
-    x, y = rng.uniform(-reach, reach, 2)
-    return float(x), float(y)
-
-
 def _add(stone: Stone, *spots: Spot) -> Stone:
     return replace(stone, spots=stone.spots + spots)
 
@@ -139,10 +126,10 @@ def _add(stone: Stone, *spots: Spot) -> Stone:
 def crack(stone: Stone, rng: np.random.Generator) -> Stone:
     def line(start: tuple[float, float], heading: float, length: float, width: float) -> Line:
         path = wander(rng, start, heading, length, 22, 11)
-        style = dict(depth=0.02, colour=(44, 41, 40), opacity=float(rng.uniform(0.7, 0.95)), ragged=0.5, rim=0.006)
-        return Line(path, width, _seed(rng), **style)
+        opacity = float(rng.uniform(0.7, 0.95))
+        return Line(path, width, new_seed(rng), depth=0.02, colour=(44, 41, 40), opacity=opacity, ragged=0.5, rim=0.006)
 
-    heading, width = rng.uniform(0, 360), _between(rng, *CRACK)
+    heading, width = rng.uniform(0, 360), between(rng, *CRACK)
     start = (
         -0.9 * np.cos(np.deg2rad(heading)) + rng.normal(0, 0.3),
         -0.9 * np.sin(np.deg2rad(heading)) + rng.normal(0, 0.3),
@@ -161,28 +148,28 @@ def crack(stone: Stone, rng: np.random.Generator) -> Stone:
 
 
 def glue_strip(stone: Stone, rng: np.random.Generator) -> Stone:
-    path = wander(rng, _place(rng, 0.4), rng.uniform(0, 360), rng.uniform(0.6, 1.2) * rng.uniform(*SIZE), 4, 4)
-    return _add(stone, Spot("glue", path, float(rng.uniform(0.10, 0.20)), float(rng.uniform(*GLUE)), _seed(rng)))
+    path = wander(rng, place(rng, 0.4), rng.uniform(0, 360), rng.uniform(0.6, 1.2) * rng.uniform(*SIZE), 4, 4)
+    return _add(stone, Spot("glue", path, float(rng.uniform(0.10, 0.20)), float(rng.uniform(*GLUE)), new_seed(rng)))
 
 
 def gray_stroke(stone: Stone, rng: np.random.Generator) -> Stone:
-    much, heading, where = float(rng.uniform(*STROKE)), rng.uniform(0, 180), np.array(_place(rng, 0.5))
+    much, heading, where = float(rng.uniform(*STROKE)), rng.uniform(0, 180), np.array(place(rng, 0.5))
     strokes = []
     for _ in range(rng.integers(1, 4)):
         start = where + rng.normal(0, 0.08, 2)
         path = wander(rng, (float(start[0]), float(start[1])), heading + rng.normal(0, 8), rng.uniform(0.4, 0.9), 8, 4)
-        strokes.append(Spot("paint", path, float(rng.uniform(0.06, 0.11) * rng.uniform(*SIZE)), much, _seed(rng)))
+        strokes.append(Spot("paint", path, float(rng.uniform(0.06, 0.11) * rng.uniform(*SIZE)), much, new_seed(rng)))
     return _add(stone, *strokes)
 
 
 def oil(stone: Stone, rng: np.random.Generator) -> Stone:
     radius = float(rng.uniform(0.24, 0.40) * rng.uniform(*SIZE))
-    return _add(stone, Spot("oil", (_place(rng, 0.5),), radius, float(rng.uniform(*OIL)), _seed(rng)))
+    return _add(stone, Spot("oil", (place(rng, 0.5),), radius, float(rng.uniform(*OIL)), new_seed(rng)))
 
 
 def rough(stone: Stone, rng: np.random.Generator) -> Stone:
     radius = float(rng.uniform(0.26, 0.44) * rng.uniform(*SIZE))
-    return _add(stone, Spot("rough", (_place(rng, 0.5),), radius, float(rng.uniform(*ROUGH)), _seed(rng)))
+    return _add(stone, Spot("rough", (place(rng, 0.5),), radius, float(rng.uniform(*ROUGH)), new_seed(rng)))
 
 
 PART = Part(

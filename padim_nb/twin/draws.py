@@ -1,0 +1,29 @@
+"""Random draws that many categories need, so that each of them means the same everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+
+def new_seed(rng: np.random.Generator) -> int:
+    """A seed for something that draws its own random numbers later."""
+    return int(rng.integers(1 << 31))
+
+
+def between(rng: np.random.Generator, low: float, high: float) -> float:
+    """A number between two, evenly on a logarithmic scale: small ones are as frequent as large ones."""
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
+def place(rng: np.random.Generator, reach: float) -> tuple[float, float]:
+    """A point, uniform in the square of half side `reach` about the middle."""
+    x, y = rng.uniform(-reach, reach, 2)
+    return float(x), float(y)
+
+
+def triple(values: Iterable[float]) -> tuple[float, float, float]:
+    """Three drawn numbers, such as a color or a color of light, as a scene keeps them."""
+    a, b, c = (float(value) for value in values)
+    return a, b, c
