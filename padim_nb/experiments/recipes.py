@@ -16,10 +16,6 @@ if TYPE_CHECKING:
 
 DEFAULT = "padim-lite0"
 QUICK_STEPS, QUICK_RATE = 150, 1e-3
-_CROP = Frame(resize=256, crop=224, resample="lanczos")
-_WHOLE = Frame(resize=(256, 256), resample="bilinear-aliased")
-_TF = Frame(resize=(256, 256), crop=224, resample="bilinear-aliased")
-_TF_MASKS = replace(_TF, mask_resample="bilinear-floor")
 
 
 @dataclass(frozen=True)
@@ -38,135 +34,70 @@ class Recipe:
         return f"{self.source}, {self.row}" if self.source else self.row
 
 
-def _padim(name: str, backbone: str, frame: Frame, selection: Selection, published: str, **more: Any) -> Recipe:
-    network = backbone.rpartition("-")[0] or backbone  # of an EfficientNet without the name of its layers
-    needs = (
-        "nothing"
-        if backbone in ("gabor", "efficientnet-lite0") or "weights" in more
-        else f"ImageNet weights of {network}"
-    )
-    return Recipe(name, PaDiMSettings(backbone, frame, selection, **more), *_published(published), needs)
-
-
-def _efficientnet(layers: str, row: str) -> Recipe:
-    published = f"padim-efficientnet-pytorch, {row}"
-    return _padim(f"padim-eff{layers}", f"efficientnet-{layers}", _CROP, Selection("all"), published)
-
-
-def _efficientad(name: str, published: str, needs: str, **more: Any) -> Recipe:
-    return Recipe(name, EfficientADSettings(**more), *_published(published), needs)
-
-
 def _published(text: str) -> tuple[str, str]:
     """("source", "row"), or ("", what it is) where nothing of the kind was published."""
     source, comma, row = text.partition(", ")
     return (source, row) if comma else ("", text)
 
 
-_PAPER = "a teacher distilled from WideResNet-101 (`padim-nb distill`)"
-_NELSON = "nelson1425's teacher_{}.pth, and ImageNet or a folder like it as penalty images (`--penalty FOLDER`)"
+def _padim(name: str, backbone: str, frame: Frame, selection: Selection, published: str, **more: Any) -> Recipe:
+    network = backbone.rpartition("-")[0] or backbone  # of an EfficientNet without the name of its layers
+    free = backbone in ("gabor", "efficientnet-lite0") or "weights" in more
+    needs = "nothing" if free else f"ImageNet weights of {network}"
+    return Recipe(name, PaDiMSettings(backbone, frame, selection, **more), *_published(published), needs)
+
+
+def _efficientad(name: str, published: str, needs: str, **more: Any) -> Recipe:
+    return Recipe(name, EfficientADSettings(**more), *_published(published), needs)
+
+
+_CROP, _SQUARE = Frame(256, 224, "lanczos"), Frame((256, 256))
+_ALIASED = Frame((256, 256), resample="bilinear-aliased")
+_TF = replace(_ALIASED, crop=224)
+_TF_MASKS = replace(_TF, mask_resample="bilinear-floor")
+_ALL = Selection("all")
+_TEACHER = "a teacher distilled from WideResNet-101 (`padim-nb distill`)"
+_FOLDER = "or a folder like it as penalty images (`--penalty FOLDER`)"
 _SOUND = "nothing published: the paper's settings with maps that have no zeros at their borders"
-_IMAGENETTE = f"{_PAPER}, and Imagenette or a folder like it as penalty images (`--penalty FOLDER`)"
+_IMAGES: dict[str, Any] = {"penalty": "", "penalties": 10_000}  # a folder has to be given
+# fmt: off
 _ROWS = (
-    _padim(
-        "padim-lite0",
-        "efficientnet-lite0",
-        Frame((256, 256)),
-        Selection("all", layers=(1, 2)),  # strides 8 and 16: chosen in data/records/lite0-layers.json
-        "nothing published: ImageNet features that come with the installation",
-    ),
-    _padim("padim-gabor", "gabor", Frame((256, 256)), Selection("all"), "nothing published: a baseline by formula"),
-    _padim(
-        "padim-random",
-        "resnet18",
-        Frame((256, 256)),
-        Selection("random", 100, 1024),
-        "nothing published: a network that has learnt nothing",
-        weights="random",
-    ),
-    _padim(
-        "padim-r18-rd100", "resnet18", _CROP, Selection("random", 100, 1024), "padim-efficientnet-pytorch, R18-Rd100"
-    ),
-    _padim(
-        "padim-wr50-rd550",
-        "wide_resnet50_2",
-        _CROP,
-        Selection("random", 550, 1024),
-        "padim-efficientnet-pytorch, WR50-Rd550",
-    ),
-    _efficientnet("b7-fst", "Effi-B7-Fst-Block"),
-    _efficientnet("b7-md", "Effi-B7-Md-Block"),
-    _efficientnet("b7-lst", "Effi-B7-Lst-Block"),
-    _efficientnet("b4-fst", "Effi-B4"),
-    _efficientnet("b4-md", "Effi-B4, middle blocks"),
-    _efficientnet("b4-lst", "Effi-B4, last blocks"),
-    _padim(
-        "padim-effb5-paper",
-        "efficientnet-b5-paper",
-        Frame(256, 224, "bicubic"),
-        Selection("all"),
-        "nothing published a category: the paper's EfficientNet-B5",
-        upsample="bicubic",
-    ),
-    *(
-        _padim(
-            f"padim-tf-net{n}{ending}",
-            f"efficientnet-b7-net{n}",
-            frame,
-            Selection("random", 1000, 10),
-            f"padim-tensorflow, Net {n}",
-            quirks=quirks,
-        )
-        for n in (1, 2, 3)
-        for ending, frame, quirks in (("", _TF_MASKS, QUIRKS), ("-fixed", _TF, ()))
-    ),
-    *(
-        _padim(
-            f"padim-{short}-anomalib",
-            net,
-            _WHOLE,
-            Selection("random", d, 42),
-            f"padim-anomalib, {row}",
-            border="mirror",
-        )
-        for short, net, d, row in (
-            ("r18", "resnet18", 100, "ResNet-18"),
-            ("wr50", "wide_resnet50_2", 550, "Wide ResNet-50"),
-        )
-    ),
-    _efficientad("efficientad-s", _SOUND, _PAPER),
-    _efficientad("efficientad-m", _SOUND, _PAPER, size="medium"),
-    *(
-        _efficientad(
-            f"efficientad-{size[0]}-nelson1425",
-            f"efficientad-nelson1425, EfficientAD-{size[0].upper()}",
-            _NELSON.format(size),
-            size=size,
-            weights=f"teacher_{size}.pth",
-            border="zero",
-            penalty="",
-            penalties=10_000,
-        )
-        for size in ("small", "medium")
-    ),
-    _efficientad(
-        "efficientad-s-anomalib",
-        "efficientad-anomalib, EfficientAD-S",
-        _IMAGENETTE,
-        border="raw-zero",
-        penalty="",
-        penalties=10_000,
-    ),
-    _efficientad(
-        "efficientad-quick",
-        "nothing published: few steps and our own teacher",
-        "nothing",
-        weights="shipped",
-        training=Training(steps=QUICK_STEPS, rate=QUICK_RATE),
-        penalties=256,
-        precision="auto",
-    ),
+    _padim("padim-lite0", "efficientnet-lite0", _SQUARE,
+           Selection("all", layers=(1, 2)),  # strides 8 and 16: chosen in data/records/lite0-layers.json
+           "nothing published: ImageNet features that come with the installation"),
+    _padim("padim-gabor", "gabor", _SQUARE, _ALL, "nothing published: a baseline by formula"),
+    _padim("padim-random", "resnet18", _SQUARE, Selection("random", 100, 1024),
+           "nothing published: a network that has learnt nothing", weights="random"),
+    _padim("padim-r18-rd100", "resnet18", _CROP, Selection("random", 100, 1024),
+           "padim-efficientnet-pytorch, R18-Rd100"),
+    _padim("padim-wr50-rd550", "wide_resnet50_2", _CROP, Selection("random", 550, 1024),
+           "padim-efficientnet-pytorch, WR50-Rd550"),
+    *(_padim(f"padim-eff{layers}", f"efficientnet-{layers}", _CROP, _ALL, f"padim-efficientnet-pytorch, {row}")
+      for layers, row in (("b7-fst", "Effi-B7-Fst-Block"), ("b7-md", "Effi-B7-Md-Block"),
+                          ("b7-lst", "Effi-B7-Lst-Block"), ("b4-fst", "Effi-B4"),
+                          ("b4-md", "Effi-B4, middle blocks"), ("b4-lst", "Effi-B4, last blocks"))),
+    _padim("padim-effb5-paper", "efficientnet-b5-paper", Frame(256, 224, "bicubic"), _ALL,
+           "nothing published a category: the paper's EfficientNet-B5", upsample="bicubic"),
+    *(_padim(f"padim-tf-net{n}{ending}", f"efficientnet-b7-net{n}", frame, Selection("random", 1000, 10),
+             f"padim-tensorflow, Net {n}", quirks=quirks)
+      for n in (1, 2, 3) for ending, frame, quirks in (("", _TF_MASKS, QUIRKS), ("-fixed", _TF, ()))),
+    _padim("padim-r18-anomalib", "resnet18", _ALIASED, Selection("random", 100, 42),
+           "padim-anomalib, ResNet-18", border="mirror"),
+    _padim("padim-wr50-anomalib", "wide_resnet50_2", _ALIASED, Selection("random", 550, 42),
+           "padim-anomalib, Wide ResNet-50", border="mirror"),
+    _efficientad("efficientad-s", _SOUND, _TEACHER),
+    _efficientad("efficientad-m", _SOUND, _TEACHER, size="medium"),
+    *(_efficientad(f"efficientad-{letter}-nelson1425", f"efficientad-nelson1425, EfficientAD-{letter.upper()}",
+                   f"nelson1425's teacher_{size}.pth, and ImageNet {_FOLDER}",
+                   size=size, weights=f"teacher_{size}.pth", border="zero", **_IMAGES)
+      for letter, size in (("s", "small"), ("m", "medium"))),
+    _efficientad("efficientad-s-anomalib", "efficientad-anomalib, EfficientAD-S",
+                 f"{_TEACHER}, and Imagenette {_FOLDER}", border="raw-zero", **_IMAGES),
+    _efficientad("efficientad-quick", "nothing published: few steps and our own teacher", "nothing",
+                 weights="shipped", training=Training(steps=QUICK_STEPS, rate=QUICK_RATE), penalties=256,
+                 precision="auto"),
 )
+# fmt: on
 RECIPES = {row.name: row for row in _ROWS}
 
 

@@ -24,7 +24,7 @@ def test_the_networks_have_the_papers_parameters():
 
 @pytest.mark.parametrize("padding", [False, True])
 @pytest.mark.parametrize("size", ["small", "medium"])
-def test_the_grids_of_all_networks_agree_at_any_size(size, padding, narrow_medium):
+def test_the_grids_of_all_networks_agree_at_any_size(size, padding, narrow):
     teacher, pair = fresh(size, padding=padding)
     for height, width in ((256, 256), (256, 310), (300, 257)):
         x = torch.zeros(1, 3, height, width)

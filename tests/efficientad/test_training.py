@@ -39,7 +39,7 @@ def literal_terms(teacher, student, autoencoder, image, penalty, jittered):
 
 
 @pytest.mark.parametrize("size", ["small", "medium"])
-def test_one_step_has_the_loss_terms_and_gradients_of_the_literal_algorithm(size, narrow_medium):
+def test_one_step_has_the_loss_terms_and_gradients_of_the_literal_algorithm(size, narrow):
     teacher, pair = fresh(size)
     g = torch.Generator().manual_seed(1)
     image, other = torch.rand(2, 1, 3, 256, 256, generator=g)
