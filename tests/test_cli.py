@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
         ("run cabel --data twin", "did you mean 'cable'"),
         ("run cable --recipe padim-gabro", "did you mean 'padim-gabor'"),
         ("run cable --data /no/such/folder", "/no/such/folder is not a folder"),
-        ("run cable --seed -7", "seed: must be 0 or more"),
+        ("run cable --seed -7", "seed: input should be greater than or equal to -1"),
         ("run ../../x", "plain name"),
         ("data render cabel", "did you mean 'cable'"),
         ("data render cable --size 3", "--size must be between"),

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, StrictInt, StrictStr
+from pydantic import AfterValidator, Field, StrictInt, StrictStr
 
 from ..data.mvtec import plain_name
 from ..errors import OptionError, PadimError, did_you_mean, expect_one_of
@@ -33,15 +33,6 @@ def _known_recipe(name: str) -> str:
     return name
 
 
-def _at_least(least: int, text: str) -> AfterValidator:
-    def check(value: int) -> int:
-        if value < least:
-            raise ValueError(text)
-        return value
-
-    return AfterValidator(check)
-
-
 @validated
 class RunSettings:
     """What a run is asked to do: the parameters of `run_category.ipynb` and of `padim-nb run`.
@@ -53,12 +44,12 @@ class RunSettings:
 
     category: Annotated[StrictStr, AfterValidator(plain_name)] = "cable"  # it becomes a folder's name
     recipe: Annotated[StrictStr, AfterValidator(_known_recipe)] = DEFAULT
-    seed: Annotated[StrictInt, _at_least(-1, "must be 0 or more (or -1, the recipe's own)")] = -1
+    seed: Annotated[StrictInt, Field(ge=-1)] = -1
     data: StrictStr = ""
     weights: StrictStr = ""
     out: StrictStr = ""
     device: StrictStr = "auto"
-    steps: Annotated[StrictInt, _at_least(0, "must be 1 or more (or 0, the recipe's own)")] = 0
+    steps: Annotated[StrictInt, Field(ge=0)] = 0
     penalty: StrictStr = ""
 
     @property
@@ -137,16 +128,12 @@ def write_record(
         category=category.name,
         seed=detector.seed,
         data=DataFacts(category.source, category.root.name, counts, fingerprint(category)),
-        metrics=dict(report.metrics),
         n_train=len(category.train),
         n_test=len(category.test),
         weights=detector.weights | {"source": _weights_source(detector)},
         settings=plain(detector.settings),
         facts=detector.facts | gpu_facts(detector.device),
-        intervals=dict(report.intervals),
-        thresholds=dict(report.thresholds),
-        per_defect=report.per_defect,
-        notes=report.notes,
+        **asdict(report),
         threshold=detector.threshold_,
         seconds=seconds,
         peak_memory_mb=peak_memory_mb(),
