@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import lzma
 import shutil
 import tarfile
@@ -15,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from ..errors import DataError
-from ..util.files import writing_to
+from ..util.files import sha256, writing_to
 from .mvtec import USUAL_ROOT
 
 
@@ -36,51 +34,28 @@ def extract(archive: Path, into: Path | None = None, expected: str | None = None
     archive, into = Path(archive), Path(into or USUAL_ROOT)
     if not archive.is_file():
         raise DataError(f"no archive {archive}")
+    digest = sha256(archive)
+    if expected and digest != expected.lower():
+        raise DataError(f"{archive} has the SHA-256 {digest}, not {expected}: get it again")
     with writing_to(into):
         into.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".extracting-", dir=into))
-        try:
-            digest = _unpack(archive, scratch)
-            if expected and digest != expected.lower():
-                raise DataError(f"{archive} has the SHA-256 {digest}, not {expected}: get it again")
-            placed, present = _place(scratch, into)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=".extracting-", dir=into) as scratch:
+            _unpack(archive, Path(scratch))
+            placed, present = _place(Path(scratch), into)
     if not placed and not present:
         raise DataError(f"{archive} holds no category: expected members such as cable/train/good/000.png")
     lines = [f"sha256 {digest}", f"placed in {into}: {', '.join(placed) or 'nothing'}"]
     return "\n".join(lines + [f"already there, left alone: {', '.join(present)}"] * bool(present))
 
 
-class _Hashing(io.RawIOBase):
-    """A file that hashes and counts what is read from it, front to back."""
-
-    def __init__(self, path: Path) -> None:
-        self.file, self.digest = path.open("rb"), hashlib.sha256()
-        self.bar = tqdm(total=path.stat().st_size, unit="B", unit_scale=True, desc=path.name, disable=None, leave=False)
-
-    def read(self, size: int = -1) -> bytes:
-        block = self.file.read(size)
-        self.digest.update(block)
-        self.bar.update(len(block))
-        return block
-
-    def finish(self) -> str:
-        """The SHA-256 of the whole file."""
-        while self.read(1 << 20):
-            pass
-        return self.digest.hexdigest()
-
-    def close(self) -> None:
-        self.bar.close()
-        self.file.close()
-        super().close()
-
-
-def _unpack(archive: Path, scratch: Path) -> str:
-    source = _Hashing(archive)
+def _unpack(archive: Path, scratch: Path) -> None:
+    size = archive.stat().st_size
     try:
-        with tarfile.open(fileobj=source, mode="r|*") as members:
+        with (
+            open(archive, "rb") as file,
+            tqdm.wrapattr(file, "read", total=size, desc=archive.name, disable=None, leave=False) as stream,
+            tarfile.open(fileobj=stream, mode="r|*") as members,  # type: ignore[call-overload]  # it only reads
+        ):
             for member in members:
                 target = _target(member, scratch, archive)
                 if target is None:
@@ -90,14 +65,11 @@ def _unpack(archive: Path, scratch: Path) -> str:
                 assert data is not None  # it is a regular file
                 with data, open(target, "wb") as out:  # no modes, owners or times
                     shutil.copyfileobj(data, out, 1 << 20)
-        return source.finish()
     except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, ValueError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # of the disk, not of the archive
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{archive} is not a whole tar archive ({reason}): get it again") from error
-    finally:
-        source.close()
 
 
 def _target(member: tarfile.TarInfo, scratch: Path, archive: Path) -> Path | None:

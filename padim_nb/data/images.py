@@ -17,7 +17,7 @@ from pydantic import Field
 from ..errors import DataError, OptionError
 from ..util.validation import validated
 from .cache import cached
-from .mvtec import Sample
+from .mvtec import Sample, opened
 
 Array = np.ndarray
 LARGEST_SIDE = 1 << 14
@@ -208,18 +208,10 @@ def _mask(sample: Sample) -> Array:
 
 def _decode(path: Path) -> Array:
     """uint8 (height, width, 3), or (height, width) with the file's own numbers where they are not 8-bit integers."""
-    try:
-        with Image.open(path) as file:
-            file.load()
-            image = ImageOps.exif_transpose(file)
-            if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-                return np.asarray(image)
-            return np.asarray(image.convert("RGB"))
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0].split(" '")[0]
-        raise DataError(f"{path} is not a readable image ({reason}): replace or remove it") from error
+    with opened(path) as file:
+        image = ImageOps.exif_transpose(file)
+        deep = image.mode in ("I", "F") or image.mode.startswith("I;16")
+        return np.asarray(image if deep else image.convert("RGB"))
 
 
 def _four_neighbors(image: Array, size: tuple[int, int]) -> Array:

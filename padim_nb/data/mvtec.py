@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+from PIL.ImageFile import ImageFile
 
 from ..errors import CategoryNotFound, DataError, OptionError, did_you_mean
 from ..util.mvtec_counts import CATEGORIES, KINDS
@@ -133,11 +135,21 @@ def mask_of(image: Path, truth: Path) -> Path | None:
 
 def header(path: Path) -> tuple[int, int]:
     """(width, height) of an image file, from its first bytes."""
+    with opened(path) as image:
+        return image.size
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[ImageFile]:
+    """An image file opened by Pillow; DataError with one line for whatever is wrong with it."""
     try:
         with Image.open(path) as image:
-            return image.size
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} is not a readable image ({_plain(error)}): replace or remove it") from error
+            yield image
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].split(" '")[0]
+        raise DataError(f"{path} is not a readable image ({reason}): replace or remove it") from error
 
 
 def _is_image(entry: os.DirEntry) -> bool:
@@ -165,7 +177,3 @@ def _test_samples(folder: Path) -> Iterator[Sample]:
                 sizes = " and ".join("x".join(map(str, header(path))) for path in (mask, image))
                 raise DataError(f"{mask} and its image {image} differ in size ({sizes}): make the mask again")
             yield Sample(image, 1, kind.name, mask)
-
-
-def _plain(error: Exception) -> str:
-    return str(error).splitlines()[0].split(" '")[0] if str(error) else type(error).__name__

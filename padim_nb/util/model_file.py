@@ -17,6 +17,7 @@ from .files import whole_file
 
 FORMATS = {"padim": "padim-nb/padim/1", "efficientad": "padim-nb/efficientad/1", "training": "padim-nb/training/1"}
 KEY = "padim_nb"
+_UNREADABLE = (SafetensorError, OSError, KeyError, ValueError, TypeError)
 LARGEST_IMAGE = 2**28  # pixels: a header that claims more is damaged, and would claim the memory too
 
 
@@ -29,18 +30,18 @@ def write_model(path: Path, kind: str, header: Mapping[str, object], tensors: Ma
 
 
 def read_model(path: Path, kind: str) -> tuple[dict, dict[str, Tensor]]:
-    """(header, tensors) of a file of this kind that `write_model` made."""
+    """(header, tensors) of a file of this kind that `write_model` wrote."""
     if not path.is_file():
         raise ModelError(f"no model file {path}")
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})[KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+    except _UNREADABLE as error:
         raise ModelError(f"{path} is not a whole model file of padim-nb: fit the detector and save it again") from error
-    if not isinstance(header, dict) or header.get("format") != FORMATS[kind]:
-        actual = header.get("format") if isinstance(header, dict) else header
-        raise ModelError(f"{path} is of format {actual!r}, wanted is {FORMATS[kind]!r}: fit the detector again")
+    format_ = header.get("format") if isinstance(header, dict) else header
+    if format_ != FORMATS[kind] or not isinstance(header, dict):
+        raise ModelError(f"{path} is of format {format_!r}, wanted is {FORMATS[kind]!r}: fit the detector again")
     return header, tensors
 
 
@@ -71,7 +72,7 @@ def kind_of(path: Path) -> str:
     try:
         with safe_open(path, framework="pt") as file:
             format_ = json.loads((file.metadata() or {})[KEY])["format"]
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError):
+    except _UNREADABLE:
         return "padim"
     return next((kind for kind, name in FORMATS.items() if name == format_), "padim")
 
