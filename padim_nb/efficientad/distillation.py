@@ -253,7 +253,8 @@ def _batches(
 
     def draws() -> Iterator[list[Draw]]:
         for step in itertools.count(start):
-            yield [tuple(row) for row in torch.rand(s.batch, 6, generator=generator(seed, step)).tolist()]
+            rng = generator(seed, step)
+            yield [tuple(row) for row in torch.rand(s.batch, 6, dtype=torch.float64, generator=rng).tolist()]
 
     # Where processes cannot be forked, they would import the caller's script again: there, this one decodes.
     workers = min(8, cores()) if sys.platform == "linux" else 0
