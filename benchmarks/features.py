@@ -172,13 +172,13 @@ def figures(maps: np.ndarray, task: Task) -> dict[str, object]:
     """AUROC of images, with a 95 % bootstrap interval over images, and of pixels where there are masks."""
     scores = maps.reshape(len(maps), -1).max(1)
     interval = bootstrap_auroc(scores[task.labels == 0], scores[task.labels == 1])
-    found: dict[str, object] = {
+    measured: dict[str, object] = {
         "image": round(float(auroc(scores, task.labels)), 4),
         "image_interval": [round(value, 4) for value in interval],
     }
     if task.masks is not None:
-        found["pixel"] = round(float(auroc(maps.ravel(), task.masks.ravel())), 4)
-    return found
+        measured["pixel"] = round(float(auroc(maps.ravel(), task.masks.ravel())), 4)
+    return measured
 
 
 def tasks(arguments: argparse.Namespace) -> Iterator[Task]:

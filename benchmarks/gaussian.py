@@ -61,12 +61,12 @@ def fit_ours(train: list) -> PatchGaussians:
     return PatchGaussians.fit(moments, EPS)
 
 
-def shared(train: list, test: list) -> torch.Tensor:
+def multi_resolution(train: list, test: list) -> torch.Tensor:
     fitted = fit_ours(train)
     return torch.cat([fitted.distances(batch) for batch in batches(test)])
 
 
-def thin(train: list, test: list) -> torch.Tensor:
+def low_rank(train: list, test: list) -> torch.Tensor:
     fitted = LowRankGaussians.fit(train, EPS)
     return torch.cat([fitted.distances(batch) for batch in batches(test)])
 
@@ -118,7 +118,7 @@ def timed(way, *given) -> tuple[float, torch.Tensor]:
 def measure(case: str, n: int, m: int, rounds: int, device: str) -> dict:
     """All ways in turn, `rounds` times."""
     train, test = features(case, n, 0, device), features(case, m, 1, device)
-    ways = {"shared": shared, "thin": thin, "dense": dense}
+    ways = {"multi-resolution": multi_resolution, "low-rank": low_rank, "dense": dense}
     seconds: dict[str, list[float]] = {name: [] for name in (*ways, "textbook")}
     results = {}
     for _ in range(rounds):
@@ -129,8 +129,8 @@ def measure(case: str, n: int, m: int, rounds: int, device: str) -> dict:
         seconds["textbook"].append(spent)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     top = float(results["dense"].max())
-    taken = "thin" if is_cheaper(train, n) else "shared"  # what a detector takes by itself
-    fitted = LowRankGaussians.fit(train, EPS) if taken == "thin" else fit_ours(train)
+    taken = "low-rank" if is_cheaper(train, n) else "multi-resolution"  # what a detector takes by itself
+    fitted = LowRankGaussians.fit(train, EPS) if taken == "low-rank" else fit_ours(train)
     return {
         "case": case,
         "n_train": n,

@@ -43,6 +43,8 @@ ALLOWED = [
     (r".*", r"math\.floor|np\.floor|(torch|np)\.eye|torch\.floor|\bfloor_divide|\.floor\(|floor=", "rounding"),
     (r".*", r"description\s*=|\.description|[Pp]atch[- _]descriptions?|PDN", "argparse's and the PDN's word"),
     (r"padim_nb/efficientad/settings", r'"grey"', "the name of a setting in files of version 0.2"),
+    (r".*padim.*", r'\["?slips"?\]|"slips"', "the name of a setting in files of version 0.2"),
+    (r".*padim.*", r"bilinear-floor", "the name of a resampling"),
     (r"padim_nb/cli.py", r"--pictures", "the option's name in 0.1.0, still understood"),
     (r"CHANGELOG.md", r"noisenet", "what was removed"),
     (r"notebooks/mvtec_and_its_twin", r"scene\.colours", "a field of the renderer's"),

@@ -113,7 +113,7 @@ def test_random_weights_are_seeded_and_leave_the_global_generator_alone():
     assert a.weights["sha256"] == b.weights["sha256"] != c.weights["sha256"]
 
 
-def test_normalisation():
+def test_normalization():
     white = torch.full((1, 2, 2, 3), 255, dtype=torch.uint8)
     wanted = (1 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])
     assert torch.allclose(backbone("resnet18", "random").normalize(white)[0, :, 0, 0], wanted)

@@ -1,4 +1,4 @@
-"""The seeds' exact dimensions; choosing early is choosing late; smoothing is scipy's."""
+"""The seeds' exact dimensions; choosing early is choosing late."""
 
 import hashlib
 
@@ -10,9 +10,8 @@ import torch
 from padim_nb.errors import OptionError
 from padim_nb.features.dimensions import random_dimensions, semi_orthogonal
 from padim_nb.padim.settings import Selection
-from padim_nb.padim.smoothing import smooth
 
-# total, d, seed: first indices, SHA-1 of the comma-joined list (where noted), channels kept of each tap
+# total, d, seed: first indices, SHA-1 of the comma-joined list (where noted), channels chosen of each layer
 PUBLISHED = [
     (
         (64, 128, 256),
@@ -35,25 +34,27 @@ PUBLISHED = [
 ]
 
 
-@pytest.mark.parametrize(("channels", "d", "seed", "first", "sha1", "kept"), PUBLISHED)
-def test_random_dimensions_are_those_of_the_published_runs(channels, d, seed, first, sha1, kept):
-    found = random_dimensions(sum(channels), d, seed)
-    assert found[: len(first)] == first
+@pytest.mark.parametrize(("channels", "d", "seed", "first", "sha1", "counts"), PUBLISHED)
+def test_random_dimensions_are_those_of_the_published_runs(channels, d, seed, first, sha1, counts):
+    drawn = random_dimensions(sum(channels), d, seed)
+    assert drawn[: len(first)] == first
     if sha1:
-        assert hashlib.sha1(",".join(map(str, found)).encode()).hexdigest().startswith(sha1)
-    assert tuple(map(len, Selection("random", d, seed).embedding(channels).chosen)) == kept
+        assert hashlib.sha1(",".join(map(str, drawn)).encode()).hexdigest().startswith(sha1)
+    assert tuple(map(len, Selection("random", d, seed).embedding(channels).chosen)) == counts
 
 
 def test_choosing_before_up_sampling_keeps_the_same_channels():
-    taps = [torch.randn(2, c, s, s) for c, s in ((6, 8), (5, 4), (7, 2))]
-    levels = Selection("random", 9, 3).embedding((6, 5, 7)).features(taps)
-    late = np.concatenate([reference.up(t.numpy(), (8, 8)) for t in taps], 1)[:, sorted(random_dimensions(18, 9, 3))]
+    feature_maps = [torch.randn(2, c, s, s) for c, s in ((6, 8), (5, 4), (7, 2))]
+    levels = Selection("random", 9, 3).embedding((6, 5, 7)).features(feature_maps)
+    late = np.concatenate([reference.up(t.numpy(), (8, 8)) for t in feature_maps], 1)[
+        :, sorted(random_dimensions(18, 9, 3))
+    ]
     early = np.concatenate([reference.up(level.numpy(), (8, 8)) for level in levels], 1)
     assert sorted(map(tuple, early[0, :, ::3, 1])) == sorted(map(tuple, late[0, :, ::3, 1]))
     assert [tuple(level.shape[-2:]) for level in levels] == [(2, 2), (4, 4), (8, 8)]
 
 
-def test_taps_of_one_grid_share_a_level_and_odd_grids_are_aligned():
+def test_layers_of_one_grid_are_put_together_and_odd_grids_are_aligned():
     same = Selection("all").embedding((3, 4)).features([torch.zeros(1, 3, 4, 4), torch.zeros(1, 4, 4, 4)])
     assert [tuple(level.shape) for level in same] == [(1, 7, 4, 4)]
     odd = [torch.arange(17 * 17.0).view(1, 1, 17, 17), torch.arange(81.0).view(1, 1, 9, 9)]
@@ -68,10 +69,22 @@ def test_semi_orthogonal_columns_are_orthonormal_and_seeded():
     assert torch.allclose(w.T @ w, torch.eye(12), atol=1e-6)
     assert torch.equal(w, semi_orthogonal(40, 12, 0))
     assert not torch.equal(w, semi_orthogonal(40, 12, 1))
-    taps = [torch.randn(2, 30, 4, 4), torch.randn(2, 10, 2, 2)]
-    (level,) = Selection("orthogonal", 12, 0).embedding((30, 10)).features(taps)
-    aligned = torch.cat([taps[0], torch.nn.functional.interpolate(taps[1], size=(4, 4))], 1)
+    feature_maps = [torch.randn(2, 30, 4, 4), torch.randn(2, 10, 2, 2)]
+    (level,) = Selection("orthogonal", 12, 0).embedding((30, 10)).features(feature_maps)
+    aligned = torch.cat([feature_maps[0], torch.nn.functional.interpolate(feature_maps[1], size=(4, 4))], 1)
     assert torch.allclose(level, torch.einsum("bchw,ck->bkhw", aligned, w), atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["random", "all", "orthogonal"])
+def test_a_selection_of_layers_ignores_the_others(method):
+    feature_maps = [torch.randn(2, c, n, n) for c, n in ((6, 8), (5, 4), (7, 2))]
+    both = Selection(method, 9, 3, layers=(1, 2)).embedding((6, 5, 7))
+    alone = Selection(method, 9, 3).embedding((5, 7))
+    for a, b in zip(both.features(feature_maps), alone.features(feature_maps[1:]), strict=True):
+        assert torch.equal(a, b)
+    assert both.d == alone.d
+    with pytest.raises(OptionError, match="cannot choose d = 13 of 12 channels"):
+        Selection("random", 13, layers=(1, 2)).embedding((6, 5, 7))
 
 
 def test_impossible_dimensions_are_refused():
@@ -83,27 +96,11 @@ def test_impossible_dimensions_are_refused():
         Selection("ortogonal", 3)
 
 
-@pytest.mark.parametrize("border", ["reflect", "mirror"])
-@pytest.mark.parametrize(
-    ("small", "large"), [((56, 56), (224, 224)), ((14, 9), (56, 40)), ((3, 5), (12, 20)), ((1, 1), (8, 8))]
-)
-def test_smoothing_is_bilinear_then_scipys_blur(small, large, border):
-    maps = np.random.default_rng(0).random((2, *small))
-    found = smooth(torch.from_numpy(maps).float(), large, border=border).numpy()
-    wanted = np.stack([reference.smooth(m, large, border=border) for m in maps])
-    assert np.abs(found - wanted).max() < 1e-5
-
-
-def test_unknown_smoothing_is_refused():
-    with pytest.raises(OptionError, match="no border of the smoothing 'wrap'"):
-        smooth(torch.zeros(1, 2, 2), (4, 4), border="wrap")
-
-
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:`torch.jit.trace`:FutureWarning")
-def test_taps_on_one_grid_are_one_level_also_in_a_traced_graph():
+def test_layers_on_one_grid_are_put_together_also_in_a_traced_graph():
     chosen = Selection("random", 9, 3).embedding((6, 5, 7))
-    taps = tuple(torch.rand(2, c, n, n) for c, n in ((6, 8), (5, 8), (7, 4)))
-    wanted = chosen.features(taps)
+    feature_maps = tuple(torch.rand(2, c, n, n) for c, n in ((6, 8), (5, 8), (7, 4)))
+    wanted = chosen.features(feature_maps)
     assert len(wanted) == 2
-    traced = torch.jit.trace(lambda *maps: tuple(chosen.features(maps)), taps)
-    assert all(torch.equal(a, b) for a, b in zip(traced(*taps), wanted, strict=True))
+    traced = torch.jit.trace(lambda *maps: tuple(chosen.features(maps)), feature_maps)
+    assert all(torch.equal(a, b) for a, b in zip(traced(*feature_maps), wanted, strict=True))

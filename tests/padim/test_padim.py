@@ -153,16 +153,16 @@ def test_a_file_that_is_no_whole_model_is_one_line(parts, tmp_path, how):
 def test_the_threshold_comes_from_good_images_alone_and_keeps_its_promise(parts):
     widget = load_category("widget", parts)
     detector = small().fit(widget.train)
-    few = detector.calibrate(widget.train, 0.01)
-    assert "too few for a 1.0% false-alarm rate" in few.note
+    largest = detector.calibrate(widget.train, 0.01)
+    assert "too few for a 1.0% false-alarm rate" in largest.note
     many = detector.calibrate(widget.train, 0.25)
     assert not many.note
     assert conformal(detector.held_out_scores(widget.train), 0.25) == many
     assert detector.fit(widget.train, 0.25).threshold_.value == pytest.approx(many.value, rel=1e-5)
-    assert many.value <= few.value
+    assert many.value <= largest.value
     scores = detector.score(widget.test).scores
-    assert (scores[4:] > few.value).all()
-    assert math.isfinite(few.value)
+    assert (scores[4:] > largest.value).all()
+    assert math.isfinite(largest.value)
     for bad in (0, 1, -1):
         with pytest.raises(OptionError, match="share between 0 and 1"):
             detector.calibrate(widget.train, bad)
@@ -289,7 +289,7 @@ def test_seeds_are_exact_and_the_recipe_keeps_its_own():
     assert not hasattr(own.backbone.network, "layer4")
 
 
-def test_missing_and_wrong_weights_tell_both_ways_on(tmp_path, monkeypatch):
+def test_missing_and_wrong_weights_name_both_ways_on(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(WeightsError, match=r"resnet18-f37072fd\.pth, 45 MB.*weights get resnet18.*--weights PATH"):
         recipe("padim-r18-rd100")
