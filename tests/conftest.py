@@ -68,7 +68,7 @@ def pytest_addoption(parser):
     parser.addoption("--seed", type=int, default=None, help="of the torture tests' random moments (default: a new one)")
 
 
-settings.register_profile("quick", max_examples=15, deadline=None)
+settings.register_profile("quick", max_examples=50, deadline=None)
 settings.register_profile("torture", max_examples=200, deadline=None)
 
 

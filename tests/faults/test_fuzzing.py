@@ -26,7 +26,7 @@ from padim_nb.experiments.run import RunSettings
 from padim_nb.experiments.sweep import plan
 from padim_nb.features.weights import read_state
 
-FUZZ = settings(suppress_health_check=list(HealthCheck))  # 15 examples each, 200 in `make torture`
+FUZZ = settings(suppress_health_check=list(HealthCheck))  # 50 examples each, 200 in `make torture`
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 JSON = st.recursive(
     PLAIN, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner), max_leaves=4
