@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -274,3 +276,18 @@ def test_the_cache_forgets_the_oldest_and_leaves_what_is_being_written(tmp_path,
         os.utime(tmp_path / name, (now - age, now - age))
     image_cache._remove_oldest(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"new.npy", "middle.npy", ".fresh.npy"}
+
+
+def test_fitting_and_scoring_in_one_process_warn_of_the_cache_once(parts, tmp_path):
+    code = """
+import sys
+from padim_nb.data.images import Frame, image_batches
+from padim_nb.data.mvtec import load_category
+widget = load_category("widget", sys.argv[1])
+print(sum(len(batch) for samples in (widget.train, widget.test) for batch in image_batches(samples, Frame((32, 32)))))
+"""
+    environment = os.environ | {"PADIM_NB_CACHE": str(parts / "widget" / "train" / "good" / "000.png")}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(parts)], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["21"] and done.stderr.count("going on without it") == 1
