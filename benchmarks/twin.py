@@ -3,10 +3,10 @@
 python benchmarks/twin.py --weights RESNET18 [--recipes padim-r18-rd100] [--kind full] [--categories cable screw]
                           [--real FOLDER] [--out data/records/twin-calibration.json]
 
-`padim-r18-rd100` with ImageNet's ResNet-18, seed 1024: the constants of the twin's categories were set by this published
+`padim-r18-rd100` with ImageNet's ResNet-18, seed 1024: the constants of the twin's categories were set by its published
 row (image and pixel AUROC, full counts) and by no other. Any other recipe with a published row is a prediction:
-`padim-r18-anomalib` runs another protocol on the same network. `--real` is a folder such as one MVTec AD category, here
-the screw: recipes are then measured on it and on the twin's screw, side by side, by images only.
+`padim-r18-anomalib` runs another protocol on the same network. `--real` is a folder such as one MVTec AD category, the
+screw: recipes are then measured on it and on the twin's screw, side by side, by images only.
 
 With `--out` the rows are added to the file's, so that a long measurement can be done in parts.
 """
@@ -56,7 +56,7 @@ def measure(name: str, category: str, kind: str, weights: str) -> dict:
 
 def agreement(rows: list[dict], metric: str) -> dict:
     """How near the measured figures are to the published ones, over categories."""
-    pairs = [(each["measured"][metric], each["published"][metric]) for each in rows]
+    pairs = [(line["measured"][metric], line["published"][metric]) for line in rows]
     measured, stated = np.array([pair for pair in pairs if pair[1] is not None]).T
     rng = np.random.default_rng(0)
     draws = [rng.integers(len(stated), size=len(stated)) for _ in range(DRAWS)]
@@ -92,38 +92,38 @@ def main() -> None:
     parser.add_argument("--real", type=Path, help="a folder of one real category, the screw")
     parser.add_argument("--out", type=Path)
     a = parser.parse_args()
-    kept = json.loads(a.out.read_text()) if a.out and a.out.exists() else {"calibrated by": CALIBRATED_BY, "rows": []}
+    record = json.loads(a.out.read_text()) if a.out and a.out.exists() else {"calibrated by": CALIBRATED_BY, "rows": []}
     if a.real:
-        kept["screw, real and twin"] = side_by_side(a.real, a.recipes, a.weights)
+        record["screw, real and twin"] = side_by_side(a.real, a.recipes, a.weights)
     else:
         print(
             f"{'category':<12} {'image':>6} {'publ.':>6} {'diff':>6}   {'pixel':>6} {'publ.':>6} {'diff':>6}  by defect"
         )
         for name in a.recipes:
             for category in a.categories:
-                found = measure(name, category, a.kind, a.weights)
+                figures = measure(name, category, a.kind, a.weights)
                 key = (name, a.kind, category)
-                others = [r for r in kept["rows"] if (r["recipe"], r["kind"], r["category"]) != key]
-                kept["rows"] = [*others, found]
-                _print(found)
-    kept["agreement"] = {}
-    for name, kind in dict.fromkeys((r["recipe"], r["kind"]) for r in kept["rows"]):
-        rows = [r for r in kept["rows"] if (r["recipe"], r["kind"]) == (name, kind)]
+                others = [r for r in record["rows"] if (r["recipe"], r["kind"], r["category"]) != key]
+                record["rows"] = [*others, figures]
+                _print(figures)
+    record["agreement"] = {}
+    for name, kind in dict.fromkeys((r["recipe"], r["kind"]) for r in record["rows"]):
+        rows = [r for r in record["rows"] if (r["recipe"], r["kind"]) == (name, kind)]
         if len(rows) > 2:
             for metric in METRICS:
-                kept["agreement"][f"{name}, {kind}, {metric}"] = agreement(rows, metric)
-                print(name, kind, metric, kept["agreement"][f"{name}, {kind}, {metric}"])
+                record["agreement"][f"{name}, {kind}, {metric}"] = agreement(rows, metric)
+                print(name, kind, metric, record["agreement"][f"{name}, {kind}, {metric}"])
     if a.out:
-        a.out.write_text(json.dumps(kept, indent=1) + "\n")
+        a.out.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def _print(found: dict) -> None:
+def _print(figures: dict) -> None:
     cells = []
     for metric in METRICS:
-        value, stated = found["measured"][metric], found["published"][metric]
+        value, stated = figures["measured"][metric], figures["published"][metric]
         cells.append(f"{value:6.3f} {stated:6.3f} {value - stated:+6.3f}" if stated else f"{value:6.3f}")
-    defects = "  ".join(f"{name} {image:.2f} {pixel:.2f}" for name, (image, pixel) in found["per_defect"].items())
-    print(f"{found['category']:<12} {'   '.join(cells)}  {defects}", flush=True)
+    defects = "  ".join(f"{name} {image:.2f} {pixel:.2f}" for name, (image, pixel) in figures["per_defect"].items())
+    print(f"{figures['category']:<12} {'   '.join(cells)}  {defects}", flush=True)
 
 
 if __name__ == "__main__":
