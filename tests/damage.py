@@ -21,9 +21,9 @@ RECORD = {
 def rewritten(model, target, header=None, tensors=None):
     """A copy of a model file with its header or its tensors changed by a function."""
     with safe_open(model, framework="np") as file:
-        told = json.loads(file.metadata()[KEY])
-    kept = load_file(model)
-    told = header(told) if header else told
-    kept = tensors(kept) if tensors else kept
-    save_file(kept, target, {KEY: told if isinstance(told, str) else json.dumps(told)})
+        plain = json.loads(file.metadata()[KEY])
+    arrays = load_file(model)
+    plain = header(plain) if header else plain
+    arrays = tensors(arrays) if tensors else arrays
+    save_file(arrays, target, {KEY: plain if isinstance(plain, str) else json.dumps(plain)})
     return target

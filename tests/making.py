@@ -1,4 +1,4 @@
-"""Small pictures, masks and categories for the tests."""
+"""Small images, masks and categories for the tests."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from PIL import Image
 
 
 def write_image(path: Path, size=(40, 48), mode="RGB", seed=0) -> Path:
-    """A picture of noise, (height, width), in any of Pillow's modes."""
+    """An image of noise, (height, width), in any of Pillow's modes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
     if mode == "I;16":
@@ -33,16 +33,16 @@ def write_parts(folder: Path) -> Path:
     base = np.linspace(60, 160, 64)[None, :, None] + np.zeros((64, 64, 3))
     for place, count in (("train/good", 12), ("test/good", 4), ("test/spot", 3), ("test/line", 2)):
         for number in range(count):
-            picture = base + rng.normal(0, 6, base.shape)
+            image = base + rng.normal(0, 6, base.shape)
             mask = np.zeros((64, 64), dtype=np.uint8)
             if place.endswith("spot"):
                 mask[20:32, 30:44] = 255
             elif place.endswith("line"):
                 mask[40:43, 5:60] = 255
-            picture[mask > 0] = 250
+            image[mask > 0] = 250
             target = folder / place / f"{number:03d}.png"
             target.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8)).save(target)
+            Image.fromarray(np.clip(image, 0, 255).astype(np.uint8)).save(target)
             if mask.any():
                 truth = folder / "ground_truth" / place[5:] / f"{number:03d}_mask.png"
                 truth.parent.mkdir(parents=True, exist_ok=True)
