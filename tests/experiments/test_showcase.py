@@ -71,6 +71,19 @@ def test_what_is_drawn_is_what_was_measured(run, tmp_path):
     assert len(five_panels(only).axes) == 4 * 5
 
 
+def changed(path, **values):
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_a_run_in_another_frame_is_drawn_in_its_own(run, tmp_path):
+    settings = {"frame": {"resize": [256, 256], "crop": 200, "resample": "bilinear", "mask_resample": "nearest"}}
+    changed(run / "record.json", settings=settings)
+    save_file({"maps": np.random.default_rng(0).random((len(finished([tmp_path])[0].maps), 200, 200), "f4")},
+              run / "maps.safetensors")  # fmt: skip
+    (only,) = finished([tmp_path])
+    assert only.truth.shape == only.maps.shape == only.images.shape[:3]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -80,8 +93,10 @@ def test_what_is_drawn_is_what_was_measured(run, tmp_path):
         (lambda run: (run / "maps.safetensors").write_bytes(b"x"), "holds no anomaly maps"),
         (lambda run: save_file({"maps": np.zeros((3, 4, 4), "f4")}, run / "maps.safetensors"), "other images"),
         (lambda run: (run / "record.json").unlink(), "no finished run"),
+        (lambda run: changed(run / "record.json", data={"name": "twin", "fingerprint": "0"}), "other images"),
+        (lambda run: changed(run / "record.json", recipe="padim-noise"), "names a recipe this version does not know"),
     ],
-    ids=["half a record", "a list", "no maps", "broken maps", "other maps", "nothing"],
+    ids=["half a record", "a list", "no maps", "broken maps", "other maps", "nothing", "other images", "no recipe"],
 )
 def test_a_run_that_does_not_fit_is_refused(run, tmp_path, capsys, change, words):
     change(run)
