@@ -124,5 +124,24 @@ def test_the_container_installs_the_cpu_builds_and_names_no_address():
     assert (ROOT / ".devcontainer" / container["build"]["dockerfile"]).resolve() == ROOT / "Dockerfile"
 
 
+@pytest.mark.parametrize(
+    "name", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/README.md"]
+)
+def test_every_file_that_a_paper_names_is_there(name):
+    text = (ROOT / name).read_text()
+    paths = re.findall(r"`((?:[\w.]+/)*[\w.]+\.(?:py|md|toml|yml|csv|lock|cff))(?:::\w+\.*)?`", text)
+    assert paths
+    own = {"run_category.ipynb", "record.json", "test_padim.py"}
+    places = (
+        ROOT,
+        ROOT / "padim_nb",
+        ROOT / "benchmarks",
+        ROOT / "padim_nb" / "twin",
+        ROOT / "padim_nb" / "twin" / "parts",
+    )
+    lost = [path for path in paths if path not in own and not any((place / path).exists() for place in places)]
+    assert lost == []
+
+
 def test_jupyter_book_is_the_one_that_knows_config_yml():
     assert "jupyter-book==1.0.4.post1" in requirements()
