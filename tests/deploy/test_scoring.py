@@ -14,6 +14,7 @@ from padim_nb.evaluation.thresholds import Threshold
 from padim_nb.features.backbones import backbone
 from padim_nb.padim.detector import PaDiM
 from padim_nb.padim.settings import PaDiMSettings, Selection
+from padim_nb.util.model_file import write_model
 
 SMALL = PaDiMSettings("gabor", Frame((64, 64)), Selection("random", 20, 0))
 
@@ -88,3 +89,9 @@ def test_a_model_of_weights_given_relative_to_one_folder_is_scored_from_another(
         assert main([*command, "--device", "cpu", "--weights", "moved.pth"]) == 0
         assert main([*command, "--device", "gpu", "--weights", "moved.pth"]) == 2
     assert "no device 'gpu'" in capsys.readouterr().err
+
+
+def test_weights_for_a_model_that_holds_its_own_are_refused(tmp_path):
+    model = write_model(tmp_path / "m.safetensors", "efficientad", {}, {"a": torch.zeros(1)})
+    with pytest.raises(OptionError, match=r"holds all its weights: leave out 'x\.pth'"):
+        list(score_files(model, [tmp_path], weights="x.pth"))
