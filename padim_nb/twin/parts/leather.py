@@ -123,7 +123,7 @@ def color(hide: Hide, rng: np.random.Generator) -> Hide:
             rng.uniform(0.03, 0.06) + 0.10 * how,
             int(rng.integers(1 << 31)),
             tint=stain,
-            opacity=0.35 + 0.5 * how,
+            opacity=0.4 + 0.45 * how,
             soft=0.03,
             wobble=0.35,
             stretch=rng.uniform(1, 1.5),
@@ -140,9 +140,9 @@ def cut(hide: Hide, rng: np.random.Generator) -> Hide:
             path,
             0.013 + 0.018 * how,
             int(rng.integers(1 << 31)),
-            depth=0.016 + 0.022 * how,
+            depth=0.020 + 0.020 * how,
             colour=(168, 122, 92),
-            opacity=0.45 + 0.4 * how,
+            opacity=0.55 + 0.35 * how,
             rim=0.012 * how,
         )
     )

@@ -91,7 +91,9 @@ def paint(brush: Brush, canvas: Canvas) -> Surface:
         if share > 0.05:
             _tuft(brush, surface, u, v, root, tip, spread + wider, share, colour, tips, seed)
     _strays(brush, surface, u, v)
-    brush.draw_marks(surface, u, v)
+    for mark in brush.marks:
+        window = canvas.window(*_extent(brush, mark))
+        mark.draw(surface.inset(window), u[window], v[window])
     surface.tint(brush.light)
     return surface
 
@@ -149,6 +151,14 @@ def _strays(brush: Brush, surface: Surface, u: Array, v: Array) -> None:
         line = Line(path, width, int(rng.integers(1 << 31)), colour=(216, 216, 212), opacity=0.8, ragged=0)
         window = surface.canvas.window(*brush.pose.to_image(x, y), length + 0.03)
         line.draw(surface.inset(window), u[window], v[window])
+
+
+def _extent(brush: Brush, mark: Line | Blot) -> tuple[float, float, float]:
+    """The middle of a mark in the image, and how far it reaches from there."""
+    points = np.array([mark.centre] if isinstance(mark, Blot) else mark.points)
+    middle = (points.min(0) + points.max(0)) / 2
+    room = 3 * mark.radius if isinstance(mark, Blot) else 4 * mark.width
+    return *brush.pose.to_image(*middle), 1.1 * float(np.hypot(*(points - middle).T).max()) + room
 
 
 def _strength(rng: np.random.Generator) -> float:
