@@ -73,7 +73,13 @@ settings.register_profile("torture", max_examples=200, deadline=None)
 
 
 def pytest_configure(config):
+    if config.option.seed is None:
+        config.option.seed = int.from_bytes(os.urandom(4), "little")
     settings.load_profile("quick" if config.getoption("-m") == "not torture" else "torture")
+
+
+def pytest_report_header(config):
+    return f"torture: --kills {config.option.kills} --seed {config.option.seed}"
 
 
 @pytest.fixture
@@ -84,9 +90,5 @@ def kills(request) -> int:
 
 @pytest.fixture
 def rng(request) -> np.random.Generator:
-    """Random numbers whose seed is printed: `--seed` repeats them."""
-    seed = request.config.getoption("--seed")
-    seed = int.from_bytes(os.urandom(4), "little") if seed is None else seed
-    if reporter := request.config.pluginmanager.get_plugin("terminalreporter"):
-        reporter.write_line(f"{request.node.name}: --seed {seed}")
-    return np.random.default_rng(seed)
+    """Random numbers whose seed pytest's header shows: `--seed` repeats them."""
+    return np.random.default_rng(request.config.getoption("--seed"))
