@@ -88,7 +88,7 @@ def complete(settings: RunSettings, fingerprint_of: Callable[[str, str], str] | 
     s = settings
     try:
         record = read_record(s.folder / "record.json")
-        if record is None or record.settings is None or not record.metrics:
+        if record is None or not record.metrics:
             return None
         wanted = settings_of(s.recipe, s.weights, s.seed if s.seed >= 0 else None, s.steps, s.penalty)
         if (record.recipe, record.category, record.settings) != (s.recipe, s.category, plain(wanted)):
