@@ -47,7 +47,6 @@ ALLOWED = [
     (r".*padim.*", r"bilinear-floor", "the name of a resampling"),
     (r"padim_nb/cli.py", r"--pictures", "the option's name in 0.1.0, still understood"),
     (r"padim_nb/padim/settings.py", r'key == "slips"', "the key in files of 0.1.0, still read"),
-    (r"padim_nb/util/mvtec_counts.py", r'first\["colour"\]', "a column of the published counts"),
     (r"CHANGELOG.md", r"noisenet", "what was removed"),
     (r"notebooks/mvtec_and_its_twin", r"scene\.colours", "a field of the renderer's"),
     (r"notebooks/.*", r"^!\[|image/png", "an attachment, not prose"),

@@ -17,10 +17,20 @@ def between(rng: np.random.Generator, low: float, high: float) -> float:
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
+def how_strong(rng: np.random.Generator, faintest: float, skew: float) -> float:
+    """How strong one image's defect is, `faintest` to 1; with a `skew` above 1 weak ones are more frequent."""
+    return float(faintest + (1 - faintest) * rng.uniform(0, 1) ** skew)
+
+
 def place(rng: np.random.Generator, reach: float) -> tuple[float, float]:
     """A point, uniform in the square of half side `reach` about the middle."""
-    x, y = rng.uniform(-reach, reach, 2)
-    return float(x), float(y)
+    return pair(rng.uniform(-reach, reach, 2))
+
+
+def pair(values: Iterable[float]) -> tuple[float, float]:
+    """Two drawn numbers, such as a point, as a scene keeps them."""
+    a, b = (float(value) for value in values)
+    return a, b
 
 
 def triple(values: Iterable[float]) -> tuple[float, float, float]:

@@ -8,7 +8,8 @@ import numpy as np
 
 from . import shapes
 from .canvas import Array
-from .marks import Mark
+from .draws import place
+from .marks import Blot, Line, Mark, Shard
 from .surface import Colour, Surface
 
 F = TypeVar("F", Array, "Array | float")
@@ -22,14 +23,56 @@ def cropped(field: F, window: tuple[slice, slice]) -> F:
     return field[rows, columns]
 
 
+def extent(mark: Blot | Line | Shard) -> tuple[tuple[float, float], float]:
+    """The middle of a mark, and how far it reaches from there."""
+    if isinstance(mark, Blot):
+        return mark.centre, mark.radius * mark.stretch * (1.2 + 1.5 * mark.wobble) + mark.soft
+    points = np.array(mark.points)
+    middle = (points.min(0) + points.max(0)) / 2
+    around = 3 * (mark.width if isinstance(mark, Line) else mark.thickness)
+    return (float(middle[0]), float(middle[1])), float(np.abs(points - middle).max()) + around
+
+
 def draw_near(
-    surface: Surface, u: Array, v: Array, mark: Mark, at: tuple[float, float], reach: float, within: Array | float = 1.0
+    surface: Surface,
+    u: Array,
+    v: Array,
+    mark: Mark,
+    at: tuple[float, float],
+    reach: float,
+    within: Array | float = 1.0,
+    corner: tuple[int, int] = (0, 0),
 ) -> None:
-    """Draw a mark, given in the coordinates (u, v), only within `reach` of a point of the canvas."""
-    window = surface.canvas.window(*at, reach)
+    """Draw a mark, given in the coordinates (u, v), only within `reach` of a point of the canvas.
+
+    `corner`: the first row and column of the surface, where it is itself a window of the canvas.
+    """
+    rows, columns = (
+        slice(max(axis.start - first, 0), max(axis.stop - first, 0))
+        for axis, first in zip(surface.canvas.window(*at, reach), corner, strict=True)
+    )
+    window = rows, columns
     part = surface.inset(window)
     if part.height.size:
         mark.draw(part, cropped(u, window), cropped(v, window), cropped(within, window))
+
+
+def specks(
+    surface: Surface,
+    rng: np.random.Generator,
+    count: int,
+    size: tuple[float, float],
+    opacity: tuple[float, float],
+    colour: Colour,
+) -> None:
+    """Lay `count` round specks anywhere on the canvas, each at most 0.02 in radius."""
+    canvas = surface.canvas
+    for _ in range(count):
+        at, radius, strength = place(rng, 1.0), rng.uniform(*size), rng.uniform(*opacity)
+        window = canvas.window(*at, 0.03)
+        spot = canvas.cover(shapes.disc(canvas.x[:, window[1]], canvas.y[window[0]], at, radius), 0.006)
+        if spot.size:
+            surface.inset(window).lay(spot * np.float32(strength), colour)
 
 
 def litter(

@@ -49,7 +49,7 @@ def published() -> Mapping[str, Published]:
         first, *rest = group
         defects = MappingProxyType({line["defect"]: int(line["count"]) for line in (first, *rest)})
         images = Plan(int(first["train_good"]), int(first["test_good"]), defects)
-        table[name] = Published(int(first["side_px"]), first["colour"] != "RGB", int(first["regions"]), images)
+        table[name] = Published(int(first["side_px"]), first["color"] != "RGB", int(first["regions"]), images)
     return MappingProxyType(table)
 
 

@@ -8,11 +8,14 @@ small for the most part: wires pushed out of place, a piece of wire gone, glue, 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from .. import noise, shapes
 from ..canvas import Array, Canvas, Jitter
+from ..draws import how_strong, new_seed, pair, place
+from ..dust import draw_near, extent
 from ..marks import Blot, Line, Shard, splinter, wander
 from ..scene import Part, Scene
 from ..surface import Light, Surface, mix
@@ -23,7 +26,9 @@ WIRES = 0.16  # how much brighter or darker single wires are
 SLOPE = 0.22  # how much brighter one side of an image may be
 SPECKS = 5  # at most so many on a good mesh
 FAINTEST, SKEW = 0.18, 0.9  # weakest strength of a defect, and how much weak ones outnumber strong ones
+_strength = partial(how_strong, faintest=FAINTEST, skew=SKEW)
 
+REACH = 0.75  # defects lie within it of the middle, each way
 PITCH, WIRE, LEAN = 0.205, 0.060, 0.62  # between strands, width of one, slope of the rhombus
 
 
@@ -33,6 +38,7 @@ class Mesh(Scene):
     radius, dx, dy) pulls the mesh about; `gap`: (family, strand, from, to) takes a piece out.
     """
 
+    marks: tuple[Blot | Line | Shard, ...] = ()
     slope: tuple[float, float] = (0.0, 0.0)
     tone: float = 0.0
     bend: tuple[float, float, float, float, float] | None = None
@@ -41,8 +47,8 @@ class Mesh(Scene):
 
 def good(rng: np.random.Generator) -> Mesh:
     return Mesh(
-        seed=int(rng.integers(1 << 31)),
-        slope=tuple(float(s) for s in SLOPE * rng.uniform(-0.5, 0.5, 2)),
+        seed=new_seed(rng),
+        slope=pair(SLOPE * rng.uniform(-0.5, 0.5, 2)),
         tone=float(rng.uniform(-0.12, 0.12)),
     )
 
@@ -100,37 +106,22 @@ def _specks(mesh: Mesh, surface: Surface, u: Array, v: Array) -> None:
     """Small bright or dark specks on a good mesh."""
     rng = noise.stream(mesh.seed, "specks")
     for _ in range(int(rng.integers(0, SPECKS + 1))):
-        at = (float(rng.uniform(-1, 1)), float(rng.uniform(-1, 1)))
+        at = place(rng, 1.0)
         grey = 230 if rng.random() < 0.5 else 40
-        spot = Blot(at, float(rng.uniform(0.006, 0.016)), int(rng.integers(1 << 31)), colour=(grey,) * 3, soft=0.008)
+        spot = Blot(at, float(rng.uniform(0.006, 0.016)), new_seed(rng), colour=(grey,) * 3, soft=0.008)
         _draw_small(mesh, surface, replace(spot, opacity=float(rng.uniform(0.2, 0.7))), u, v)
 
 
 def _draw_small(mesh: Mesh, surface: Surface, mark: Blot | Line | Shard, u: Array, v: Array) -> None:
     """Draw a mark in the window it fits in."""
-    points = np.array([mark.centre] if isinstance(mark, Blot) else mark.points)
-    middle = (points.min(0) + points.max(0)) / 2
-    room = mark.radius * mark.stretch * (1.2 + 1.5 * mark.wobble) + mark.soft if isinstance(mark, Blot) else 0.12
-    reach = float(np.abs(points - middle).max()) + room
-    window = surface.canvas.window(*mesh.pose.to_image(*middle), reach * mesh.pose.scale * 1.05)
-    if u[window].size > 4:
-        mark.draw(surface.inset(window), u[window], v[window])
-
-
-def _place(rng: np.random.Generator) -> tuple[float, float]:
-    x, y = rng.uniform(-0.75, 0.75, 2)
-    return float(x), float(y)
-
-
-def _strength(rng: np.random.Generator) -> float:
-    """How strong one image's defect is, 0 to 1: weak ones are more frequent than strong ones."""
-    return float(FAINTEST + (1 - FAINTEST) * rng.uniform(0, 1) ** SKEW)
+    at, reach = extent(mark)
+    draw_near(surface, u, v, mark, mesh.pose.to_image(*at), reach * mesh.pose.scale * 1.05)
 
 
 def bent(mesh: Mesh, rng: np.random.Generator) -> Mesh:
     strength, angle = _strength(rng), rng.uniform(0, 2 * np.pi)
     pull = 0.035 + 0.08 * strength
-    return replace(mesh, bend=(*_place(rng), rng.uniform(0.10, 0.20), pull * np.cos(angle), pull * np.sin(angle)))
+    return replace(mesh, bend=(*place(rng, REACH), rng.uniform(0.10, 0.20), pull * np.cos(angle), pull * np.sin(angle)))
 
 
 def broken(mesh: Mesh, rng: np.random.Generator) -> Mesh:
@@ -141,25 +132,25 @@ def broken(mesh: Mesh, rng: np.random.Generator) -> Mesh:
 
 def glue(mesh: Mesh, rng: np.random.Generator) -> Mesh:
     strength = _strength(rng)
-    drop = Blot(_place(rng), 0.035 + 0.12 * strength, int(rng.integers(1 << 31)), colour=(205, 205, 204), soft=0.02)
-    turned = dict(stretch=float(rng.uniform(1, 1.6)), degrees=float(rng.uniform(0, 180)))
-    return mesh.with_marks(replace(drop, opacity=0.2 + 0.6 * strength, depth=-0.03, gloss=0.7, **turned))
+    drop = Blot(place(rng, REACH), 0.035 + 0.12 * strength, new_seed(rng), colour=(205, 205, 204), soft=0.02)
+    drop = replace(drop, stretch=float(rng.uniform(1, 1.6)), degrees=float(rng.uniform(0, 180)))
+    return mesh.with_marks(replace(drop, opacity=0.2 + 0.6 * strength, depth=-0.03, gloss=0.7))
 
 
 def metal_contamination(mesh: Mesh, rng: np.random.Generator) -> Mesh:
     strength = _strength(rng)
     length = 0.05 + 0.14 * strength
-    outline = splinter(rng, _place(rng), length, length * rng.uniform(0.3, 0.6))
+    outline = splinter(rng, place(rng, REACH), length, length * rng.uniform(0.3, 0.6))
     grey = int(rng.uniform(90, 190))
-    chip = Shard(outline, (grey, grey, grey), int(rng.integers(1 << 31)), thickness=0.01 + 0.04 * strength)
+    chip = Shard(outline, (grey, grey, grey), new_seed(rng), thickness=0.01 + 0.04 * strength)
     return mesh.with_marks(replace(chip, glint=0.6 * strength, shadow=0.15 + 0.3 * strength))
 
 
 def thread(mesh: Mesh, rng: np.random.Generator) -> Mesh:
     strength = _strength(rng)
-    path = wander(rng, _place(rng), rng.uniform(0, 360), 0.25 + 0.7 * strength, 30, 12)
+    path = wander(rng, place(rng, REACH), rng.uniform(0, 360), 0.25 + 0.7 * strength, 30, 12)
     grey = int(rng.choice([66, 66, 190]))
-    line = Line(path, 0.008 + 0.011 * strength, int(rng.integers(1 << 31)), colour=(grey, grey, grey), taper=False)
+    line = Line(path, 0.008 + 0.011 * strength, new_seed(rng), colour=(grey, grey, grey), taper=False)
     return mesh.with_marks(replace(line, opacity=0.35 + 0.65 * strength, depth=-0.02, shadow=0.25 * strength))
 
 

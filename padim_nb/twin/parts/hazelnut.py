@@ -9,13 +9,16 @@ from a hairline to a gap, cuts from a scuff to a gouge, holes are drilled, print
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from scipy import ndimage
 
 from .. import noise, shapes
 from ..canvas import Array, Canvas, Jitter
-from ..marks import Blot, Line, wander
+from ..draws import how_strong, new_seed
+from ..dust import draw_near, extent, specks
+from ..marks import Blot, Line, Mark, wander
 from ..scene import Part, Scene
 from ..surface import Light, Surface, mix
 
@@ -24,6 +27,7 @@ TILT = (-58.0, 38.0)  # degrees by which the tip leans towards the camera (negat
 TONES = 0.30  # how far the shell's colour strays from nut to nut
 SPECKS, SCUFFS, SPOTS = 34, 9, 4  # at most so many of each on a good nut
 FAINTEST, SKEW = 0.10, 1.3  # weakest strength of a defect, and how much weak ones outnumber strong ones
+_strength = partial(how_strong, faintest=FAINTEST, skew=SKEW)
 
 TURNS = 2048  # samples of a function of an angle
 
@@ -35,6 +39,7 @@ class Nut(Scene):
     `wear`: 0 to 1, how scuffed; `light`: how bright the exposure is.
     """
 
+    marks: tuple[Blot | Line | Stamp, ...] = ()
     radius: float = 0.70
     long: float = 1.0
     point: float = 0.1
@@ -50,7 +55,7 @@ class Nut(Scene):
 
 def good(rng: np.random.Generator) -> Nut:
     return Nut(
-        seed=int(rng.integers(1 << 31)),
+        seed=new_seed(rng),
         radius=float(rng.uniform(0.59, 0.71)),
         long=float(rng.uniform(0.92, 1.10)),
         point=float(rng.uniform(0.07, 0.21)),
@@ -95,7 +100,8 @@ def paint(nut: Nut, canvas: Canvas) -> Surface:
     grit = noise.fractal(canvas.x, canvas.y, noise.stream(nut.seed, "ground"), 60, 2)
     cloud = noise.fractal(canvas.x, canvas.y, noise.stream(nut.seed, "cloud"), 1.2, 2)
     surface.tint(1 + 0.10 * grit + 0.10 * cloud)
-    _dust(nut, surface)
+    rng = noise.stream(nut.seed, "dust")
+    specks(surface, rng, int(rng.integers(0, 14)), (0.004, 0.010), (0.08, 0.35), (104, 102, 104))
     outline = _outline(nut)
     window = canvas.window(nut.pose.dx, nut.pose.dy, float(outline.max()) * nut.pose.scale + 0.08)
     corner = (window[0].start, window[1].start)
@@ -122,7 +128,8 @@ def paint(nut: Nut, canvas: Canvas) -> Surface:
     part.tint(1 - 0.55 * (1 - ball_z) ** 2.4, cover)
     _wear(nut, part, corner, u, v, cover)
     for mark in nut.marks:
-        _draw_small(nut, part, corner, mark, *_extent(mark), u, v, cover)
+        at, reach = mark.extent() if isinstance(mark, Stamp) else extent(mark)
+        _draw_small(nut, part, corner, mark, at, reach, u, v, cover)
     surface.tint(nut.light)
     return surface
 
@@ -166,55 +173,32 @@ def _base(nut: Nut, part: Surface, cover: Array, along: Array, turn: Array, gu: 
     part.raise_by((0.007 * rough + 0.004 * fibre) * cap)
 
 
-def _dust(nut: Nut, surface: Surface) -> None:
-    """Fibres and specks that lie on the ground."""
-    rng = noise.stream(nut.seed, "dust")
-    canvas = surface.canvas
-    for _ in range(rng.integers(0, 14)):
-        where, size, strength = rng.uniform(-1, 1, 2), rng.uniform(0.004, 0.010), rng.uniform(0.08, 0.35)
-        window = canvas.window(*where, 0.03)
-        spot = canvas.cover(shapes.disc(canvas.x[:, window[1]], canvas.y[window[0]], tuple(where), size), 0.006)
-        if spot.size:
-            surface.inset(window).lay(spot * np.float32(strength), (104, 102, 104))
-
-
 def _wear(nut: Nut, part: Surface, corner: tuple[int, int], u: Array, v: Array, cover: Array) -> None:
     """What lies on a good shell too: pale specks, scuffs and dark spots."""
     rng = noise.stream(nut.seed, "wear")
-    for _ in range(int(rng.integers(2, 4 + SPECKS * nut.wear))):
+    for _ in range(int(rng.integers(2, int(4 + SPECKS * nut.wear)))):
         size = float(rng.uniform(0.004, 0.012))
-        spot = Blot(_on_shell(rng, 0.62), size, int(rng.integers(1 << 31)), colour=(206, 170, 138), soft=0.006)
+        spot = Blot(_on_shell(rng, 0.62), size, new_seed(rng), colour=(206, 170, 138), soft=0.006)
         spot = replace(spot, opacity=float(rng.uniform(0.15, 0.75)), wobble=0.4, stretch=float(rng.uniform(1, 2)))
         _draw_small(nut, part, corner, spot, spot.centre, 0.03, u, v, cover)
-    for _ in range(int(rng.integers(0, 2 + SCUFFS * nut.wear))):
+    for _ in range(int(rng.integers(0, int(2 + SCUFFS * nut.wear)))):
         start, length = _on_shell(rng, 0.58), float(rng.uniform(0.03, 0.16))
         path = wander(rng, start, rng.normal(90, 50), length, 14, 4)
-        line = Line(path, float(rng.uniform(0.007, 0.02)), int(rng.integers(1 << 31)), colour=(190, 142, 108))
+        line = Line(path, float(rng.uniform(0.007, 0.02)), new_seed(rng), colour=(190, 142, 108))
         line = replace(line, opacity=float(rng.uniform(0.12, 0.45)), ragged=0.9)
         _draw_small(nut, part, corner, line, start, length + 0.05, u, v, cover)
-    for _ in range(int(rng.integers(0, 1 + SPOTS * nut.wear))):
-        spot = Blot(_on_shell(rng, 0.58), float(rng.uniform(0.012, 0.05)), int(rng.integers(1 << 31)), soft=0.03)
+    for _ in range(int(rng.integers(0, int(1 + SPOTS * nut.wear)))):
+        spot = Blot(_on_shell(rng, 0.58), float(rng.uniform(0.012, 0.05)), new_seed(rng), soft=0.03)
         shade = float(rng.uniform(0.25, 0.7))
         spot = replace(spot, tint=(1 - shade, 1 - shade, 1 - shade), wobble=0.6, stretch=float(rng.uniform(1, 1.8)))
         _draw_small(nut, part, corner, spot, spot.centre, 0.14, u, v, cover)
-
-
-def _extent(mark: Line | Blot | Stamp) -> tuple[tuple[float, float], float]:
-    """The middle of a mark and how far it reaches from there."""
-    if isinstance(mark, Line):
-        points = np.array(mark.points)
-        middle = (points.min(0) + points.max(0)) / 2
-        return (float(middle[0]), float(middle[1])), float(np.abs(points - middle).max()) + 3 * mark.width
-    if isinstance(mark, Blot):
-        return mark.centre, mark.radius * mark.stretch * (1.2 + 1.5 * mark.wobble) + mark.soft
-    return mark.centre, mark.height * (0.7 * len(mark.words) + 1)
 
 
 def _draw_small(
     nut: Nut,
     part: Surface,
     corner: tuple[int, int],
-    mark: Line | Blot | Stamp,
+    mark: Mark,
     at: tuple[float, float],
     reach: float,
     u: Array,
@@ -222,24 +206,16 @@ def _draw_small(
     within: Array,
 ) -> None:
     """Draw a mark in the window it fits in; `part` is itself a window, whose first row and column are `corner`."""
-    around = part.canvas.window(*nut.pose.to_image(*at), reach * nut.pose.scale)
-    window = tuple(slice(max(s.start - c, 0), max(s.stop - c, 0)) for s, c in zip(around, corner, strict=True))
-    if u[window].size > 4:
-        mark.draw(part.inset(window), u[window], v[window], within[window])
+    draw_near(part, u, v, mark, nut.pose.to_image(*at), reach * nut.pose.scale, within, corner)
 
 
 def _on_shell(rng: np.random.Generator, most: float = 0.42) -> tuple[float, float]:
     turn, reach = rng.uniform(0, 2 * np.pi), most * np.sqrt(rng.uniform(0.0, 1))
-    return float(reach * np.cos(turn)), float(reach * np.sin(turn))
-
-
-def _strength(rng: np.random.Generator) -> float:
-    """How strong one image's defect is, 0 to 1: weak ones are more frequent than strong ones."""
-    return float(FAINTEST + (1 - FAINTEST) * rng.uniform(0, 1) ** SKEW)
+    return shapes.from_polar(reach, turn)
 
 
 def crack(nut: Nut, rng: np.random.Generator) -> Nut:
-    strength, seed = _strength(rng), int(rng.integers(1 << 31))
+    strength, seed = _strength(rng), new_seed(rng)
     x, y = _on_shell(rng)
     heading, length = rng.normal(90, 35), 0.18 + 0.55 * strength
     start = (x - np.cos(np.deg2rad(heading)) * length / 2, y - np.sin(np.deg2rad(heading)) * length / 2)
@@ -247,28 +223,28 @@ def crack(nut: Nut, rng: np.random.Generator) -> Nut:
     width = 0.009 + 0.035 * strength
     lip = Line(path, width * 1.9, seed, colour=(206, 156, 108), opacity=0.15 + 0.5 * strength, ragged=0.9)
     gap = Line(path, width, seed, colour=(22, 11, 7), opacity=0.55 + 0.45 * strength, depth=0.03 * strength)
-    marks = [lip, replace(gap, ragged=0.8)]
+    marks: list[Blot | Line] = [lip, replace(gap, ragged=0.8)]
     if strength > 0.55:  # a piece of the shell is missing
         way = path[int(rng.integers(3, 7))]
         size = 0.05 + 0.17 * (strength - 0.55) / 0.45
-        turned = dict(stretch=float(rng.uniform(1, 1.4)), degrees=float(rng.uniform(0, 180)), wobble=0.45)
-        marks.append(Blot(way, size * 1.14, seed, colour=(214, 176, 128), **turned))
-        marks.append(Blot(way, size, seed, colour=(58, 26, 18), depth=0.06, grain=0.8, **turned))
+        stretch, degrees = float(rng.uniform(1, 1.4)), float(rng.uniform(0, 180))
+        torn = Blot(way, size * 1.14, seed, stretch, degrees, wobble=0.45, colour=(214, 176, 128))
+        marks += [torn, replace(torn, radius=size, colour=(58, 26, 18), depth=0.06, grain=0.8)]
     return nut.with_marks(*marks)
 
 
 def cut(nut: Nut, rng: np.random.Generator) -> Nut:
     strength = _strength(rng)
     marks = []
-    for _ in range(1 + int(rng.integers(0, 2 + 3 * strength))):
+    for _ in range(1 + int(rng.integers(0, int(2 + 3 * strength)))):
         path = wander(rng, _on_shell(rng), rng.uniform(0, 360), 0.06 + 0.34 * strength * rng.uniform(0.6, 1), 9)
-        line = Line(path, 0.013 + 0.032 * strength, int(rng.integers(1 << 31)), colour=(208, 164, 122), ragged=0.7)
+        line = Line(path, 0.013 + 0.032 * strength, new_seed(rng), colour=(208, 164, 122), ragged=0.7)
         marks.append(replace(line, opacity=0.45 + 0.5 * strength, depth=0.02 * strength, rim=0.006 * strength))
     return nut.with_marks(*marks)
 
 
 def hole(nut: Nut, rng: np.random.Generator) -> Nut:
-    strength, seed, where = _strength(rng), int(rng.integers(1 << 31)), _on_shell(rng)
+    strength, seed, where = _strength(rng), new_seed(rng), _on_shell(rng)
     radius = 0.016 + 0.042 * strength
     collar = Blot(where, radius * 1.5, seed, colour=(196, 146, 100), opacity=0.2 + 0.6 * strength, soft=0.012)
     drilled = Blot(where, radius, seed, colour=(20, 10, 8), opacity=0.6 + 0.4 * strength, depth=0.04, wobble=0.15)
@@ -286,6 +262,10 @@ class Stamp:
     ink: float
     seed: int
 
+    def extent(self) -> tuple[tuple[float, float], float]:
+        """The middle, and how far the letters reach from there."""
+        return self.centre, self.height * (0.7 * len(self.words) + 1)
+
     def draw(self, surface: Surface, u: Array, v: Array, within: Array | float = 1.0) -> None:
         angle = np.deg2rad(self.degrees)
         c, s = np.float32(np.cos(angle)), np.float32(np.sin(angle))
@@ -299,7 +279,7 @@ def print_(nut: Nut, rng: np.random.Generator) -> Nut:
     strength, where = _strength(rng), _on_shell(rng)
     words = "".join(rng.choice(list("ABCDEHKLNRSTX234579"), int(rng.integers(2, 5))))
     height, ink = 0.07 + 0.10 * rng.uniform(0, 1), 0.16 + 0.7 * strength
-    return nut.with_marks(Stamp(words, where, height, rng.uniform(0, 360), ink, int(rng.integers(1 << 31))))
+    return nut.with_marks(Stamp(words, where, height, rng.uniform(0, 360), ink, new_seed(rng)))
 
 
 PART = Part(

@@ -9,11 +9,14 @@ a tablet of another kind.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from .. import noise, shapes
 from ..canvas import Array, Canvas, Jitter
+from ..draws import how_strong, new_seed
+from ..dust import specks
 from ..marks import Blot, Line, Shard, scratches, splinter, wander
 from ..scene import Part, Scene
 from ..surface import Light, Surface, mix
@@ -23,6 +26,7 @@ SPECKS, LARGE = (8, 44), 0.022  # how many specks, and how large the largest few
 PITS, SCUFFS = 7, 4  # at most so many of each on a good tablet
 PRESS = 0.30  # how far the depth of the letters strays
 FAINTEST, SKEW = 0.12, 1.15  # weakest strength of a defect, and how much weak ones outnumber strong ones
+_strength = partial(how_strong, faintest=FAINTEST, skew=SKEW)
 
 HALF, RADIUS = 0.37, 0.395
 
@@ -48,7 +52,7 @@ class Pill(Scene):
 
 def good(rng: np.random.Generator) -> Pill:
     return Pill(
-        seed=int(rng.integers(1 << 31)),
+        seed=new_seed(rng),
         warm=float(rng.uniform(-1, 1)),
         press=float(1 + PRESS * rng.uniform(-1, 1)),
         wear=float(rng.uniform(0, 1) ** 1.5),
@@ -67,7 +71,8 @@ def paint(pill: Pill, canvas: Canvas) -> Surface:
     surface = Surface(canvas, (10, 10, 11))
     dust = noise.fractal(canvas.x, canvas.y, noise.stream(pill.seed, "ground"), 20, 3)
     surface.tint(1 + 0.4 * dust)
-    _crumbs(pill, surface)
+    rng = noise.stream(pill.seed, "crumbs")  # and powder, on the ground
+    specks(surface, rng, int(rng.integers(0, int(2 + 6 * pill.wear))), (0.004, 0.009), (0.01, 0.08), (150, 146, 140))
     middle, low = (pill.pose.dx, pill.pose.dy), 0.62 if pill.other == 2 else 0.46
     window = canvas.window(*middle, low)[0], canvas.window(*middle, 0.84)[1]
     part, x, y = surface.inset(window), canvas.x[:, window[1]], canvas.y[window[0]]
@@ -110,17 +115,6 @@ def _on_rim(angle: float) -> tuple[float, float]:
     return along + float(RADIUS * c) * (abs(c) > 0.5), float(RADIUS * s) if abs(c) <= 0.9 else float(0.8 * RADIUS * s)
 
 
-def _crumbs(pill: Pill, surface: Surface) -> None:
-    """Powder and crumbs on the ground."""
-    rng, canvas = noise.stream(pill.seed, "crumbs"), surface.canvas
-    for _ in range(int(rng.integers(0, 2 + 6 * pill.wear))):
-        at, size, strength = rng.uniform(-1, 1, 2), rng.uniform(0.004, 0.009), rng.uniform(0.01, 0.08)
-        window = canvas.window(*at, 0.02)
-        spot = canvas.cover(shapes.disc(canvas.x[:, window[1]], canvas.y[window[0]], tuple(at), size), 0.006)
-        if spot.size:
-            surface.inset(window).lay(spot * np.float32(strength), (150, 146, 140))
-
-
 def _specks(pill: Pill, part: Surface, u: Array, v: Array, within: Array) -> None:
     """Red-brown specks, most of them small; each is drawn where it is, the rest is left alone."""
     rng = noise.stream(pill.seed, "specks")
@@ -133,7 +127,9 @@ def _specks(pill: Pill, part: Surface, u: Array, v: Array, within: Array) -> Non
             continue
         away, inset = shapes.disc(u[window], v[window], place, size), part.inset(window)
         spot = part.canvas.cover(away, 0.012) * within[window] * np.float32(opacity)
-        inset.tint(1 - np.float32([0.1, 0.35, 0.4]) * halo, np.clip(1 - away / (2 * size), 0, 1) * within[window])
+        inset.tint(
+            1 - np.array([0.1, 0.35, 0.4], np.float32) * halo, np.clip(1 - away / (2 * size), 0, 1) * within[window]
+        )
         inset.lay(spot, (150 - 54 * hue, 58 + 4 * hue, 44 + 6 * hue))
 
 
@@ -156,14 +152,14 @@ def _wear(pill: Pill, part: Surface, u: Array, v: Array, within: Array) -> None:
     """Pits and fine scuffs that a good tablet has too."""
     rng = noise.stream(pill.seed, "scuffs")
     marks: list[tuple[Blot | Line, tuple[float, float], float]] = []
-    for _ in range(int(rng.integers(0, 1 + PITS * pill.wear))):
+    for _ in range(int(rng.integers(0, int(1 + PITS * pill.wear)))):
         at, size, grey = _on_tablet(rng), float(rng.uniform(0.006, 0.022)), float(rng.uniform(0.75, 0.95))
-        pit = Blot(at, size, int(rng.integers(1 << 31)), tint=(grey,) * 3, depth=0.3 * size, wobble=0.5)
+        pit = Blot(at, size, new_seed(rng), tint=(grey,) * 3, depth=0.3 * size, wobble=0.5)
         marks.append((pit, at, 2 * size))
-    for _ in range(int(rng.integers(0, 1 + SCUFFS * pill.wear))):
+    for _ in range(int(rng.integers(0, int(1 + SCUFFS * pill.wear)))):
         at, length = _on_tablet(rng), float(rng.uniform(0.04, 0.2))
         path = wander(rng, at, rng.uniform(0, 360), length, 12, 4)
-        line = Line(path, float(rng.uniform(0.006, 0.012)), int(rng.integers(1 << 31)), colour=(160, 156, 150))
+        line = Line(path, float(rng.uniform(0.006, 0.012)), new_seed(rng), colour=(160, 156, 150))
         marks.append((replace(line, opacity=float(rng.uniform(0.15, 0.45)), depth=0.002), at, length + 0.02))
     for mark, at, reach in marks:
         if window := _near(pill, part, u, v, at, reach):
@@ -187,11 +183,6 @@ def _on_tablet(rng: np.random.Generator) -> tuple[float, float]:
     return float(rng.uniform(-0.58, 0.58)), float(rng.uniform(-0.29, 0.29))
 
 
-def _strength(rng: np.random.Generator) -> float:
-    """How strong one image's defect is, 0 to 1: weak ones are more frequent than strong ones."""
-    return float(FAINTEST + (1 - FAINTEST) * rng.uniform(0, 1) ** SKEW)
-
-
 def color(pill: Pill, rng: np.random.Generator) -> Pill:
     strength = _strength(rng)
     hue = [(1.0, 0.66, 0.60), (1.0, 0.92, 0.56), (0.74, 0.80, 0.98), (0.80, 0.60, 0.54)][rng.integers(4)]
@@ -199,7 +190,7 @@ def color(pill: Pill, rng: np.random.Generator) -> Pill:
         Blot(
             _on_tablet(rng),
             0.03 + 0.13 * rng.uniform(0.3, 1) * (0.4 + 0.6 * strength),
-            int(rng.integers(1 << 31)),
+            new_seed(rng),
             tint=hue,
             opacity=0.35 + 0.65 * strength,
             soft=0.05,
@@ -211,7 +202,7 @@ def color(pill: Pill, rng: np.random.Generator) -> Pill:
 
 
 def contamination(pill: Pill, rng: np.random.Generator) -> Pill:
-    strength, seed = _strength(rng), int(rng.integers(1 << 31))
+    strength, seed = _strength(rng), new_seed(rng)
     if rng.random() < 0.6:
         length = 0.035 + 0.10 * strength
         colour = [(52, 46, 42), (70, 96, 132), (150, 120, 60), (120, 44, 40)][rng.integers(4)]
@@ -229,7 +220,7 @@ def crack(pill: Pill, rng: np.random.Generator) -> Pill:
     side = rng.choice([-1, 1])
     start = (float(rng.uniform(-0.5, 0.5)), float(side * 0.39))
     path = wander(rng, start, -side * 90 + rng.uniform(-40, 40), 0.15 + 0.5 * strength, 28, 10)
-    line = Line(path, 0.008 + 0.014 * strength, int(rng.integers(1 << 31)), colour=(70, 64, 60), ragged=0.6)
+    line = Line(path, 0.008 + 0.014 * strength, new_seed(rng), colour=(70, 64, 60), ragged=0.6)
     return pill.with_marks(replace(line, opacity=0.25 + 0.65 * strength, depth=0.03 * strength))
 
 

@@ -9,11 +9,14 @@ dirt, from hardly visible to plain.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from .. import noise, shapes
 from ..canvas import Array, Canvas, Jitter
+from ..draws import how_strong, new_seed
+from ..dust import draw_near, extent
 from ..marks import Blot, Line, wander
 from ..scene import Part, Scene
 from ..surface import Colour, Light, Surface, linear, mix
@@ -22,6 +25,7 @@ from ..surface import Colour, Light, Surface, linear, mix
 LEAN, SPREAD = 0.010, 0.12  # how far tufts of a good brush lean, and how much wider than others they may be
 STRAYS = 2  # at most so many bristles stick out of the tufts of a good brush
 FAINTEST, SKEW = 0.30, 0.8  # weakest strength of a defect, and how much weak ones outnumber strong ones
+_strength = partial(how_strong, faintest=FAINTEST, skew=SKEW)
 
 COLUMNS, ROWS = (-0.285, -0.095, 0.095, 0.285), np.linspace(-0.74, 0.70, 10)
 TUFT = 0.096
@@ -39,6 +43,7 @@ class Brush(Scene):
     -> share of the bristles that is left.
     """
 
+    marks: tuple[Blot | Line, ...] = ()
     scheme: int = 0
     light: float = 1.0
     splayed: tuple[tuple[int, float, float, float], ...] = ()
@@ -47,7 +52,7 @@ class Brush(Scene):
 
 def good(rng: np.random.Generator) -> Brush:
     return Brush(
-        seed=int(rng.integers(1 << 31)),
+        seed=new_seed(rng),
         scheme=int(rng.integers(len(SCHEMES))),
         light=float(rng.uniform(0.9, 1.1)),
     )
@@ -79,7 +84,7 @@ def paint(brush: Brush, canvas: Canvas) -> Surface:
     for number, (x, y) in enumerate(tufts()):
         shift, lean = rng.normal(0, 0.008, 2), rng.normal(0, LEAN, 2)
         tone, spread = rng.normal(1.0, 0.07), SPREAD * rng.uniform(0, 1) ** 2
-        seed = int(rng.integers(1 << 31))
+        seed = new_seed(rng)
         dx, dy, wider = pushed.get(number, (0.0, 0.0, 0.0))
         inner, outer, own = SCHEMES[brush.scheme]
         third = number % 3 == 0
@@ -92,8 +97,8 @@ def paint(brush: Brush, canvas: Canvas) -> Surface:
             _tuft(brush, surface, u, v, root, tip, spread + wider, share, colour, tips, seed)
     _strays(brush, surface, u, v)
     for mark in brush.marks:
-        window = canvas.window(*_extent(brush, mark))
-        mark.draw(surface.inset(window), u[window], v[window])
+        at, reach = extent(mark)
+        draw_near(surface, u, v, mark, brush.pose.to_image(*at), 1.1 * reach)
     surface.tint(brush.light)
     return surface
 
@@ -148,22 +153,8 @@ def _strays(brush: Brush, surface: Surface, u: Array, v: Array) -> None:
         x, y = places[int(rng.integers(len(places)))]
         length, width = rng.uniform(0.05, 0.15), float(rng.uniform(0.006, 0.010))
         path = wander(rng, (x, y), rng.uniform(0, 360), length, 12, 3)
-        line = Line(path, width, int(rng.integers(1 << 31)), colour=(216, 216, 212), opacity=0.8, ragged=0)
-        window = surface.canvas.window(*brush.pose.to_image(x, y), length + 0.03)
-        line.draw(surface.inset(window), u[window], v[window])
-
-
-def _extent(brush: Brush, mark: Line | Blot) -> tuple[float, float, float]:
-    """The middle of a mark in the image, and how far it reaches from there."""
-    points = np.array([mark.centre] if isinstance(mark, Blot) else mark.points)
-    middle = (points.min(0) + points.max(0)) / 2
-    room = 3 * mark.radius if isinstance(mark, Blot) else 4 * mark.width
-    return *brush.pose.to_image(*middle), 1.1 * float(np.hypot(*(points - middle).T).max()) + room
-
-
-def _strength(rng: np.random.Generator) -> float:
-    """How strong one image's defect is, 0 to 1: weak ones are more frequent than strong ones."""
-    return float(FAINTEST + (1 - FAINTEST) * rng.uniform(0, 1) ** SKEW)
+        line = Line(path, width, new_seed(rng), colour=(216, 216, 212), opacity=0.8, ragged=0)
+        draw_near(surface, u, v, line, brush.pose.to_image(x, y), length + 0.03)
 
 
 def defective(brush: Brush, rng: np.random.Generator) -> Brush:
@@ -202,10 +193,10 @@ def _loosen(brush: Brush, rng: np.random.Generator, strength: float) -> Brush:
     places = tufts()
     x, y = places[int(rng.integers(len(places)))]
     hairs = []
-    for _ in range(1 + int(rng.integers(0, 2 + 3 * strength))):
+    for _ in range(1 + int(rng.integers(0, int(2 + 3 * strength)))):
         start = (x + rng.normal(0, 0.05), y + rng.normal(0, 0.02))
         path = wander(rng, start, rng.uniform(0, 360), 0.14 + 0.35 * strength, 18, 6)
-        hair = Line(path, 0.009 + 0.009 * strength, int(rng.integers(1 << 31)), colour=(226, 226, 222), depth=-0.02)
+        hair = Line(path, 0.009 + 0.009 * strength, new_seed(rng), colour=(226, 226, 222), depth=-0.02)
         hairs.append(replace(hair, opacity=0.6 + 0.4 * strength, shadow=0.4 * strength))
     return brush.with_marks(*hairs)
 
@@ -213,7 +204,7 @@ def _loosen(brush: Brush, rng: np.random.Generator, strength: float) -> Brush:
 def _soil(brush: Brush, rng: np.random.Generator, strength: float) -> Brush:
     where = tufts()[int(rng.integers(len(tufts())))]
     hue = [(60, 42, 30), (30, 60, 40), (150, 40, 36)][rng.integers(3)]
-    dirt = Blot(where, 0.03 + 0.08 * strength, int(rng.integers(1 << 31)), colour=hue, opacity=0.3 + 0.6 * strength)
+    dirt = Blot(where, 0.03 + 0.08 * strength, new_seed(rng), colour=hue, opacity=0.3 + 0.6 * strength)
     return brush.with_marks(replace(dirt, soft=0.02, wobble=0.5, grain=0.4))
 
 

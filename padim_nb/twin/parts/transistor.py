@@ -15,8 +15,10 @@ import numpy as np
 
 from .. import noise, shapes
 from ..canvas import Array, Canvas, Jitter, Pose
+from ..draws import how_strong, new_seed, pair, place, triple
+from ..dust import draw_near
 from ..marks import Blot, Line, wander
-from ..scene import Part, Scene
+from ..scene import Part, Region, Scene
 from ..surface import Light, Surface, linear, mix
 
 # Set by the published row of one detector: how much good ones differ, and how strong defects are.
@@ -25,6 +27,7 @@ KNEE = 0.026  # how far the bends of good legs stray
 GLARE = 0.50  # how strong the reflections on the case get
 SMUDGES = 8  # at most so many marks on a good board
 FAINTEST, SKEW = 0.07, 1.3  # weakest strength of a defect, and how much weak ones outnumber strong ones
+_strength = partial(how_strong, faintest=FAINTEST, skew=SKEW)
 
 PITCH, HOLE, GAP = 0.446, 0.092, 0.030  # between holes, a hole's radius, half a gap between strips
 CASE, TOP = (0.405, 0.40), -0.29  # half sides of the case, its middle
@@ -53,10 +56,10 @@ class Transistor(Scene):
 
 def good(rng: np.random.Generator) -> Transistor:
     return Transistor(
-        seed=int(rng.integers(1 << 31)),
+        seed=new_seed(rng),
         seat=SEAT.draw(rng),
-        knees=tuple((float(x), float(y)) for x, y in rng.normal(0, KNEE, (3, 2)).clip(-2.2 * KNEE, 2.2 * KNEE)),
-        glare=tuple(float(g) for g in GLARE * rng.uniform(0, 1, 3) ** 1.6),
+        knees=tuple(pair(knee) for knee in rng.normal(0, KNEE, (3, 2)).clip(-2.2 * KNEE, 2.2 * KNEE)),
+        glare=triple(GLARE * rng.uniform(0, 1, 3) ** 1.6),
         light=float(rng.uniform(0.88, 1.12)),
     )
 
@@ -104,27 +107,18 @@ def _dirt(part: Transistor, surface: Surface, u: Array, v: Array) -> None:
     """Smudges, short hairs and bright nicks in the copper, as on any board."""
     rng = noise.stream(part.seed, "dirt")
     for _ in range(int(rng.integers(0, SMUDGES + 1))):
-        at, kind = (float(rng.uniform(-1, 1)), float(rng.uniform(-1, 1))), rng.integers(3)
-        seed = int(rng.integers(1 << 31))
+        at, kind = place(rng, 1.0), rng.integers(3)
+        seed = new_seed(rng)
         length, strength = float(rng.uniform(0.03, 0.13)), float(rng.uniform(0.10, 0.44))
         if kind == 0:
-            mark = Blot(at, length * 0.5, seed, tint=(1 - strength,) * 3, soft=0.02, wobble=0.6)
+            mark: Blot | Line = Blot(at, length * 0.5, seed, tint=(1 - strength,) * 3, soft=0.02, wobble=0.6)
         elif kind == 1:
             path = wander(rng, at, rng.uniform(0, 360), length, 50, 5)
             mark = Line(path, 0.010, seed, colour=(66, 44, 36), opacity=strength, ragged=0.6)
         else:
             path = wander(rng, at, rng.uniform(0, 360), length, 8, 3)
             mark = Line(path, 0.008, seed, colour=(226, 178, 156), opacity=strength, ragged=0.6)
-        _draw_small(part, surface, mark, at, length * 1.3, u, v)
-
-
-def _draw_small(
-    part: Transistor, surface: Surface, mark: Blot | Line, at: Point, reach: float, u: Array, v: Array
-) -> None:
-    window = surface.canvas.window(*part.pose.to_image(*at), reach)
-    u, v = (np.broadcast_to(a, surface.height.shape)[window] for a in (u, v))
-    if u.size > 4:
-        mark.draw(surface.inset(window), u, v)
+        draw_near(surface, u, v, mark, part.pose.to_image(*at), length * 1.3)
 
 
 def _legs(part: Transistor) -> list[list[Point]]:
@@ -153,8 +147,8 @@ def _shortened(chain: list[Point], share: float) -> list[Point]:
     lengths = np.hypot(*np.diff(points, axis=0).T)
     reach = np.concatenate([[0.0], np.cumsum(lengths)])
     cut = share * reach[-1]
-    kept = [tuple(p) for p, r in zip(chain, reach, strict=True) if r < cut]
-    return [*kept, tuple(float(np.interp(cut, reach, points[:, axis])) for axis in (0, 1))]
+    left = [point for point, r in zip(chain, reach, strict=True) if r < cut]
+    return [*left, pair(np.interp(cut, reach, points[:, axis]) for axis in (0, 1))]
 
 
 def _leg(part: Transistor, surface: Surface, u: Array, v: Array, number: int, path: list[Point]) -> None:
@@ -177,7 +171,7 @@ def _leg(part: Transistor, surface: Surface, u: Array, v: Array, number: int, pa
     bright = 0.40 + 0.62 * bands + 0.55 * (edges - 0.45) + 0.35 * flat
     far = np.clip((below - 0.30) / 0.4, 0, 1)
     metal = mix((40, 37, 36), (214, 212, 212), bright * (1 - 0.70 * far))
-    metal = metal * (1 - far[..., None] * (1 - np.float32([0.86, 0.62, 0.52])))
+    metal = metal * (1 - far[..., None] * (1 - np.array([0.86, 0.62, 0.52], np.float32)))
     inset.lay(canvas.cover(distance, 0.006), metal, 0.03 + 0.5 * shapes.dome(distance, LEG), 0.02 + 0.16 * (1 - far))
 
 
@@ -207,7 +201,7 @@ def _case(part: Transistor, surface: Surface, x: Array, y: Array, gu: Array, gv:
     blue = low * np.exp(-((across / 0.25) ** 2) - ((y - TOP - 0.30) / 0.12) ** 2)
     cover = canvas.cover(shape)
     surface.lay(cover, mix((12, 11, 13), (112, 108, 92), 0.02 + glare), 0.08, 0.0)
-    surface.shine(blue[..., None] * np.float32([0.01, 0.018, 0.05]), cover)
+    surface.shine(blue[..., None] * np.array([0.01, 0.018, 0.05], np.float32), cover)
     lip = np.exp(-(((body + 0.018) / 0.010) ** 2)) * (0.25 + 0.5 * np.clip(cloud, 0, 1)) * rng.uniform(0.1, 0.5)
     surface.lay(cover * lip, (116, 104, 92))
     ring = np.abs(shapes.disc(x, y, (0.0, TOP - 0.02), 0.125)) - 0.006
@@ -223,7 +217,7 @@ def _case(part: Transistor, surface: Surface, x: Array, y: Array, gu: Array, gv:
         surface.lay(scar * cover, linear((86, 82, 76)) * (1 + 0.7 * grain)[..., None], 0.06, 0.0)
 
 
-def _leg_region(part: Transistor, leg: int, other: list[Point] | None = None) -> object:
+def _leg_region(part: Transistor, leg: int, other: list[Point] | None = None) -> Region:
     own = _legs(replace(part, foot=None, short=None))[leg]
 
     def region(u: Array, v: Array) -> Array:
@@ -233,11 +227,6 @@ def _leg_region(part: Transistor, leg: int, other: list[Point] | None = None) ->
         return found - np.float32(LEG * 1.2)
 
     return region
-
-
-def _strength(rng: np.random.Generator) -> float:
-    """How strong one image's defect is, 0 to 1: weak ones are more frequent than strong ones."""
-    return float(FAINTEST + (1 - FAINTEST) * rng.uniform(0, 1) ** SKEW)
 
 
 def bent_lead(part: Transistor, rng: np.random.Generator) -> Transistor:
@@ -254,17 +243,17 @@ def cut_lead(part: Transistor, rng: np.random.Generator) -> Transistor:
 
 
 def damaged_case(part: Transistor, rng: np.random.Generator) -> Transistor:
-    strength, seed = _strength(rng), int(rng.integers(1 << 31))
+    strength, seed = _strength(rng), new_seed(rng)
     side, end = rng.choice([-1, 1], 2)
     if rng.random() < 0.65:
         edge = float(rng.uniform(0.3, 1.0))
         along = (1.0, edge) if rng.random() < 0.5 else (edge, 1.0)
         where = (side * CASE[0] * along[0], TOP + end * CASE[1] * along[1])
-        return replace(part, chip=(*map(float, where), 0.05 + 0.17 * strength, float(rng.uniform(0, 90))))
+        return replace(part, chip=(*pair(where), 0.05 + 0.17 * strength, float(rng.uniform(0, 90))))
     where = part.seat.to_image(float(rng.uniform(-0.28, 0.28)), float(TOP + rng.uniform(-0.28, 0.28)))
     crater = Blot(where, 0.03 + 0.10 * strength, seed, colour=(92, 88, 80), opacity=0.3 + 0.6 * strength, depth=0.02)
-    turned = dict(stretch=float(rng.uniform(1, 1.7)), degrees=float(rng.uniform(0, 180)))
-    return part.with_marks(replace(crater, wobble=0.6, grain=0.8, **turned))
+    stretch, degrees = float(rng.uniform(1, 1.7)), float(rng.uniform(0, 180))
+    return part.with_marks(replace(crater, wobble=0.6, grain=0.8, stretch=stretch, degrees=degrees))
 
 
 def _whole(part: Transistor, u: Array, v: Array) -> Array:
@@ -282,8 +271,7 @@ def misplaced(part: Transistor, rng: np.random.Generator) -> Transistor:
         away = Pose(dx=columns * PITCH, dy=rows * PITCH)
     else:
         turn, far = ((7, 20), 0.12) if kind < 0.75 else ((20, 180), 0.28)
-        dx, dy = rng.uniform(-far, far, 2)
-        away = Pose(float(dx), float(dy), degrees=float(rng.choice([-1, 1]) * rng.uniform(*turn)))
+        away = Pose(*place(rng, far), degrees=float(rng.choice([-1, 1]) * rng.uniform(*turn)))
     return replace(
         part, moved=away, region=lambda u, v: np.minimum(_whole(part, u, v), _whole(part, *away.to_part(u, v)))
     )
