@@ -22,6 +22,16 @@ def how_strong(rng: np.random.Generator, faintest: float, skew: float) -> float:
     return float(faintest + (1 - faintest) * rng.uniform(0, 1) ** skew)
 
 
+def beta_strong(rng: np.random.Generator, faintest: float, a: float, b: float) -> float:
+    """How strong one image's defect is, `faintest` to 1, by a beta distribution: weak ones are rarer where a > b."""
+    return float(faintest + (1 - faintest) * rng.beta(a, b))
+
+
+def about_one(rng: np.random.Generator, spread: float) -> float:
+    """A factor about 1, as often half as double; `spread` is the standard deviation of its logarithm."""
+    return float(np.exp(rng.normal(0, spread)))
+
+
 def place(rng: np.random.Generator, reach: float) -> tuple[float, float]:
     """A point, uniform in the square of half side `reach` about the middle."""
     return pair(rng.uniform(-reach, reach, 2))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
 
 from . import shapes
 from .canvas import Array
-from .draws import place
+from .draws import pair, place
 from .marks import Blot, Line, Mark, Shard
 from .surface import Colour, Surface
 
@@ -31,6 +32,12 @@ def extent(mark: Blot | Line | Shard) -> tuple[tuple[float, float], float]:
     middle = (points.min(0) + points.max(0)) / 2
     around = 3 * (mark.width if isinstance(mark, Line) else mark.thickness)
     return (float(middle[0]), float(middle[1])), float(np.abs(points - middle).max()) + around
+
+
+def span(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], float]:
+    """The middle of the box round a chain of points, and half of its longer side."""
+    low, high = np.min(points, 0), np.max(points, 0)
+    return pair((low + high) / 2), float(np.max(high - low)) / 2
 
 
 def draw_near(

@@ -7,25 +7,31 @@ where the hide is a little lighter or creased, and in pores, specks and small he
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from scipy import ndimage
 
 from .. import noise, shapes
 from ..canvas import Array, Canvas, Jitter
-from ..dust import draw_near, litter
+from ..draws import about_one, beta_strong, new_seed, place
+from ..dust import draw_near, litter, span
 from ..marks import Blot, Line, wander
 from ..scene import Part, Scene
 from ..surface import Light, Surface, mix
 
 PEBBLE = 0.062  # size of a pebble
 
-# How much good ones differ, and how strong defects are: set once by the published row (see benchmarks/twin.py).
+# How much good ones differ, and how strong defects are: first guesses, judged by eye. The published row moved only
+# WEAKEST and the strengths inside the defects (see benchmarks/twin.py).
 SIZES = 0.06  # spread of the pebbles' size from hide to hide
 TONE = 0.07  # spread of the brightness
 HUE = 0.02  # spread of red against blue
 HEALED = 3  # small healed marks, at most
 WEAKEST = 0.45  # strength of the faintest defect, as a share of the strongest
+_strength = partial(beta_strong, faintest=WEAKEST, a=1.3, b=1.0)
+
+REACH = 0.7  # defects lie within it of the middle, each way
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,7 @@ class Hide(Scene):
     `fold`: the line of a crease, how high it stands and how wide.
     """
 
+    marks: tuple[Blot | Line, ...] = ()
     pebble: float = PEBBLE
     deep: float = 1.0
     tone: float = 1.0
@@ -44,10 +51,10 @@ class Hide(Scene):
 
 def good(rng: np.random.Generator) -> Hide:
     return Hide(
-        seed=int(rng.integers(1 << 31)),
+        seed=new_seed(rng),
         pebble=float(PEBBLE * np.exp(rng.normal(0, SIZES))),
-        deep=float(np.exp(rng.normal(0, 0.15))),
-        tone=float(np.exp(rng.normal(0, TONE))),
+        deep=about_one(rng, 0.15),
+        tone=about_one(rng, TONE),
         hue=float(rng.normal(0, HUE)),
         healed=int(rng.integers(0, HEALED + 1)),
     )
@@ -64,7 +71,7 @@ def paint(hide: Hide, canvas: Canvas) -> Surface:
     surface.albedo[:] = mix(
         (70, 37, 22), (142, 82, 48), 0.40 + 0.42 * valley + 0.12 * pebble + 0.12 * cloud + 0.08 * pores
     )
-    surface.tint(np.float32([1 + hide.hue, 1, 1 - hide.hue]).reshape(1, 1, 3) * np.float32(hide.tone))
+    surface.tint(np.array([1 + hide.hue, 1, 1 - hide.hue], np.float32) * np.float32(hide.tone))
     surface.height[:] = 0.014 * np.float32(hide.deep) * np.sqrt(valley) + 0.001 * pores
     surface.raise_by(-0.005 * np.clip(creases - 0.7, 0, 1) * 3)
     if hide.fold:
@@ -75,19 +82,19 @@ def paint(hide: Hide, canvas: Canvas) -> Surface:
         surface.tint(1 - np.float32(8 * rise) * np.exp(-(((distance - 1.1 * wide) / (0.7 * wide)) ** 2)))
     marks = noise.stream(hide.seed, "healed")
     for _ in range(hide.healed):
-        at, long = _place(marks, 0.95), marks.uniform(0.03, 0.15)
+        at, long = place(marks, 0.95), marks.uniform(0.03, 0.15)
         path = wander(marks, at, marks.uniform(0, 360), long, 25, 4)
-        style = dict(colour=(150, 96, 64), opacity=marks.uniform(0.05, 0.25), depth=0.004)
-        mark = Line(path, marks.uniform(0.006, 0.014), int(marks.integers(1 << 31)), **style)
-        draw_near(surface, u, v, mark, hide.pose.to_image(*at), long + 0.03)
+        opacity, width, seed = marks.uniform(0.05, 0.25), marks.uniform(0.006, 0.014), new_seed(marks)
+        healed = Line(path, width, seed, colour=(150, 96, 64), opacity=opacity, depth=0.004)
+        draw_near(surface, u, v, healed, hide.pose.to_image(*at), long + 0.03)
     litter(surface, marks, 6, (0.003, 0.009), (44, 26, 18), opacity=(0.1, 0.5), fibres=0.1)
     litter(surface, marks, 4, (0.003, 0.007), (186, 150, 122), opacity=(0.1, 0.4), fibres=0.4, length=(0.03, 0.1))
     for mark in hide.marks:
         if isinstance(mark, Blot):
             at, reach = mark.centre, 2.5 * mark.radius * mark.stretch + 2 * mark.soft
         else:
-            low, high = np.min(mark.points, 0), np.max(mark.points, 0)
-            at, reach = tuple((low + high) / 2), float(np.max(high - low)) / 2 + 0.1
+            at, half = span(mark.points)
+            reach = half + 0.1
         draw_near(surface, u, v, mark, hide.pose.to_image(*at), reach)
     return surface
 
@@ -104,24 +111,14 @@ def _grain(hide: Hide, canvas: Canvas) -> tuple[Array, Array]:
     return tuple(ndimage.zoom(field, 2, order=1, mode="nearest", grid_mode=True) for field in (valley, shade))
 
 
-def _strength(rng: np.random.Generator) -> float:
-    """How strong a defect is, 0 to 1: weak ones are rarer than strong ones."""
-    return float(WEAKEST + (1 - WEAKEST) * rng.beta(1.3, 1.0))
-
-
-def _place(rng: np.random.Generator, reach: float = 0.7) -> tuple[float, float]:
-    x, y = rng.uniform(-reach, reach, 2)
-    return float(x), float(y)
-
-
 def color(hide: Hide, rng: np.random.Generator) -> Hide:
     how = _strength(rng)
     stain = [(0.45, 0.55, 0.9), (1.5, 0.6, 0.5), (0.5, 0.95, 0.6), (1.7, 1.6, 1.4)][rng.integers(4)]
     return hide.with_marks(
         Blot(
-            _place(rng),
+            place(rng, REACH),
             rng.uniform(0.03, 0.06) + 0.10 * how,
-            int(rng.integers(1 << 31)),
+            new_seed(rng),
             tint=stain,
             opacity=0.4 + 0.45 * how,
             soft=0.03,
@@ -134,12 +131,12 @@ def color(hide: Hide, rng: np.random.Generator) -> Hide:
 
 def cut(hide: Hide, rng: np.random.Generator) -> Hide:
     how = _strength(rng)
-    path = wander(rng, _place(rng), rng.uniform(0, 360), 0.15 + rng.uniform(0.1, 0.45) * how, 7)
+    path = wander(rng, place(rng, REACH), rng.uniform(0, 360), 0.15 + rng.uniform(0.1, 0.45) * how, 7)
     return hide.with_marks(
         Line(
             path,
             0.013 + 0.018 * how,
-            int(rng.integers(1 << 31)),
+            new_seed(rng),
             depth=0.020 + 0.020 * how,
             colour=(168, 122, 92),
             opacity=0.55 + 0.35 * how,
@@ -150,7 +147,7 @@ def cut(hide: Hide, rng: np.random.Generator) -> Hide:
 
 def fold(hide: Hide, rng: np.random.Generator) -> Hide:
     how = _strength(rng)
-    path = wander(rng, _place(rng), rng.uniform(0, 360), rng.uniform(0.5, 1.3), 12)
+    path = wander(rng, place(rng, REACH), rng.uniform(0, 360), rng.uniform(0.5, 1.3), 12)
     return replace(hide, fold=(path, 0.008 + 0.037 * how, float(rng.uniform(0.03, 0.05))))
 
 
@@ -158,9 +155,9 @@ def glue(hide: Hide, rng: np.random.Generator) -> Hide:
     how = _strength(rng)
     return hide.with_marks(
         Blot(
-            _place(rng),
+            place(rng, REACH),
             rng.uniform(0.04, 0.07) + 0.07 * how,
-            int(rng.integers(1 << 31)),
+            new_seed(rng),
             tint=(1.25, 1.28, 1.32),
             opacity=0.3 + 0.7 * how,
             depth=-0.035 * how,
@@ -178,9 +175,9 @@ def poke(hide: Hide, rng: np.random.Generator) -> Hide:
     return hide.with_marks(
         *(
             Blot(
-                _place(rng),
+                place(rng, REACH),
                 0.016 + 0.026 * how * rng.uniform(0.7, 1),
-                int(rng.integers(1 << 31)),
+                new_seed(rng),
                 tint=(0.45, 0.42, 0.40),
                 opacity=0.35 + 0.65 * how,
                 depth=0.012 + 0.04 * how,

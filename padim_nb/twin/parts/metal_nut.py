@@ -8,7 +8,7 @@ degrees either way of a fourth of a turn), in how flat they lie and so in where 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -16,7 +16,8 @@ from scipy import ndimage
 
 from .. import noise, shapes
 from ..canvas import Array, Canvas, Jitter
-from ..dust import draw_near, litter
+from ..draws import about_one, beta_strong, new_seed
+from ..dust import draw_near, litter, span
 from ..marks import Line, wander
 from ..scene import Part, Scene
 from ..surface import Light, Surface, linear, mix
@@ -29,13 +30,15 @@ BLADE = (
 )
 LATTICE = 768  # samples of the outline's distance field, each way
 
-# How much good ones differ, and how strong defects are: set once by the published row (see benchmarks/twin.py).
+# How much good ones differ, and how strong defects are: first guesses, judged by eye. The published row moved only
+# WEAKEST and the strengths inside the defects (see benchmarks/twin.py).
 TURN = 25.0  # degrees either way
 BLADES = 0.35  # how differently the four blades of a nut face the lamps
 SHINE = (0.15, 1.0)  # how much of the face mirrors the lamps
 TONE = 0.06  # spread of the brightness
 LATHE = (0.3, 1.0)  # strength of the turning marks
 WEAKEST = 0.30  # strength of the faintest defect, as a share of the strongest
+_strength = partial(beta_strong, faintest=WEAKEST, a=1.3, b=1.1)
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Nut(Scene):
     `flipped`: the other face is up.
     """
 
+    marks: tuple[Line, ...] = ()
     turn: float = 0.0
     shine: float = 0.5
     lathe: float = 0.6
@@ -57,11 +61,11 @@ class Nut(Scene):
 
 def good(rng: np.random.Generator) -> Nut:
     return Nut(
-        seed=int(rng.integers(1 << 31)),
+        seed=new_seed(rng),
         turn=float(rng.uniform(-TURN, TURN)),
         shine=float(rng.uniform(*SHINE)),
         lathe=float(rng.uniform(*LATHE)),
-        tone=float(np.exp(rng.normal(0, TONE))),
+        tone=about_one(rng, TONE),
         lean=float(rng.normal(1.9, 0.5)),
     )
 
@@ -100,7 +104,7 @@ def outline(nut: Nut, u: Array, v: Array) -> Array:
 def _corner(nut: Nut, blade: int, share: float) -> tuple[float, float]:
     """The point of a blade's outer edge at this share of the way from its corner to its hook."""
     angle = -np.deg2rad(47 * share + 90 * blade) + np.deg2rad(nut.turn)
-    return float(TIP * np.cos(angle)), float(TIP * np.sin(angle))
+    return shapes.from_polar(TIP, angle)
 
 
 def paint(nut: Nut, canvas: Canvas) -> Surface:
@@ -112,26 +116,25 @@ def paint(nut: Nut, canvas: Canvas) -> Surface:
     litter(surface, noise.stream(nut.seed, "dust"), 6, (0.004, 0.015), (60, 60, 64), opacity=(0.04, 0.16), fibres=0.1)
     facet = None
     if nut.bent:
-        facet, u, v = _fold(nut, u, v)
+        facet, u, v = _fold(nut, nut.bent, u, v)
     body = outline(nut, u, v)
     cover = canvas.cover(body, 0.006)
     face = _flip_side(nut, surface, u, v, body) if nut.flipped else _face(nut, surface, u, v, body)
-    if facet is not None:
+    if nut.bent and facet is not None:
         wrinkle = noise.fractal(canvas.x, canvas.y, noise.stream(nut.seed, "wrinkle"), 12, 3)
         edge = 4 * facet * (1 - facet)
         dark = np.clip(0.55 + 0.45 * nut.bent[3] + 0.25 * wrinkle, 0, 0.97)
         face = face * (1 - facet * dark)[..., None] + (0.07 * nut.bent[3] * edge * (1 + wrinkle))[..., None]
     surface.lay(cover, face, 0.0, 0.0)
     for mark in nut.marks:
-        low, high = np.min(mark.points, 0), np.max(mark.points, 0)
-        at, reach = tuple((low + high) / 2), float(np.max(high - low)) / 2 + 2 * mark.width
-        draw_near(surface, u, v, mark, nut.pose.to_image(*at), reach, cover)
+        at, reach = span(mark.points)
+        draw_near(surface, u, v, mark, nut.pose.to_image(*at), reach + 2 * mark.width, cover)
     return surface
 
 
-def _fold(nut: Nut, u: Array, v: Array) -> tuple[Array, Array, Array]:
+def _fold(nut: Nut, bent: tuple[int, float, float, float], u: Array, v: Array) -> tuple[Array, Array, Array]:
     """(how much of each sample lies on the bent piece, the coordinates pulled inwards there)."""
-    blade, share, large, far = nut.bent
+    blade, share, large, far = bent
     x, y = _corner(nut, blade, share)
     radius = np.hypot(x, y)
     slant = 0.7 * (share - 0.5)
@@ -145,7 +148,7 @@ def _fold(nut: Nut, u: Array, v: Array) -> tuple[Array, Array, Array]:
 
 
 def _face(nut: Nut, surface: Surface, u: Array, v: Array, body: Array) -> Array:
-    """The colour of the face, in linear light, with everything that shines on it."""
+    """The color of the face, in linear light, with everything that shines on it."""
     canvas = surface.canvas
     rng = noise.stream(nut.seed, "face")
     radius, angle = shapes.polar(u, v)
@@ -194,7 +197,7 @@ def _face(nut: Nut, surface: Surface, u: Array, v: Array, body: Array) -> Array:
 
 
 def _flip_side(nut: Nut, surface: Surface, u: Array, v: Array, body: Array) -> Array:
-    """The colour of the other face: smooth, dull and out of focus, with a bright ring round the bore."""
+    """The color of the other face: smooth, dull and out of focus, with a bright ring round the bore."""
     canvas = surface.canvas
     rng = noise.stream(nut.seed, "flip side")
     radius, angle = shapes.polar(u, v)
@@ -211,15 +214,10 @@ def _flip_side(nut: Nut, surface: Surface, u: Array, v: Array, body: Array) -> A
     return np.maximum(colour * np.float32(nut.tone), 0.0).astype(np.float32)
 
 
-def _strength(rng: np.random.Generator) -> float:
-    """How strong a defect is, 0 to 1: weak ones are nearly as frequent as strong ones."""
-    return float(WEAKEST + (1 - WEAKEST) * rng.beta(1.3, 1.1))
-
-
 def _on_steel(nut: Nut, rng: np.random.Generator) -> tuple[float, float]:
     """A point of a blade or of the disc."""
     radius, angle = rng.uniform(0.42, 0.78), -np.deg2rad(rng.uniform(8, 40) + 90 * rng.integers(4) - nut.turn)
-    return float(radius * np.cos(angle)), float(radius * np.sin(angle))
+    return shapes.from_polar(radius, angle)
 
 
 def bent(nut: Nut, rng: np.random.Generator) -> Nut:
@@ -244,7 +242,7 @@ def color(nut: Nut, rng: np.random.Generator) -> Nut:
                 4,
             ),
             0.025 + 0.06 * how,
-            int(rng.integers(1 << 31)),
+            new_seed(rng),
             colour=ink,
             opacity=rng.uniform(0.5, 0.8),
             ragged=0.9,
@@ -270,8 +268,8 @@ def scratch(nut: Nut, rng: np.random.Generator) -> Nut:
     for _ in range(6 + int(12 * how)):
         start = x + rng.normal(0, spread), y + rng.normal(0, spread)
         path = wander(rng, start, heading + rng.normal(0, 22), 0.06 + 0.26 * how * rng.uniform(0.3, 1), 5, 3)
-        style = dict(colour=colour, opacity=(0.55 + 0.4 * how) * rng.uniform(0.6, 1), ragged=0.0)
-        lines.append(Line(path, rng.uniform(0.008, 0.012) + 0.007 * how, int(rng.integers(1 << 31)), **style))
+        opacity, width = (0.55 + 0.4 * how) * rng.uniform(0.6, 1), rng.uniform(0.008, 0.012) + 0.007 * how
+        lines.append(Line(path, width, new_seed(rng), colour=colour, opacity=opacity, ragged=0.0))
     return nut.with_marks(*lines)
 
 

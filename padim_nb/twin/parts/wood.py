@@ -7,17 +7,20 @@ and in small things that wood has by nature: dark flecks, pale streaks, an eye o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from .. import noise
 from ..canvas import Array, Canvas, Jitter
-from ..dust import draw_near, litter
+from ..draws import about_one, beta_strong, new_seed, place, triple
+from ..dust import draw_near, litter, span
 from ..marks import Blot, Line, scratches
 from ..scene import Part, Scene
 from ..surface import Light, Surface, mix
 
-# How much good ones differ, and how strong defects are: set once by the published row (see benchmarks/twin.py).
+# How much good ones differ, and how strong defects are: first guesses, judged by eye. The published row moved only
+# FILM, WEAKEST and the strengths inside the defects (see benchmarks/twin.py).
 RINGS = (3.5, 7.0)  # growth rings a unit
 TONE = 0.16  # spread of the darkness of a board
 HUE = 0.035  # spread of red against blue
@@ -25,6 +28,9 @@ FLECKS = (2, 14)  # dark flecks of a board, fewest and most
 KNOT = 0.12  # share of boards with an eye
 FILM = (0.25, 0.55)  # how strongly the film of a liquid darkens
 WEAKEST = 0.30  # strength of the faintest defect, as a share of the strongest
+_strength = partial(beta_strong, faintest=WEAKEST, a=1.2, b=1.0)
+
+REACH = 0.7  # defects lie within it of the middle, each way
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,7 @@ class Board(Scene):
     fibres and pores show; `flecks`; `eye`: (x, y, size) of a small knot.
     """
 
+    marks: tuple[Blot | Line, ...] = ()
     rings: float = 5.0
     tone: float = 0.5
     hue: float = 0.0
@@ -43,13 +50,13 @@ class Board(Scene):
 
 def good(rng: np.random.Generator) -> Board:
     return Board(
-        seed=int(rng.integers(1 << 31)),
+        seed=new_seed(rng),
         rings=float(rng.uniform(*RINGS)),
         tone=float(rng.normal(0.5, TONE)),
         hue=float(rng.normal(0, HUE)),
-        figure=tuple(float(np.exp(rng.normal(0, 0.25))) for _ in range(3)),
+        figure=triple(about_one(rng, 0.25) for _ in range(3)),
         flecks=int(rng.integers(FLECKS[0], FLECKS[1] + 1)),
-        eye=(*_place(rng), float(rng.uniform(0.008, 0.022))) if rng.random() < KNOT else None,
+        eye=(*place(rng, REACH), float(rng.uniform(0.008, 0.022))) if rng.random() < KNOT else None,
     )
 
 
@@ -74,7 +81,7 @@ def paint(board: Board, canvas: Canvas) -> Surface:
     rings, fibres, pitted = (np.float32(each) for each in board.figure)
     share = 0.68 - 0.16 * board.tone - 0.42 * rings * late + fibres * (0.13 * fibre + 0.10 * fine) + 0.10 * cloud
     surface.albedo[:] = mix((88, 52, 30), (196, 146, 98), share)
-    surface.tint(np.float32([1 + board.hue, 1, 1 - board.hue]).reshape(1, 1, 3) * np.float32(1.25 - 0.5 * board.tone))
+    surface.tint(np.array([1 + board.hue, 1, 1 - board.hue], np.float32) * np.float32(1.25 - 0.5 * board.tone))
     surface.tint(1 - 0.5 * np.minimum(pitted, 1.6) * pores)
     surface.height[:] = 0.0016 * fibre + 0.001 * fine - 0.003 * pores
     if board.eye:
@@ -83,12 +90,12 @@ def paint(board: Board, canvas: Canvas) -> Surface:
         draw_near(surface, u, v, eye, board.pose.to_image(x, y), 0.2)
     flecks = noise.stream(board.seed, "flecks")
     for _ in range(board.flecks):
-        (x, y), dark = _place(flecks, 1.0), flecks.random() < 0.6
+        (x, y), dark = place(flecks, 1.0), flecks.random() < 0.6
         length = flecks.uniform(0.02, 0.14)
         fleck = Line(
             ((x, y), (x + flecks.normal(0, 0.004), y + length)),
             flecks.uniform(0.004, 0.011),
-            int(flecks.integers(1 << 31)),
+            new_seed(flecks),
             colour=(70, 40, 26) if dark else (204, 160, 116),
             opacity=flecks.uniform(0.15, 0.55),
         )
@@ -103,19 +110,9 @@ def _draw(board: Board, surface: Surface, u: Array, v: Array, mark: Blot | Line)
     if isinstance(mark, Blot):
         at, reach = mark.centre, 2.2 * mark.radius + mark.soft
     else:
-        low, high = np.min(mark.points, 0), np.max(mark.points, 0)
-        at, reach = tuple((low + high) / 2), float(np.max(high - low)) / 2 + 0.1
+        at, half = span(mark.points)
+        reach = half + 0.1
     draw_near(surface, u, v, mark, board.pose.to_image(*at), reach)
-
-
-def _strength(rng: np.random.Generator) -> float:
-    """How strong a defect is, 0 to 1: weak ones are as frequent as strong ones."""
-    return float(WEAKEST + (1 - WEAKEST) * rng.beta(1.2, 1.0))
-
-
-def _place(rng: np.random.Generator, reach: float = 0.7) -> tuple[float, float]:
-    x, y = rng.uniform(-reach, reach, 2)
-    return float(x), float(y)
 
 
 def color(board: Board, rng: np.random.Generator) -> Board:
@@ -123,9 +120,9 @@ def color(board: Board, rng: np.random.Generator) -> Board:
     return board.with_marks(
         *(
             Blot(
-                _place(rng),
+                place(rng, REACH),
                 rng.uniform(0.02, 0.035) + 0.06 * how,
-                int(rng.integers(1 << 31)),
+                new_seed(rng),
                 colour=hue,
                 opacity=0.25 + 0.45 * how,
                 soft=0.015,
@@ -137,7 +134,7 @@ def color(board: Board, rng: np.random.Generator) -> Board:
 
 
 def hole(board: Board, rng: np.random.Generator) -> Board:
-    how, where, seed = _strength(rng), _place(rng), int(rng.integers(1 << 31))
+    how, where, seed = _strength(rng), place(rng, REACH), new_seed(rng)
     radius = 0.022 + 0.05 * how
     chipped = Blot(where, radius * 1.35, seed, colour=(206, 164, 118), opacity=0.3 + 0.5 * how, wobble=0.5, soft=0.01)
     dark = Blot(
@@ -148,11 +145,11 @@ def hole(board: Board, rng: np.random.Generator) -> Board:
 
 def liquid(board: Board, rng: np.random.Generator) -> Board:
     """A wide film that hardly shows, with darker drops on it."""
-    how, (x, y) = _strength(rng), _place(rng, 0.55)
+    how, (x, y) = _strength(rng), place(rng, 0.55)
     film = Blot(
         (x, y),
         rng.uniform(0.12, 0.26),
-        int(rng.integers(1 << 31)),
+        new_seed(rng),
         tint=(0.60, 0.56, 0.52),
         opacity=rng.uniform(*FILM),
         soft=0.05,
@@ -164,7 +161,7 @@ def liquid(board: Board, rng: np.random.Generator) -> Board:
         Blot(
             (x + rng.normal(0, 0.14), y + rng.normal(0, 0.14)),
             rng.uniform(0.025, 0.06) + 0.05 * how * rng.random(),
-            int(rng.integers(1 << 31)),
+            new_seed(rng),
             tint=(0.52, 0.47, 0.42),
             opacity=0.6 + 0.4 * how,
             soft=0.012,
@@ -179,7 +176,7 @@ def liquid(board: Board, rng: np.random.Generator) -> Board:
 def scratch(board: Board, rng: np.random.Generator) -> Board:
     how = _strength(rng)
     style = dict(depth=0.004 + 0.010 * how, colour=(226, 190, 150), opacity=0.5 + 0.4 * how)
-    start, heading = _place(rng), rng.uniform(0, 360)
+    start, heading = place(rng, REACH), rng.uniform(0, 360)
     lines = scratches(rng, start, heading, 0.08, (0.25, 0.4 + 0.6 * how), (0.009, 0.013 + 0.011 * how), 4, **style)
     return board.with_marks(*lines)
 

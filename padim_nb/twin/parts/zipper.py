@@ -1,4 +1,4 @@
-"""zipper: a closed zipper from top to bottom, bright interlocked teeth on dark woven tape on light ground, in grey.
+"""zipper: a closed zipper from top to bottom, bright interlocked teeth on dark woven tape on light ground, in gray.
 
 Good ones differ in where the chain of teeth stands along its length (it slides by any part of a pitch), how straight
 it runs, how tight the weave is and how it frays at the border, in light, wear and lint, and in single teeth that are
@@ -8,11 +8,13 @@ cast a little short, dull or askew.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from .. import noise, shapes
 from ..canvas import Array, Canvas, Jitter
+from ..draws import about_one, beta_strong, new_seed
 from ..dust import draw_near, litter
 from ..marks import Blot, Line, wander
 from ..scene import Part, Scene
@@ -23,7 +25,8 @@ ROOT = 0.095  # how far a tooth runs back onto the tape
 TAPE, STITCH = 0.66, 0.215  # half width of the tape, where the seam runs
 CHAIN = 0.36  # half width of the strip in which teeth are painted
 
-# How much good ones differ, and how strong defects are: set once by the published row (see benchmarks/twin.py).
+# How much good ones differ, and how strong defects are: first guesses, judged by eye. The published row moved only
+# the strengths inside the defects (see benchmarks/twin.py).
 SWAY = (0.003, 0.022)  # how far the chain strays from straight
 TONE = 0.09  # spread of the brightness of a whole zipper, and of tape and teeth by themselves
 TOOTH = (0.035, 0.07)  # spread of single teeth: in place (pitches) and in brightness
@@ -31,6 +34,7 @@ ODD = 0.05  # share of teeth that are cast short or dull
 FRAY = (0.003, 0.012)  # how ragged the border of a good tape is
 LINT = (8, 60)  # pieces of lint on the tape, fewest and most
 WEAKEST = 0.12  # strength of the faintest defect, as a share of the strongest
+_strength = partial(beta_strong, faintest=WEAKEST, a=1.0, b=1.3)
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Zipper(Scene):
     (side, position, half length, depth) of the tape's outer edge.
     """
 
+    marks: tuple[Blot | Line, ...] = ()
     slide: float = 0.0
     sway: float = 0.006
     fray: float = 0.005
@@ -60,13 +65,13 @@ class Zipper(Scene):
 
 def good(rng: np.random.Generator) -> Zipper:
     return Zipper(
-        seed=int(rng.integers(1 << 31)),
+        seed=new_seed(rng),
         slide=float(rng.uniform(0, PITCH)),
         sway=float(rng.uniform(*SWAY)),
         fray=float(rng.uniform(*FRAY)),
         lint=int(LINT[0] + (LINT[1] - LINT[0]) * rng.beta(1, 3)),
-        tape=float(np.exp(rng.normal(0, TONE))),
-        teeth=float(np.exp(rng.normal(0, TONE / 2))),
+        tape=about_one(rng, TONE),
+        teeth=about_one(rng, TONE / 2),
         weave=float(rng.uniform(0.94, 1.06)),
         width=float(TAPE + rng.normal(0, 0.006)),
     )
@@ -154,9 +159,9 @@ def _teeth(zipper: Zipper, whole: Surface, middle: Array, v: Array, apart: Array
         odd = odd_teeth.random((2, 64)) < ODD
         short = (odd[0] * odd_teeth.uniform(0.1, 0.3, 64)).astype(np.float32)
         tone = tone * np.where(odd[1], odd_teeth.uniform(0.55, 0.85, 64), 1.0).astype(np.float32)
-        for which, tooth, lost in zipper.broken:
+        for which, nth, lost in zipper.broken:
             if which == side:
-                short[tooth % 64] = lost
+                short[nth % 64] = lost
         across = (along - number - jitter[number % 64]) * np.float32(PITCH)
         reach, thick = np.float32(REACH) * (1 - short[number % 64]), np.float32(THICK)
         if zipper.squeezed:
@@ -186,11 +191,6 @@ def _teeth(zipper: Zipper, whole: Surface, middle: Array, v: Array, apart: Array
         surface.lay(canvas.cover(tooth), plastic, 0.05 + shapes.dome(tooth.astype(np.float32), THICK), 0.25)
 
 
-def _strength(rng: np.random.Generator) -> float:
-    """How strong a defect is, 0 to 1: weak ones are as frequent as strong ones."""
-    return float(WEAKEST + (1 - WEAKEST) * rng.beta(1.0, 1.3))
-
-
 def _along(rng: np.random.Generator) -> float:
     return float(rng.uniform(-0.7, 0.7))
 
@@ -216,7 +216,7 @@ def fabric_border(zipper: Zipper, rng: np.random.Generator) -> Zipper:
 def fabric_interior(zipper: Zipper, rng: np.random.Generator) -> Zipper:
     how = _strength(rng)
     where = (float(_side(rng) * rng.uniform(0.30, 0.56)), _along(rng))
-    seed = int(rng.integers(1 << 31))
+    seed = new_seed(rng)
     if rng.random() < 0.5:
         return zipper.with_marks(
             Blot(
@@ -234,7 +234,7 @@ def fabric_interior(zipper: Zipper, rng: np.random.Generator) -> Zipper:
         Line(
             wander(rng, where, rng.uniform(0, 360), rng.uniform(0.08, 0.14) + 0.14 * how, 40),
             0.008 + 0.008 * how,
-            int(rng.integers(1 << 31)),
+            new_seed(rng),
             colour=(138, 138, 138),
             opacity=0.35 + 0.6 * how,
             shadow=0.4 * how,
