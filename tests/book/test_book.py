@@ -147,3 +147,8 @@ def test_a_notebook_with_one_figure_changed_fails_the_regression_test(tmp_path):
     assert done.returncode == 1
     assert "1 failed, 1 passed" in done.stdout
     assert "broken.ipynb::Cell 0" in done.stdout
+
+
+def test_no_placeholder_was_left_in_a_page():
+    for path in (*(ROOT / "notebooks").glob("*.ipynb"), *(ROOT / "book").glob("*.md")):
+        assert not re.search(r"TEXT_[A-Z]|\bTODO\b|\bFIXME\b", path.read_text(encoding="utf-8")), path
