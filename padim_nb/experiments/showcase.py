@@ -20,14 +20,13 @@ from ..data.mvtec import Category, load_category
 from ..errors import DataError
 from ..evaluation.metrics import auroc, best_f1, precision_recall, roc_curve
 from ..evaluation.report import format_value
-from ..plots.figures import DARK, DEFECTIVE, GOOD, HEAT, NEUTRAL, photo, style, telling
+from ..plots import figures
 from ..util.files import ensure_dir, whole_file
 from ..util.validation import from_plain
 from .recipes import RECIPES
 from .record import Record, fingerprint, read_record
 
-POINTS = 400  # of a curve that is drawn: a pixel ROC has a hundred thousand
-SIDE, PAUSE = 256, 900  # of a demo: side of its images in pixels, time of each in milliseconds
+SIDE, GAP, PAUSE = 256, 6, 900  # of a demo: side of its images and space around them in pixels, milliseconds of each
 
 
 @dataclass
@@ -39,13 +38,10 @@ class Run:
     category: Category
 
     @property
-    def name(self) -> str:
-        return self.category.name
-
-    @property
     def frame(self) -> Frame:
-        """How the images were resized and cropped; the recipe's frame for a record that holds no settings."""
-        return _frame_of(self.record)
+        """How the images were resized and cropped."""
+        assert self.maps.frame is not None  # `finished` reads maps with their frame
+        return self.maps.frame
 
     @cached_property
     def images(self) -> np.ndarray:
@@ -61,10 +57,6 @@ class Run:
     def labels(self) -> np.ndarray:
         """(n,), 1 for defective."""
         return np.array([sample.label for sample in self.category.test])
-
-    @property
-    def threshold(self) -> float | None:
-        return self.record.threshold.value if self.record.threshold else None
 
     @cached_property
     def scale(self) -> tuple[float, float]:
@@ -89,27 +81,28 @@ def showcase(runs: Sequence[Run], out: Path, log: Callable[[Path], None] = lambd
     """Write all figures: one ROC sheet a recipe; a curve, four five-panel rows and a demo a run."""
     ensure_dir(out)
     for recipe in dict.fromkeys(run.record.recipe for run in runs):
-        log(_save(roc_sheet([run for run in runs if run.record.recipe == recipe]), out / f"roc-{recipe}.png"))
+        sheet = roc_sheet([run for run in runs if run.record.recipe == recipe])
+        log(figures.save(sheet, out / f"roc-{recipe}.png"))
     for run in runs:
-        stem = f"{run.name}-{run.record.recipe}-seed{run.record.seed}"
-        log(_save(precision_chart(run), out / f"precision-{stem}.png"))
-        log(_save(five_panels(run), out / f"panels-{stem}.png"))
+        stem = f"{run.category.name}-{run.record.recipe}-seed{run.record.seed}"
+        log(figures.save(precision_chart(run), out / f"precision-{stem}.png"))
+        log(figures.save(five_panels(run), out / f"panels-{stem}.png"))
         log(demo(run, out / f"demo-{stem}.gif"))
 
 
 def roc_sheet(runs: Sequence[Run]) -> Figure:
     """ROC curves of all classes, of images on the left and of pixels on the right."""
-    with style():
+    colors = mpl.colormaps["viridis"](np.linspace(0, 0.95, len(runs)))
+    with figures.style():
         figure, both = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
         for axes, title in zip(both, ("images", "pixels"), strict=True):
-            axes.plot([0, 1], [0, 1], color=NEUTRAL, lw=0.8, ls=":")
+            axes.plot([0, 1], [0, 1], color=figures.NEUTRAL, lw=0.8, ls=":")
             axes.set(xlabel="false-positive rate", ylabel="true-positive rate", title=title)
-        colors = mpl.colormaps["viridis"](np.linspace(0, 0.95, len(runs)))
         for run, color in zip(runs, colors, strict=True):
             pairs = ((run.maps.scores, run.labels), (run.maps.maps.ravel(), run.truth.ravel()))
             for axes, (scores, labels) in zip(both, pairs, strict=True):
-                x, y = _thinned(*roc_curve(scores, labels))
-                axes.plot(x, y, color=color, lw=1.3, label=f"{run.name} {auroc(scores, labels):.3f}")
+                label = f"{run.category.name} {auroc(scores, labels):.3f}"
+                axes.plot(*roc_curve(scores, labels), color=color, lw=1.3, label=label)
         for axes in both:
             axes.legend(fontsize=7.5, loc="lower right")
     return figure
@@ -118,40 +111,34 @@ def roc_sheet(runs: Sequence[Run]) -> Figure:
 def precision_chart(run: Run) -> Figure:
     """Precision over recall of the images, and the point of the largest F1."""
     scores = run.maps.scores
-    recall, precision = precision_recall(scores, run.labels)
     f1, threshold = best_f1(scores, run.labels)
     chosen = scores >= threshold
     hit = (chosen & (run.labels == 1)).sum()
-    with style():
+    with figures.style():
         figure, axes = plt.subplots(figsize=(4.6, 3.6), layout="constrained")
-        axes.plot(recall, precision, color=GOOD, lw=1.6, drawstyle="steps-pre")
-        axes.scatter(hit / run.labels.sum(), hit / chosen.sum(), color=DEFECTIVE, zorder=3)
+        axes.plot(*precision_recall(scores, run.labels), lw=1.6, drawstyle="steps-pre")
+        axes.scatter(hit / run.labels.sum(), hit / chosen.sum(), color=figures.DEFECTIVE, zorder=3)
         axes.set(xlabel="recall: share of defects detected", ylabel="precision", ylim=(0, 1.04), xlim=(0, 1.02))
-        axes.set_title(f"{run.name}: F1 {f1:.3f} at {format_value(threshold)}")
+        axes.set_title(f"{run.category.name}: F1 {f1:.3f} at {format_value(threshold)}")
     return figure
 
 
 def five_panels(run: Run) -> Figure:
     """Four telling images, a row each: image, truth, map, pixels above the threshold, their outline."""
-    chosen = telling(run.category.test, run.maps.scores)
-    low, high = run.scale
-    limit = run.threshold
-    if limit is None:
-        limit = best_f1(run.maps.maps.ravel(), run.truth.ravel())[1]
-    with style(sheet=True):
-        figure, grid = plt.subplots(len(chosen), 5, figsize=(10.2, 2.2 * len(chosen)), squeeze=False)
-        for row, number in zip(grid, chosen, strict=True):
-            sample, map_, truth = run.category.test[number], run.maps[number], run.truth[number]
-            above = map_ >= limit
-            photo(row[0], run.images[number], f"{sample.defect.replace('_', ' ')} {sample.image.stem}")
-            photo(row[1], np.where(truth, 235, 40).astype(np.uint8), "truth")
-            row[2].imshow(map_, cmap=HEAT, vmin=low, vmax=high)
-            row[2].set_title(f"map, highest {format_value(float(map_.max()))}", fontsize=8.5, pad=3)
-            row[2].set_axis_off()
-            photo(row[3], np.where(above, 235, 40).astype(np.uint8), f"above {format_value(limit)}")
-            photo(row[4], run.images[number], "outlined", above)
-        figure.subplots_adjust(0.008, 0.012, 0.992, 1 - 0.25 / (2.2 * len(chosen)), 0.04, 0.14)
-    return figure
+    threshold = run.record.threshold
+    limit = threshold.value if threshold else best_f1(run.maps.maps.ravel(), run.truth.ravel())[1]
+    tiles: list[figures.Tile] = []
+    for number in figures.telling(run.category.test, run.maps.scores):
+        sample, image, map_ = run.category.test[number], run.images[number], run.maps[number]
+        above = map_ >= limit
+        tiles += [
+            (f"{sample.defect.replace('_', ' ')} {sample.image.stem}", image, None),
+            ("truth", run.truth[number], None),
+            (f"map, highest {format_value(float(map_.max()))}", map_, None),
+            (f"above {format_value(limit)}", above, None),
+            ("outlined", image, above),
+        ]
+    return figures.sheet(tiles, 5, 2.04, run.scale)
 
 
 def demo(run: Run, path: Path, most: int = 24) -> Path:
@@ -159,25 +146,23 @@ def demo(run: Run, path: Path, most: int = 24) -> Path:
     defects = dict.fromkeys(sample.defect for sample in run.category.test)
     groups = [[i for i, s in enumerate(run.category.test) if s.defect == defect] for defect in defects]
     in_turn = [number for row in zip_longest(*groups) for number in row if number is not None]
-    frames = [_demo_frame(run, number) for number in sorted(in_turn[:most])]
+    first, *others = [_demo_frame(run, number) for number in sorted(in_turn[:most])]
     with whole_file(path) as scratch:
-        frames[0].save(
-            scratch, format="GIF", save_all=True, append_images=frames[1:], duration=PAUSE, loop=0, optimize=True
-        )
+        first.save(scratch, "GIF", save_all=True, append_images=others, duration=PAUSE, loop=0, optimize=True)
     return path
 
 
 def _demo_frame(run: Run, number: int) -> Image.Image:
     low, high = run.scale
     share = np.clip((run.maps[number] - low) / (high - low), 0, 1)
-    heat = mpl.colormaps[HEAT](share)[..., :3] * 255
+    heat = mpl.colormaps[figures.HEAT](share)[..., :3] * 255
     image = run.images[number].astype(np.float32)
     over = image + (heat - image) * (0.75 * share[..., None])
     truth = np.repeat(np.where(run.truth[number], 235, 40)[..., None], 3, axis=-1)
-    tiles = [Image.fromarray(np.asarray(tile).clip(0, 255).astype(np.uint8)) for tile in (image, heat, over, truth)]
-    sheet = Image.new("RGB", (4 * SIDE + 5 * 6, SIDE + 12), DARK)
-    for column, tile in enumerate(tiles):
-        sheet.paste(tile.resize((SIDE, SIDE), Image.Resampling.BILINEAR), (6 + column * (SIDE + 6), 6))
+    sheet = Image.new("RGB", (4 * (SIDE + GAP) + GAP, SIDE + 2 * GAP), figures.DARK)
+    for column, tile in enumerate((image, heat, over, truth)):
+        resized = Image.fromarray(tile.clip(0, 255).astype(np.uint8)).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+        sheet.paste(resized, (GAP + column * (SIDE + GAP), GAP))
     return sheet.quantize(128, dither=Image.Dither.NONE)
 
 
@@ -202,18 +187,3 @@ def _frame_of(record: Record) -> Frame:
     if record.settings is None:
         return RECIPES[record.recipe].settings.frame
     return from_plain(Frame, record.settings.get("frame"))
-
-
-def _thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    if len(x) <= POINTS:
-        return x, y
-    places = np.searchsorted(x + y, np.linspace(0, 2, POINTS)).clip(max=len(x) - 1)
-    chosen = np.unique(np.r_[0, places, len(x) - 1])
-    return x[chosen], y[chosen]
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    with whole_file(path) as scratch:
-        figure.savefig(scratch, format="png")
-    plt.close(figure)
-    return path

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -18,6 +19,12 @@ from ..data.images import Frame, image_batches, load_image, load_mask, masks
 from ..data.maps import AnomalyMaps
 from ..data.mvtec import Category, Sample
 from ..evaluation.report import format_value
+from ..util.files import whole_file
+
+Array = np.ndarray
+Tile: TypeAlias = tuple[str, Array, "Array | None"]  # title, image, mask to outline
+Scale: TypeAlias = tuple["float | None", "float | None"]
+OWN_SCALE: Scale = (None, None)  # of a map whose colors run from its lowest to its highest value
 
 # Okabe and Ito's colors: distinct with any kind of color vision, legible on white and on dark ground.
 GOOD, DEFECTIVE, NEUTRAL, EXTRA = "#0072b2", "#d55e00", "#7f7f7f", "#009e73"
@@ -69,77 +76,84 @@ def show(figure: Figure, alt: str) -> None:
     display(Image(data=buffer.getvalue(), format=kind, alt=alt))
 
 
-def photo(axes: Axes, image: np.ndarray, title: str = "", outline: np.ndarray | None = None) -> None:
-    """An image (height, width, 3) or (height, width) without axes, with a mask's outline where one is given."""
-    axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="antialiased")
+def save(figure: Figure, path: Path, **options: Any) -> Path:
+    """Write a figure to a file, whole or not at all, and close it; `options` are those of `Figure.savefig`."""
+    with whole_file(path) as scratch:
+        figure.savefig(scratch, **options)
+    plt.close(figure)
+    return path
+
+
+def photo(axes: Axes, image: Array, title: str = "", outline: Array | None = None, scale: Scale = OWN_SCALE) -> None:
+    """One tile without axes: an image, a mask or a map.
+
+    Args:
+        axes: where it is drawn.
+        image: (height, width, 3), or (height, width): bool is drawn as a mask, integers in gray, floats in the colors
+            of a map.
+        title: above the tile.
+        outline: a mask (height, width) whose outline is drawn over the image.
+        scale: the lowest and the highest value of a map's colors; its own where they are None.
+    """
+    if image.dtype == bool:
+        image = np.where(image, 235, 40)
+    gray = image.dtype.kind in "iu"
+    low, high = (0, 255) if gray else scale
+    axes.imshow(image, cmap="gray" if gray else HEAT, vmin=low, vmax=high)
     if outline is not None and outline.any():
         axes.contour(outline.astype(np.float32), levels=[0.5], colors=[OUTLINE], linewidths=1.0)
     axes.set_title(title, fontsize=8.5, pad=3)
     axes.set_axis_off()
 
 
+def sheet(tiles: Sequence[Tile], columns: int, side: float = 1.7, scale: Scale = OWN_SCALE) -> Figure:
+    """Tiles in rows, each with its title, its array and perhaps a mask to outline: see `photo`.
+
+    Args:
+        tiles: (title, array, outline or None).
+        columns: tiles a row.
+        side: of a tile, in inches.
+        scale: of the colors of all maps; each its own where it is not given.
+    """
+    head = 0.25 if any(title for title, _, _ in tiles) else 0.0
+    rows = -(-len(tiles) // columns)
+    height = (side + head) * rows
+    with style(sheet=True):
+        figure, grid = plt.subplots(rows, columns, figsize=(side * columns, height), squeeze=False)
+        for axes in grid.flat[len(tiles) :]:
+            axes.set_axis_off()
+        for axes, (title, array, outline) in zip(grid.flat, tiles, strict=False):
+            photo(axes, array, title, outline, scale)
+        figure.subplots_adjust(0.006, 0.01, 0.994, 1 - (head + 0.02) / height, 0.04, 0.04 + head / side)
+    return figure
+
+
 def contact_sheet(category: Category, columns: int = 3) -> Figure:
     """A good part and one of each defect, each beside its mask."""
-    tiles = [_first(category, defect) for defect in ("good", *_defects(category))]
-    rows = -(-len(tiles) // columns)
-    with style(sheet=True):
-        figure, grid = _empty(rows, 2 * columns, (1.62 * 2 * columns, 1.86 * rows))
-        for (left, right), sample in zip(grid.reshape(-1, 2), tiles, strict=False):
-            image = load_image(sample.image)
-            mask = load_mask(sample.mask) if sample.mask else np.zeros(image.shape[:2], dtype=bool)
-            photo(left, image, sample.defect.replace("_", " "))
-            photo(right, np.where(mask, 235, 40).astype(np.uint8), "mask")
-        figure.subplots_adjust(0.008, 0.012, 0.992, 1 - 0.25 / (1.86 * rows), 0.04, 0.16)
-    return figure
+    tiles: list[Tile] = []
+    for sample in first_of_each(category):
+        image = load_image(sample.image)
+        mask = load_mask(sample.mask) if sample.mask else np.zeros(image.shape[:2], dtype=bool)
+        tiles += [(sample.defect.replace("_", " "), image, None), ("mask", mask, None)]
+    return sheet(tiles, 2 * columns, 1.62)
 
 
-def gallery(categories: Sequence[Category], columns: int = 5) -> Figure:
-    """One good part of each category beside a defective one, its mask outlined."""
-    rows = -(-len(categories) // columns)
-    with style(sheet=True):
-        figure, grid = _empty(rows, 2 * columns, (1.3 * 2 * columns, 1.5 * rows))
-        for (left, right), category in zip(grid.reshape(-1, 2), categories, strict=False):
-            good, bad = _first(category, "good"), _first(category, _defects(category)[0])
-            photo(left, load_image(good.image), category.name.replace("_", " "))
-            outline = load_mask(bad.mask) if bad.mask else None
-            photo(right, load_image(bad.image), bad.defect.replace("_", " "), outline)
-        figure.subplots_adjust(0.006, 0.01, 0.994, 1 - 0.22 / (1.5 * rows), 0.04, 0.16)
-    return figure
-
-
-def strip(named: Mapping[str, np.ndarray], outline: np.ndarray | None = None) -> Figure:
+def strip(named: Mapping[str, Array], outline: Array | None = None) -> Figure:
     """Images side by side under their names; the mask's outline is drawn on all but the first."""
-    with style(sheet=True):
-        figure, grid = plt.subplots(1, len(named), figsize=(2.1 * len(named), 2.35), squeeze=False)
-        for number, (axes, (name, image)) in enumerate(zip(grid[0], named.items(), strict=True)):
-            photo(axes, image, name, outline if number else None)
-        figure.subplots_adjust(0.01, 0.01, 0.99, 0.88, 0.04)
-    return figure
+    tiles = [(name, image, outline if number else None) for number, (name, image) in enumerate(named.items())]
+    return sheet(tiles, len(tiles), 2.1)
 
 
-def mosaic(images: Sequence[np.ndarray], names: Sequence[str] = (), columns: int = 8, side: float = 1.25) -> Figure:
-    """Small images (height, width, 3) in rows, pixels as they are."""
-    rows, head = -(-len(images) // columns), 0.22 if names else 0.0
-    with style(sheet=True):
-        figure, grid = _empty(rows, columns, (side * columns, (side + head) * rows))
-        for number, (axes, image) in enumerate(zip(grid.flat, images, strict=False)):
-            axes.imshow(image, interpolation="nearest")
-            if names:
-                axes.set_title(names[number], fontsize=8, pad=2)
-        figure.subplots_adjust(0.006, 0.006, 0.994, 1 - (head + 0.02) / ((side + head) * rows), 0.04, 0.04 + head)
-    return figure
+def mosaic(images: Sequence[Array], names: Sequence[str] = (), columns: int = 8, side: float = 1.25) -> Figure:
+    """Small images (height, width, 3) in rows, with their names where these are given."""
+    titles = names or [""] * len(images)
+    return sheet([(title, image, None) for title, image in zip(titles, images, strict=True)], columns, side)
 
 
-def heats(named: Mapping[str, np.ndarray], columns: int = 6) -> Figure:
+def heats(named: Mapping[str, Array], columns: int = 6) -> Figure:
     """Maps (height, width), each on a scale of its own, under their names; images (height, width, 3) as they are."""
-    rows = -(-len(named) // columns)
-    with style(sheet=True):
-        figure, grid = _empty(rows, columns, (1.7 * columns, 1.95 * rows))
-        for axes, (name, map_) in zip(grid.flat, named.items(), strict=False):
-            axes.imshow(map_, cmap=HEAT, interpolation="nearest")
-            axes.set_title(name, fontsize=8.5, pad=3)
-        figure.subplots_adjust(0.008, 0.012, 0.992, 1 - 0.25 / (1.95 * rows), 0.04, 0.16)
-    return figure
+    tiles = [(name, map_ if map_.ndim == 3 else map_.astype(float), None) for name, map_ in named.items()]
+    return sheet(tiles, columns)
 
 
 def curve(named: Mapping[str, tuple[Sequence[float], Sequence[float]]], across: str, up: str) -> Figure:
@@ -152,20 +166,6 @@ def curve(named: Mapping[str, tuple[Sequence[float], Sequence[float]]], across: 
         axes.set_ylabel(up)
         if len(named) > 1:
             axes.legend()
-    return figure
-
-
-def bars(named: Mapping[str, Sequence[float]], groups: Sequence[str], across: str) -> Figure:
-    """Horizontal bars in groups: a group a line of `groups`, a color a name."""
-    with style():
-        figure, axes = plt.subplots(figsize=(6.4, 0.7 + 0.19 * len(groups) * len(named)), layout="constrained")
-        high = 0.8 / len(named)
-        for number, (name, values) in enumerate(named.items()):
-            axes.barh(np.arange(len(groups)) + number * high, values, high * 0.92, label=name)
-        axes.set_yticks(np.arange(len(groups)) + 0.4 - high / 2, groups)
-        axes.invert_yaxis()
-        axes.set_xlabel(across)
-        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
 
@@ -184,40 +184,25 @@ def dots(
         across: label of the value axis.
         intervals: for each name one (low, high) a group, such as a bootstrap interval over images: thin lines.
     """
-    import seaborn
-
-    rows = [
-        (float(value), group, name)
-        for name, entries in named.items()
-        for group, entry in zip(groups, entries, strict=True)
-        for value in np.atleast_1d(entry)
-        if np.isfinite(value)
-    ]
-    values, places, hues = ([*column] for column in zip(*rows, strict=True))
-    table = {across: values, "group": places, "name": hues}
-    dodge = 0.17 * (len(named) - 1)
     with style():
         figure, axes = plt.subplots(figsize=(6.4, 0.9 + 0.27 * len(groups)), layout="constrained")
-        lines = np.arange(len(groups))
-        axes.hlines(lines, 0, 1, NEUTRAL, transform=axes.get_yaxis_transform(), lw=0.6, alpha=0.45, zorder=0)
-        seaborn.pointplot(
-            table, x=across, y="group", hue="name", order=groups, hue_order=list(named), errorbar="sd", ax=axes,
-            dodge=dodge or False, linestyle="none", markersize=5, err_kws={"linewidth": 1.4}, legend=len(named) > 1,
-            palette=_COLORS[: len(named)],
-        )  # fmt: skip
-        for number, (name, ends) in enumerate((intervals or {}).items()):
-            drawn = [(place, *pair) for place, pair in enumerate(ends) if pair is not None]
-            offset = dodge * (number / max(len(named) - 1, 1) - 0.5)
-            for place, low, high in drawn:
-                axes.plot([low, high], [place + offset] * 2, color=_COLORS[list(named).index(name)], lw=0.7)
+        axes.grid(axis="y", color=NEUTRAL, lw=0.6, alpha=0.45)
+        for number, (name, entries) in enumerate(named.items()):
+            seeds = [values[np.isfinite(values)] for values in map(np.atleast_1d, entries)]
+            measured = [place for place, values in enumerate(seeds) if values.size]
+            means = [seeds[place].mean() for place in measured]
+            spreads = [seeds[place].std(ddof=1) if seeds[place].size > 1 else 0.0 for place in measured]
+            lines = np.arange(len(groups)) + 0.17 * (number - (len(named) - 1) / 2)
+            drawn = axes.errorbar(means, lines[measured], xerr=spreads, fmt="o", markersize=5, label=name)
+            for line, ends in zip(lines, (intervals or {}).get(name, ()), strict=False):
+                if ends is not None:
+                    axes.plot(ends, [line, line], color=drawn.lines[0].get_color(), lw=0.7)
+        axes.set_yticks(range(len(groups)), groups)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        axes.set_ylim(len(groups) - 0.5, -0.5)
-        axes.set(xlabel=across, ylabel="")
-        if (legend := axes.get_legend()) is not None:
-            handles, labels = axes.get_legend_handles_labels()
-            legend.remove()
-            figure.legend(handles, labels, loc="outside upper center", ncols=len(named), handletextpad=0.2)
+        axes.set(xlabel=across, ylim=(len(groups) - 0.5, -0.5))
+        if len(named) > 1:
+            figure.legend(loc="outside upper center", ncols=len(named), handletextpad=0.2)
     return figure
 
 
@@ -233,20 +218,22 @@ def panels(samples: Sequence[Sample], maps: AnomalyMaps, threshold: float | None
     width, across = (3, 1) if threshold is not None else (2, 2)
     rows, side = -(-len(samples) // across), 5.7 / (width * across)
     with style(sheet=True):
-        figure, grid = _empty(rows, width * across, (6.3, (side + 0.22) * rows))
+        figure, grid = plt.subplots(rows, width * across, figsize=(6.3, (side + 0.22) * rows), squeeze=False)
+        for axes in grid.flat[width * len(samples) :]:
+            axes.set_axis_off()
         for number, (sample, tile) in enumerate(zip(samples, grid.reshape(-1, width), strict=False)):
             photo(tile[0], shown[number], f"{sample.defect.replace('_', ' ')} {sample.image.stem}", truth[number])
-            heat = tile[1].imshow(maps[number], cmap=HEAT, vmin=low, vmax=high)
+            photo(tile[1], maps[number], scale=(low, high))
             tile[1].set_title(f"highest {format_value(maps[number].max())}", fontsize=8.5, pad=3, loc="center")
             if threshold is not None:
                 photo(tile[2], shown[number], "above the threshold", maps[number] >= threshold)
         figure.subplots_adjust(0.01, 0.01, 0.90, 1 - 0.25 / ((side + 0.22) * rows), 0.04, 0.14)
-        bar = figure.colorbar(heat, ax=grid, cax=figure.add_axes((0.915, 0.08, 0.018, 0.84)))
+        bar = figure.colorbar(grid[0, 1].images[0], ax=grid, cax=figure.add_axes((0.915, 0.08, 0.018, 0.84)))
         bar.ax.tick_params(colors="#e8eaed", labelsize=8)
     return figure
 
 
-def score_chart(scores: np.ndarray, samples: Sequence[Sample], threshold: float | None = None) -> Figure:
+def score_chart(scores: Array, samples: Sequence[Sample], threshold: float | None = None) -> Figure:
     """Image scores as dots, a row a defect type, good ones at the top."""
     kinds = ["good", *dict.fromkeys(s.defect for s in samples if s.label)]
     with style():
@@ -264,7 +251,7 @@ def score_chart(scores: np.ndarray, samples: Sequence[Sample], threshold: float 
     return figure
 
 
-def telling(samples: Sequence[Sample], scores: np.ndarray) -> list[int]:
+def telling(samples: Sequence[Sample], scores: Array) -> list[int]:
     """Numbers of four samples: the highest, middle and lowest score of a defect, and the highest of a good part."""
     labels = np.array([sample.label for sample in samples], dtype=bool)
     bad, good = (own[np.argsort(-scores[own])] for own in (np.flatnonzero(labels), np.flatnonzero(~labels)))
@@ -272,17 +259,9 @@ def telling(samples: Sequence[Sample], scores: np.ndarray) -> list[int]:
     return [int(number) for number in dict.fromkeys(chosen)]
 
 
-def _empty(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, np.ndarray]:
-    """A grid without axes."""
-    figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    return figure, grid
-
-
-def _defects(category: Category) -> list[str]:
-    return list(dict.fromkeys(s.defect for s in category.test if s.label))
-
-
-def _first(category: Category, defect: str) -> Sample:
-    return next(s for s in (*category.test, *category.train) if s.defect == defect)
+def first_of_each(category: Category) -> list[Sample]:
+    """The first good part, a training image where none is tested, and the first of each kind of defect."""
+    first: dict[str, Sample] = {}
+    for sample in (*category.test, *category.train):
+        first.setdefault(sample.defect, sample)
+    return [first.pop("good"), *first.values()]

@@ -13,6 +13,7 @@ def test_dots_are_means_over_seeds_with_their_deviation_and_an_interval_over_ima
     means = [x for line in axes.lines for x in np.atleast_1d(line.get_xdata()) if line.get_marker() not in ("", "None")]
     assert sorted(x for x in means if np.isfinite(x)) == pytest.approx([0.5, 0.7, 0.85])
     bars = [sorted(line.get_xdata()) for line in axes.lines if len(line.get_xdata()) == 2]
+    bars += [sorted(ends[:, 0]) for lines in axes.collections for ends in lines.get_segments()]
     deviation = np.std([0.8, 0.9], ddof=1)
     assert any(bar == pytest.approx([0.85 - deviation, 0.85 + deviation]) for bar in bars)
     assert any(bar == pytest.approx([0.6, 1.0]) for bar in bars)
@@ -30,3 +31,16 @@ def test_four_samples_are_the_best_middle_and_worst_defect_and_the_worst_good_pa
     test = load_category("widget", parts).test  # 4 good, then 2 lines and 3 spots
     assert figures.telling(test, np.array([1, 4, 2, 3, 9, 5, 8, 6, 7.0])) == [4, 8, 5, 1]
     assert figures.telling(test[:4], np.array([1, 4, 2, 3.0])) == [1, 3, 2, 0]
+
+
+def test_a_tile_is_drawn_by_its_kind_and_spare_places_stay_empty():
+    tiles = [
+        ("image", np.zeros((8, 8, 3), np.uint8), np.eye(8, dtype=bool)),
+        ("mask", np.eye(8, dtype=bool), None),
+        ("map", np.linspace(0, 2, 64).reshape(8, 8), None),
+    ]
+    first, mask, heat, spare = figures.sheet(tiles, 2, scale=(0, 4)).axes
+    assert [axes.get_title(loc="left") for axes in (first, mask, heat, spare)] == ["image", "mask", "map", ""]
+    assert len(first.collections) == 1 and not mask.collections, "an outline where a mask was given"
+    assert (mask.images[0].get_cmap().name, heat.images[0].get_cmap().name) == ("gray", figures.HEAT)
+    assert heat.images[0].get_clim() == (0, 4) and not spare.images
