@@ -1,4 +1,4 @@
-"""Builds the book: math renderer and live page, then Jupyter Book with warnings as errors and no outside address.
+"""Builds the book: what runs in the browser, then Jupyter Book with warnings as errors and no outside address.
 
 python book/build.py [--execute]
 
@@ -37,8 +37,9 @@ def main() -> int:
     for old in (HTML, HTML.parent / ".doctrees", HTML.parent / "jupyter_execute"):
         shutil.rmtree(old, ignore_errors=True)
     vendor_math()
-    if code := subprocess.run([sys.executable, str(ROOT / "book" / "live.py")], cwd=ROOT, check=False).returncode:
-        return code
+    for script in ("live.py", "learn.py"):
+        if code := subprocess.run([sys.executable, str(ROOT / "book" / script)], cwd=ROOT, check=False).returncode:
+            return code
     config = configured("force" if arguments.execute else "off")
     tool = Path(sys.executable).parent / "jupyter-book"
     command = [str(tool), "build", str(ROOT), "--all", "-q", "-W", "--keep-going", "--config", str(config)]
