@@ -5,16 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import statistics
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from ..efficientad.settings import EfficientADSettings
 from ..errors import expect_one_of
 from ..padim.settings import PaDiMSettings
 from ..util.mvtec_counts import CATEGORIES
 from .costs import price
-from .published import MEANS, row
+from .published import row
 from .recipes import RECIPES
 from .record import NAMED, Record, flat, plain, records
 
@@ -66,19 +67,18 @@ def comparison(
     expect_one_of("metric", metric, METRICS)
     for name in recipes or ():
         expect_one_of("recipe", name, RECIPES)
-    measured = [r for r in records(folders) if r.metrics.get(METRICS[metric]) is not None and r.recipe in RECIPES]
+    key = METRICS[metric]
     groups: dict[tuple[str, str, str], list[Record]] = {}
-    for record in measured:
-        groups.setdefault((record.recipe, record.kind, differences(record)), []).append(record)
+    for record in records(folders):
+        if record.recipe in RECIPES and record.metrics.get(key) is not None:
+            groups.setdefault((record.recipe, record.kind, differences(record)), []).append(record)
     lines = []
     for name in recipes or RECIPES:
         stated = row(RECIPES[name].source, metric, RECIPES[name].row)
-        values = stated.values if stated else {}
-        if values or (name, "mvtec", "") in groups:
-            lines += _block("mvtec", name, groups.get((name, "mvtec", ""), []), METRICS[metric], values)
+        lines += _block("mvtec", name, groups.pop((name, "mvtec", ""), []), key, stated.values if stated else {})
         for (recipe, kind, other), group in sorted(groups.items()):
-            if recipe == name and (kind, other) != ("mvtec", ""):
-                lines += _block(kind, name, group, METRICS[metric], {}, f"other settings: {other}" if other else "")
+            if recipe == name:
+                lines += _block(kind, name, group, key, {}, f"other settings: {other}" if other else "")
     return lines
 
 
@@ -110,20 +110,10 @@ def render(lines: Sequence[Line], form: str = "markdown") -> str:
     """The table as text."""
     expect_one_of("format", form, FORMATS)
     heads = ("data", "recipe", "category", "published", "measured", "sd", "seeds", "difference", "verdict")
-    cells = [
-        (
-            line.data,
-            line.recipe,
-            line.category,
-            _number(line.published),
-            _number(line.mean),
-            _number(line.spread),
-            str(len(line.measured)) if line.measured else "",
-            _number(line.difference, "+.3f"),
-            line.verdict,
-        )
-        for line in lines
-    ]
+    cells = []
+    for line in lines:
+        numbers = [_number(line.published), _number(line.mean), _number(line.spread), str(len(line.measured) or "")]
+        cells.append((line.data, line.recipe, line.category, *numbers, _number(line.difference, "+.3f"), line.verdict))
     if form == "csv":
         out = io.StringIO()
         csv.writer(out, lineterminator="\n").writerows([heads, *cells])
@@ -158,39 +148,27 @@ def _block(
     seeds: dict[str, dict[int, Record]] = {}
     for record in sorted(group, key=lambda record: record.settings is not None):  # with all settings before without
         seeds.setdefault(record.category, {})[record.seed] = record
-    chosen = [c for c in CATEGORIES if c in values or c in seeds] + sorted(set(seeds) - set(CATEGORIES))
 
-    def line(category: str, stated: float | None, measured: Iterable[float], used: Collection[Record]) -> Line:
-        unjudged = Line(kind, name, category, stated, tuple(measured), verdict)
+    def line(category: str, stated: float | None, runs: Sequence[Sequence[Record]]) -> Line:
+        """Each of `runs` are the records of one seed."""
+        used = [record for own in runs for record in own]
+        measured = tuple(statistics.mean(cast("float", record.metrics[key]) for record in own) for own in runs)
+        ends = [record.intervals[key] for record in used if key in record.intervals]
+        low, high = (statistics.mean(side) for side in zip(*ends, strict=True)) if ends else (0.0, 0.0)
+        unjudged = Line(kind, name, category, stated, measured, "", (low, high) if len(ends) == len(used) > 0 else None)
         text = verdict or _verdict(unjudged)
         if stated is not None and any(record.settings is None for record in used):
             text += " (settings not recorded)"
-        return replace(unjudged, verdict=text, interval=_interval(used, key))
+        return replace(unjudged, verdict=text)
 
-    lines = []
-    for category in chosen:
-        used = list(seeds.get(category, {}).values())
-        lines.append(line(category, values.get(category), [_value(record, key) for record in used], used))
-    common = set.intersection(*(set(own) for own in seeds.values())) if set(seeds) >= set(CATEGORIES) else set()
+    chosen = [c for c in CATEGORIES if c in values or c in seeds] + sorted(set(seeds) - set(CATEGORIES))
+    lines = [line(c, values.get(c), [[record] for record in seeds.get(c, {}).values()]) for c in chosen]
+    common = set.intersection(*(set(seeds.get(category, {})) for category in CATEGORIES))
     complete = [[seeds[category][seed] for category in CATEGORIES] for seed in sorted(common)]
-    if all(category in values for category in MEANS["mean_all"]) or complete:
-        stated = statistics.mean(values[c] for c in CATEGORIES) if set(CATEGORIES) <= set(values) else None
-        means = [statistics.mean(_value(record, key) for record in runs) for runs in complete]
-        lines.append(line("mean of 15", stated, means, [record for runs in complete for record in runs]))
+    stated = statistics.mean(values[c] for c in CATEGORIES) if set(CATEGORIES) <= set(values) else None
+    if complete or stated is not None:
+        lines.append(line("mean of 15", stated, complete))
     return lines
-
-
-def _interval(used: Collection[Record], key: str) -> tuple[float, float] | None:
-    ends = [record.intervals[key] for record in used if key in record.intervals]
-    if not ends or len(ends) < len(used):
-        return None
-    return statistics.mean(low for low, _ in ends), statistics.mean(high for _, high in ends)
-
-
-def _value(record: Record, key: str) -> float:
-    value = record.metrics[key]
-    assert value is not None  # `comparison` takes no others
-    return value
 
 
 def _verdict(line: Line) -> str:

@@ -1,4 +1,4 @@
-"""What others have published: their tables, with the source of each value, and what does not add up in them."""
+"""What others have published: their tables, with the source of each value."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from ..util.mvtec_counts import CATEGORIES
 TEXTURES = ("carpet", "grid", "leather", "tile", "wood")
 OBJECTS = tuple(name for name in CATEGORIES if name not in TEXTURES)
 MEANS = {"mean_textures": TEXTURES, "mean_objects": OBJECTS, "mean_all": CATEGORIES}
-UNIT = 0.001  # of the last printed digit: printed means are cut off by some and rounded by others
 
 
 @dataclass(frozen=True)
@@ -48,40 +47,6 @@ def rows() -> tuple[Row, ...]:
 def row(source: str, metric: str, name: str) -> Row | None:
     """One row, if it was published."""
     return next((row for row in rows() if (row.source, row.metric, row.name) == (source, metric, name)), None)
-
-
-def inconsistencies() -> list[str]:
-    """Printed means that are not those of their values, and copied rows that differ from their originals."""
-    notes = []
-    for row in rows():
-        for label, categories in MEANS.items():
-            printed, mean = row.values.get(label), row.mean(categories)
-            if printed is not None and mean is not None and abs(printed - mean) > UNIT:
-                notes.append(
-                    f"{row.source}, {row.name}, {row.metric}: {label} is printed as {printed:.3f}, "
-                    f"the values give {mean:.4f}"
-                )
-    return notes + _wrong_copies()
-
-
-def _wrong_copies() -> list[str]:
-    """padim-tensorflow repeats the WR50 column of padim-efficientnet-pytorch under the name PyTorch."""
-    notes = []
-    for metric in ("image_auroc", "pixel_auroc"):
-        original = row("padim-efficientnet-pytorch", metric, "WR50-Rd550")
-        copy = row("padim-tensorflow", metric, "PyTorch")
-        if original is None or copy is None:
-            continue
-        for category in CATEGORIES:
-            copied, right = copy.values[category], original.values[category]
-            if copied != right:
-                same = [name for name in CATEGORIES if original.values[name] == copied and name != category]
-                hint = f" ({copied:.3f} is the original's {' or '.join(same)})" if same else ""
-                notes.append(
-                    f"padim-tensorflow's copy of the PyTorch column, {metric}, {category}: {copied:.3f} instead of "
-                    f"{right:.3f}{hint}"
-                )
-    return notes
 
 
 def _folder() -> Path:

@@ -32,16 +32,8 @@ def _printable(text: str) -> str:
     return text
 
 
-NAMED = (
-    "",
-    "imagenet",
-    "random",
-    "shipped",
-    "formula",
-    "procedural",
-    "bank",
-    "none",
-)  # no files, even where one exists
+# No files, even where one of such a name exists.
+NAMED = ("", "imagenet", "random", "shipped", "formula", "procedural", "bank", "none")
 Word = Annotated[str, AfterValidator(_printable)]
 
 
