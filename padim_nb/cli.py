@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from . import commands
 from .errors import PadimError
 
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -28,9 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = vars(_parser().parse_args(argv))
     try:
-        return arguments.call(arguments) or 0
+        return arguments.pop("call")(**arguments) or 0
     except PadimError as error:
         print(f"padim-nb: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -54,154 +54,222 @@ def _parser() -> argparse.ArgumentParser:
         prog="padim-nb", description="Visual anomaly detection to learn, run and reproduce."
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    _add_data(verbs)
+    _add_data(_group(verbs, "data", "the data set and its twin: status, render, check, extract, sheets"))
     _add_run(verbs)
     _add_model(verbs)
+    weights = _group(verbs, "weights", "network weights: list them, or get one (needs a network)")
+    _verb(weights, "list", _shown("features.weights:table"), "the weights that are known, and which are here")
+    get = _verb(weights, "get", _shown("features.weights:get"), "download one file, checked by its hash")
+    get.add_argument("name")
     return parser
 
 
+def _group(verbs: Verbs, name: str, help: str) -> Verbs:
+    return verbs.add_parser(name, help=help).add_subparsers(required=True, metavar="VERB")
+
+
+def _verb(verbs: Verbs, name: str, call: Callable[..., int | None], help: str) -> argparse.ArgumentParser:
+    """A command without its options; one that is not given is not passed on, so that the default stands at `call`."""
+    verb = verbs.add_parser(name, help=help, argument_default=argparse.SUPPRESS)
+    verb.set_defaults(call=call)
+    return verb
+
+
 def _add_data(verbs: Verbs) -> None:
-    data = verbs.add_parser("data", help="the data set and its twin: status, render, check, extract, sheets")
-    verbs = data.add_subparsers(required=True, metavar="VERB")
+    _verb(verbs, "status", _shown("data.check:status"), "the data roots, the one in use, and what is missing")
 
-    status = verbs.add_parser("status", help="the data roots, the one in use, and what is missing")
-    status.set_defaults(call=commands.data_status)
-
-    render = verbs.add_parser("render", help="render the twin's categories (all fifteen by default)")
+    render = _verb(verbs, "render", _render, "render the twin's categories (all fifteen by default)")
     render.add_argument("categories", nargs="*", metavar="CATEGORY")
-    size = render.add_mutually_exclusive_group()
-    size.add_argument(
-        "--lite",
-        dest="kind",
-        action="store_const",
-        const="lite",
-        default="lite",
-        help="half of the training images, 20 good and about 40 defective test images (default)",
-    )
-    size.add_argument("--full", dest="kind", action="store_const", const="full", help="MVTec AD's own counts")
-    render.add_argument("--size", type=int, default=256, help="side of the images in pixels (256)")
-    render.add_argument("--seed", type=int, default=0)
-    render.add_argument("--workers", type=int, default=None, help="processes (one a core)")
-    render.set_defaults(call=commands.data_render)
+    kind = render.add_mutually_exclusive_group()
+    lite = "half of the training images, 20 good and about 40 defective test images (default)"
+    kind.add_argument("--lite", dest="kind", action="store_const", const="lite", help=lite)
+    kind.add_argument("--full", dest="kind", action="store_const", const="full", help="MVTec AD's own counts")
+    render.add_argument("--size", type=int, help="side of the images in pixels (256)")
+    render.add_argument("--seed", type=int)
+    render.add_argument("--workers", type=int, help="processes (one a core)")
 
-    check = verbs.add_parser("check", help="counts, unreadable files, masks: a report; exit 1 when something is broken")
-    check.add_argument(
-        "root", nargs="?", help="an MVTec AD root or your own folder (default: what `status` says is in use)"
-    )
-    check.set_defaults(call=commands.data_check)
+    what = "counts, unreadable files, masks: a report; exit 1 when something is broken"
+    check = _verb(verbs, "check", _shown("data.check:check"), what)
+    check.add_argument("root", nargs="?", help="a data root or your own folder (default: what `status` says is in use)")
 
-    extract = verbs.add_parser(
-        "extract", help="unpack the official archive, checked, each category whole or not at all"
-    )
+    what = "unpack the official archive, checked, each category whole or not at all"
+    extract = _verb(verbs, "extract", _shown("data.archive:extract"), what)
     extract.add_argument("archive", type=Path)
-    extract.add_argument("--into", type=Path, default=None, help="data root (data/mvtec_anomaly_detection)")
-    extract.add_argument("--sha256", default=None, help="refuse the archive unless its hash is this")
-    extract.set_defaults(call=commands.data_extract)
+    extract.add_argument("--into", type=Path, help="data root (data/mvtec_anomaly_detection)")
+    extract.add_argument("--sha256", help="refuse the archive unless its hash is this")
 
-    sheets = verbs.add_parser("sheets", help="contact sheets of the twin's categories, as the book shows them")
-    sheets.add_argument("folder", type=Path)
-    sheets.set_defaults(call=commands.data_sheets)
+    what = "contact sheets of the twin's categories, as the book shows them"
+    _verb(verbs, "sheets", _shown("plots.sheets:write_sheets"), what).add_argument("folder", type=Path)
 
 
 def _add_run(verbs: Verbs) -> None:
-    run = verbs.add_parser("run", help="fit and evaluate one category: executed notebook, HTML, maps, record.json")
+    what = "fit and evaluate one category: executed notebook, HTML, maps, record.json"
+    run = _verb(verbs, "run", _run, what)
     run.add_argument("category")
-    run.add_argument("--recipe", default=None, help="a name from `padim-nb recipes`")
-    run.add_argument("--seed", type=int, default=-1, help="seed of everything random (default: the recipe's own)")
-    run.add_argument(
-        "--data", default="", help="data root (default: PADIM_NB_DATA, data/mvtec_anomaly_detection, else the twin)"
-    )
-    run.add_argument("--weights", default="", help="'random', 'imagenet' or a file (default: the recipe's own)")
-    run.add_argument("--out", default="", help="folder for the results (runs/CATEGORY/RECIPE)")
-    run.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    run.add_argument("--steps", type=int, default=0, help="steps of EfficientAD's training (default: the recipe's own)")
-    run.add_argument("--penalty", default="", help="EfficientAD's penalty images: a folder, 'procedural' or 'none'")
-    run.set_defaults(call=commands.run)
+    run.add_argument("--recipe", help="a name from `padim-nb recipes`")
+    run.add_argument("--seed", type=int, help="seed of everything random (default: the recipe's own)")
+    run.add_argument("--out", help="folder for the results (runs/CATEGORY/RECIPE)")
 
-    recipes = verbs.add_parser("recipes", help="the named recipes and what each reproduces")
-    recipes.set_defaults(call=commands.recipes)
+    _verb(verbs, "recipes", _shown("experiments.recipes:table"), "the named recipes and what each reproduces")
 
-    sweep = verbs.add_parser("sweep", help="many runs: recipes x categories x seeds, resumable, on one machine or Dask")
+    what = "many runs: recipes x categories x seeds, resumable, on one machine or Dask"
+    sweep = _verb(verbs, "sweep", _sweep, what)
     sweep.add_argument("--recipes", nargs="+", required=True, metavar="RECIPE")
-    sweep.add_argument("--categories", nargs="+", default=["all"], metavar="CATEGORY", help="names, or all (default)")
-    sweep.add_argument("--seeds", default="own", help="such as 0-4 or 0,3,7; 'own' is each recipe's own (default)")
-    sweep.add_argument("--out", type=Path, default=Path("runs"))
-    sweep.add_argument(
-        "--workers", type=int, default=0, help="processes (default: one for each GPU or core, while memory lasts)"
-    )
-    sweep.add_argument("--cores", type=int, default=0, help="cores of each worker (default: its share of the machine)")
-    sweep.add_argument("--scheduler", default="", help="address of a running Dask cluster, such as tcp://10.0.0.1:8786")
-    for name in ("data", "weights", "penalty"):
-        sweep.add_argument(f"--{name}", default="", help="as for run")
-    sweep.add_argument("--device", default="auto")
-    sweep.add_argument("--steps", type=int, default=0)
-    sweep.set_defaults(call=commands.sweep)
+    sweep.add_argument("--categories", nargs="+", metavar="CATEGORY", help="names, or all (default)")
+    sweep.add_argument("--seeds", help="such as 0-4 or 0,3,7; 'own' is each recipe's own (default)")
+    sweep.add_argument("--out", type=Path, help="folder for the results (runs)")
+    sweep.add_argument("--workers", type=int, help="processes (one for each GPU or core, while memory lasts)")
+    sweep.add_argument("--cores", type=int, help="cores of each worker (default: its share of the machine)")
+    sweep.add_argument("--scheduler", help="address of a running Dask cluster, such as tcp://10.0.0.1:8786")
 
-    compare = verbs.add_parser("compare", help="published tables beside measured records, row by row")
+    usual = "default: PADIM_NB_DATA, data/mvtec_anomaly_detection, else the twin"
+    for verb in (run, sweep):
+        verb.add_argument("--data", help=f"data root ({usual})")
+        verb.add_argument("--weights", help="'random', 'imagenet' or a file (default: the recipe's own)")
+        verb.add_argument("--device", help="auto, cpu or cuda")
+        verb.add_argument("--steps", type=int, help="steps of EfficientAD's training (default: the recipe's own)")
+        verb.add_argument("--penalty", help="EfficientAD's penalty images: a folder, 'procedural' or 'none'")
+
+    compare = _verb(verbs, "compare", _compare, "published tables beside measured records, row by row")
     compare.add_argument("records", nargs="*", type=Path, help="folders with records (default: runs, data/records)")
-    compare.add_argument("--metric", default="image_auroc", help="image_auroc, pixel_auroc, aupro or image_f1")
-    compare.add_argument("--recipes", nargs="*", default=None, help="only these")
-    compare.add_argument("--format", default="markdown", help="markdown or csv")
-    compare.set_defaults(call=commands.compare)
+    compare.add_argument("--metric", help="image_auroc (default), pixel_auroc, aupro or image_f1")
+    compare.add_argument("--recipes", nargs="*", help="only these")
+    compare.add_argument("--format", help="markdown (default) or csv")
 
-    figures = verbs.add_parser("figures", help="figures of finished runs: ROC, precision, five panels, animated demos")
+    what = "figures of finished runs: ROC, precision, five panels, animated demos"
+    figures = _verb(verbs, "figures", _figures, what)
     figures.add_argument("runs", nargs="+", type=Path, help="folders with finished runs below them")
-    figures.add_argument("--out", type=Path, default=Path("runs/figures"))
-    figures.add_argument("--data", default="", help="data root of the images (default: as for run)")
-    figures.set_defaults(call=commands.figures)
+    figures.add_argument("--out", type=Path, help="folder for the figures (runs/figures)")
+    figures.add_argument("--data", help="data root of the images (default: as for run)")
 
 
 def _add_model(verbs: Verbs) -> None:
-    score = verbs.add_parser("score", help="score new images with a saved detector: one line each, maps and overlays")
+    what = "score new images with a saved detector: one line each, maps and overlays"
+    score = _verb(verbs, "score", _shown("deploy.scoring:score_files"), what)
     score.add_argument("model", type=Path)
     score.add_argument("images", nargs="+", type=Path)
-    score.add_argument(
-        "--out", type=Path, default=None, help="folder for maps and overlays (none are written without it)"
-    )
-    score.set_defaults(call=commands.score)
+    score.add_argument("--out", type=Path, help="folder for maps and overlays (none are written without it)")
 
-    export = verbs.add_parser("export", help="a saved detector as one ONNX graph, checked against torch")
+    export = _verb(verbs, "export", _export, "a saved detector as one ONNX graph, checked against torch")
     export.add_argument("model", type=Path)
     export.add_argument("target", type=Path)
-    export.set_defaults(call=commands.export)
     for verb in (score, export):
-        verb.add_argument("--weights", default="", help="file of PaDiM's backbone, where it is not where it was")
-        verb.add_argument("--device", default="auto", help="auto, cpu or cuda")
+        verb.add_argument("--weights", help="file of PaDiM's backbone, where it is not where it was")
+        verb.add_argument("--device", help="auto, cpu or cuda")
 
-    distill = verbs.add_parser("distill", help="distill an EfficientAD teacher from a backbone")
-    distill.add_argument("--size", default="small", help="small or medium")
-    distill.add_argument(
-        "--backbone", default="wide_resnet101_2", help="the network it is distilled from (default: as in the paper)"
-    )
-    distill.add_argument("--weights", default="", help="weights of the backbone: 'imagenet', 'random' or a file")
-    distill.add_argument(
-        "--source",
-        nargs="+",
-        default=["procedural"],
-        help="training images: folders, 'procedural', 'photographs' (of scikit-image and scikit-learn)",
-    )
-    distill.add_argument(
-        "--images", "--pictures", type=int, default=4096, metavar="N", help="number of procedural images (4096)"
-    )
-    distill.add_argument(
-        "--side", type=int, default=256, help="side of the teacher's images in pixels; the backbone's have twice (256)"
-    )
+    distill = _verb(verbs, "distill", _distill, "distill an EfficientAD teacher from a backbone")
+    distill.add_argument("--size", help="small (default) or medium")
+    distill.add_argument("--backbone", help="the network it is distilled from (default: as in the paper)")
+    distill.add_argument("--weights", help="weights of the backbone: 'imagenet', 'random' or a file")
+    source = "training images: folders, 'procedural' (default), 'photographs' (of scikit-image and scikit-learn)"
+    distill.add_argument("--source", nargs="+", help=source)
+    distill.add_argument("--images", "--pictures", type=int, metavar="N", help="number of procedural images (4096)")
+    distill.add_argument("--side", type=int, help="side of the teacher's images; the backbone's have twice (256)")
     length = distill.add_mutually_exclusive_group()
-    length.add_argument("--minutes", type=float, default=0, help="train for so many minutes")
-    length.add_argument("--steps", type=int, default=0, help="train for exactly so many steps (60000)")
+    length.add_argument("--minutes", type=float, help="train for so many minutes")
+    length.add_argument("--steps", type=int, help="train for exactly so many steps (60000)")
     distill.add_argument("--out", type=Path, help="folder for weights, card and checkpoint (default: the cache)")
-    distill.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings, such as rate=0.05")
-    distill.add_argument("--seed", type=int, default=0)
-    distill.add_argument("--device", default="auto")
-    distill.set_defaults(call=commands.distill)
+    distill.add_argument("--set", nargs="+", metavar="NAME=VALUE", help="settings, such as rate=0.05")
+    distill.add_argument("--seed", type=int)
+    distill.add_argument("--device", help="auto, cpu or cuda")
 
-    weights = verbs.add_parser("weights", help="network weights: list them, or get one (needs a network)")
-    verbs = weights.add_subparsers(required=True, metavar="VERB")
-    listing = verbs.add_parser("list", help="the weights that are known, and which are here")
-    listing.set_defaults(call=commands.weights_list)
-    get = verbs.add_parser("get", help="download one file, checked by its hash")
-    get.add_argument("name")
-    get.set_defaults(call=commands.weights_get)
+
+def _shown(target: str) -> Callable[..., int]:
+    """A command that prints what a function of the package returns; "module:function" is loaded when it is called."""
+
+    def call(**arguments: Any) -> int:
+        module, _, name = target.partition(":")
+        result = getattr(import_module(f"padim_nb.{module}"), name)(**arguments)
+        for line in result if isinstance(result, list | Iterator) else [result]:
+            print(line, flush=True)
+        return 0 if getattr(result, "ok", True) else 1
+
+    return call
+
+
+def _render(
+    categories: Sequence[str] = (), kind: str = "lite", size: int = 256, seed: int = 0, workers: int | None = None
+) -> None:
+    from .twin import ensure, part
+    from .util.mvtec_counts import CATEGORIES
+
+    if not 64 <= size <= 4096:
+        raise PadimError(f"--size must be between 64 and 4096 pixels, not {size}")
+    if workers is not None and workers < 1:
+        raise PadimError(f"--workers must be 1 or more, not {workers}")
+    chosen = categories or CATEGORIES
+    for name in chosen:
+        part(name)  # refuse a wrong name before the first image
+    for name in chosen:
+        print(ensure(name, kind, size, seed, workers), flush=True)
+
+
+def _run(**parameters: Any) -> None:
+    from .data.mvtec import load_category
+    from .experiments import run as runs
+    from .experiments.record import read_record
+
+    settings = runs.RunSettings(**parameters)
+    category = load_category(settings.category, settings.data or None)  # here, so that rendering shows its progress
+    notebook, html = runs.execute(settings)
+    record = notebook.parent / "record.json"
+    print(read_record(record))
+    print(f"\ndata      {category.source}: {category.root}")
+    for name, path in (("notebook", notebook), ("page", html), ("record", record)):
+        print(f"{name:9} {os.path.relpath(path)}")
+
+
+def _sweep(
+    recipes: Sequence[str], categories: Any = ("all",), seeds: str = "own", out: str = "runs", **given: Any
+) -> int:
+    from .experiments.sweep import plan, seeds_in, sweep
+    from .util.mvtec_counts import CATEGORIES
+
+    options = {name: given.pop(name) for name in ("workers", "cores", "scheduler") if name in given}
+    for name in {"data", "weights", "penalty"} & given.keys():
+        if given[name] and Path(given[name]).exists():
+            given[name] = str(Path(given[name]).absolute())
+    categories = CATEGORIES if list(categories) == ["all"] else categories
+    runs = plan(recipes, categories, seeds_in(seeds), Path(out), **given)
+    outcomes = sweep(runs, Path(out), log=lambda line: print(line, flush=True), **options)
+    failed = sum(outcome.state == "failed" for outcome in outcomes)
+    print(f"{len(outcomes) - failed} of {len(runs)} runs are done" + (f", {failed} failed" if failed else ""))
+    return 1 if failed else 0
+
+
+def _compare(records: Any = (), metric: str = "image_auroc", recipes: Any = None, format: str = "markdown") -> None:
+    from .experiments.compare import comparison, render, unmeasured
+
+    folders = records or [path for path in (Path("runs"), Path("data/records")) if path.is_dir()]
+    lines = comparison(folders, metric, recipes)
+    print(render(lines, format))
+    if format == "markdown":
+        print("", *unmeasured(lines), sep="\n")
+
+
+def _figures(runs: Sequence[Path], data: str = "", out: Path = Path("runs/figures")) -> None:
+    from .experiments.showcase import finished, showcase
+
+    showcase(finished(runs, data), out, log=lambda path: print(path, flush=True))
+
+
+def _export(model: Path, target: Path, **options: Any) -> None:
+    from .deploy.export import export
+    from .detectors import load
+
+    print(export(load(model, **options), target))
+
+
+def _distill(
+    out: Path | None = None, minutes: float = 0, steps: int = 0, device: str = "auto", set: Any = (), **settings: Any
+) -> None:
+    from .efficientad.checkpoints import changed
+    from .efficientad.distillation import Distillation, distill
+    from .util.devices import has_fast_bf16, pick_device
+
+    device = pick_device(device)
+    chosen = changed(Distillation(bf16=has_fast_bf16(device), **settings), set)
+    print(distill(out, chosen, minutes, steps or (0 if minutes else 60_000), device))
 
 
 if __name__ == "__main__":

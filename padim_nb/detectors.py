@@ -7,7 +7,7 @@ from pathlib import Path
 from .efficientad.detector import EfficientAD
 from .errors import OptionError
 from .padim.detector import PaDiM
-from .util.model_file import kind_of
+from .util.model_file import holds
 
 Detector = PaDiM | EfficientAD
 """Methods `fit`, `score`, `score_images`, `calibrate`, `held_out_scores`, `save`; facts `seed`, `weights`, `facts`,
@@ -23,7 +23,7 @@ def load(path: str | Path, weights: str = "", device: str = "auto") -> Detector:
         device: "auto", "cpu", "cuda" or "cuda:1".
     """
     path = Path(path)
-    if kind_of(path) == "efficientad":
+    if holds(path, "efficientad"):
         if weights:
             raise OptionError(f"{path} is EfficientAD and holds all its weights: leave out {weights!r}")
         return EfficientAD.load(path, device)

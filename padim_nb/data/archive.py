@@ -7,17 +7,21 @@ import shutil
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
 from ..errors import DataError
-from ..util.files import sha256, writing_to
+from ..util import files
 from .mvtec import USUAL_ROOT
 
+LICENSE = """\
+MVTec AD (P. Bergmann et al.) is licensed by its authors under CC BY-NC-SA 4.0: no commercial use. It is not part of
+this project. Get it from the MVTec AD page of MVTec's web site (www.mvtec.com, company, research, datasets), then:
+padim-nb data extract ARCHIVE. More in data/README.md."""
 
-def extract(archive: Path, into: Path | None = None, expected: str | None = None) -> str:
+
+def extract(archive: Path, into: Path | None = None, sha256: str | None = None) -> str:
     """Unpack an archive of category folders below a data root.
 
     All is unpacked beside its place first; each category is then renamed into it at once. Categories that are there
@@ -26,25 +30,25 @@ def extract(archive: Path, into: Path | None = None, expected: str | None = None
     Args:
         archive: a .tar.xz, .tar.gz or .tar file.
         into: the data root (default: data/mvtec_anomaly_detection).
-        expected: the archive's SHA-256, which is refused otherwise.
+        sha256: the archive's SHA-256, which is refused otherwise.
 
     Returns:
-        A report of several lines: the SHA-256, the categories placed, those left alone.
+        A report of several lines: the license, the SHA-256, the categories placed, those left alone.
     """
     archive, into = Path(archive), Path(into or USUAL_ROOT)
     if not archive.is_file():
         raise DataError(f"no archive {archive}")
-    digest = sha256(archive)
-    if expected and digest != expected.lower():
-        raise DataError(f"{archive} has the SHA-256 {digest}, not {expected}: get it again")
-    with writing_to(into):
+    digest = files.sha256(archive)
+    if sha256 and digest != sha256.lower():
+        raise DataError(f"{archive} has the SHA-256 {digest}, not {sha256}: get it again")
+    with files.writing_to(into):
         into.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".extracting-", dir=into) as scratch:
             _unpack(archive, Path(scratch))
             placed, present = _place(Path(scratch), into)
     if not placed and not present:
         raise DataError(f"{archive} holds no category: expected members such as cable/train/good/000.png")
-    lines = [f"sha256 {digest}", f"placed in {into}: {', '.join(placed) or 'nothing'}"]
+    lines = [LICENSE, f"sha256 {digest}", f"placed in {into}: {', '.join(placed) or 'nothing'}"]
     return "\n".join(lines + [f"already there, left alone: {', '.join(present)}"] * bool(present))
 
 
@@ -57,8 +61,8 @@ def _unpack(archive: Path, scratch: Path) -> None:
             tarfile.open(fileobj=stream, mode="r|*") as members,  # type: ignore[call-overload]  # it only reads
         ):
             for member in members:
-                target = _target(member, scratch, archive)
-                if target is None:
+                target = scratch / _inside(member, archive)
+                if member.isdir():
                     continue
                 target.parent.mkdir(parents=True, exist_ok=True)
                 data = members.extractfile(member)
@@ -72,35 +76,26 @@ def _unpack(archive: Path, scratch: Path) -> None:
         raise DataError(f"{archive} is not a whole tar archive ({reason}): get it again") from error
 
 
-def _target(member: tarfile.TarInfo, scratch: Path, archive: Path) -> Path | None:
-    """Where a member goes, None for folders; anything but plain files and folders inside is refused."""
+def _inside(member: tarfile.TarInfo, archive: Path) -> PurePosixPath:
+    """A member's path; anything but plain files and folders inside is refused."""
     path = PurePosixPath(member.name)
     if path.is_absolute() or ".." in path.parts or "\\" in member.name or "\0" in member.name:
         raise DataError(f"{archive} holds {member.name!r}, which points outside: refused, nothing was placed")
-    if member.isdir():
-        return None
-    if not member.isreg():
+    if not (member.isdir() or member.isreg()):
         raise DataError(f"{archive} holds {member.name!r}, a link or device: refused, nothing was placed")
-    return scratch.joinpath(*(part for part in path.parts if part != "."))
+    return path
 
 
 def _place(scratch: Path, into: Path) -> tuple[list[str], list[str]]:
+    """Move what was unpacked to its place: (categories that were placed, categories that were there already)."""
     placed: list[str] = []
     present: list[str] = []
-    for category in _categories(scratch):
-        target = into / category.name
-        if target.exists():
-            present.append(category.name)
+    for path in sorted([*scratch.glob("*"), *scratch.glob("*/*")]):  # at the top of the archive or one folder down
+        target = into / path.name
+        if (path / "train" / "good").is_dir():
+            (present if target.exists() else placed).append(path.name)
+        elif not (path.is_file() and path.parent == scratch):  # the license and the readme
             continue
-        category.rename(target)
-        placed.append(category.name)
-    for rest in [path for path in scratch.glob("*") if path.is_file() and not (into / path.name).exists()]:
-        rest.rename(into / rest.name)  # the license and the readme
+        if not target.exists():
+            path.rename(target)
     return placed, present
-
-
-def _categories(scratch: Path) -> Iterator[Path]:
-    """Folders with train/good, at the top of the archive or one folder down."""
-    for folder in sorted([*scratch.glob("*"), *scratch.glob("*/*")]):
-        if (folder / "train" / "good").is_dir():
-            yield folder

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import CannotWrite, DataError
-from ..util.files import ABANDONED, cache_root, whole_file
+from ..util.files import cache_root, whole_file
 
 if TYPE_CHECKING:
     from .images import Frame
@@ -84,15 +83,10 @@ def _open(path: Path, count: int) -> np.ndarray | None:
 
 
 def _remove_oldest(folder: Path) -> None:
-    """Hold the folder below its limit; hidden files, which another process is writing, are left alone for a day."""
-    files: list[tuple[float, int, Path]] = []
-    for path in folder.glob("*.npy"):
-        with suppress(OSError):  # another process was quicker
-            stat = path.stat()
-            files.append((stat.st_mtime, stat.st_size, path))
-    total, now = 0, time.time()
-    for changed, size, path in sorted(files, reverse=True):
-        hidden = path.name.startswith(".")
-        total += 0 if hidden else size
-        if (now - changed > ABANDONED) if hidden else (total > LIMIT):
-            path.unlink(missing_ok=True)
+    """Hold the folder below its limit."""
+    total = 0
+    with suppress(FileNotFoundError):  # another process does the same
+        for path in sorted(folder.glob("*.npy"), key=os.path.getmtime, reverse=True):
+            total += path.stat().st_size
+            if total > LIMIT:
+                path.unlink()

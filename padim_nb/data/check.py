@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ..errors import DataError
 from ..twin import location, rendered, twin_root
-from ..util.mvtec_counts import CATEGORIES, KINDS, plan, published
+from ..util.mvtec_counts import CATEGORIES, KINDS, Plan, plan, published
+from .archive import LICENSE
 from .images import ahead, load_image, load_mask
-from .mvtec import categories_in, data_root, images_in, mask_of, usual_roots
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is wrong with a file or folder, and what to do about it."""
-
-    path: Path
-    what: str
-    fix: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.what}; {self.fix}"
+from .mvtec import categories_in, data_root, defects_in, images_in, mask_of, usual_roots
 
 
 @dataclass(frozen=True)
@@ -34,7 +24,7 @@ class CategoryCheck:
     good: int
     defective: int
     expected: str
-    problems: tuple[Problem, ...]
+    problems: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -45,8 +35,8 @@ class CheckReport:
     categories: tuple[CategoryCheck, ...]
 
     @property
-    def problems(self) -> tuple[Problem, ...]:
-        """All problems of all categories."""
+    def problems(self) -> tuple[str, ...]:
+        """All problems of all categories: a line each, with the file or folder and the fix."""
         return tuple(problem for category in self.categories for problem in category.problems)
 
     @property
@@ -57,7 +47,7 @@ class CheckReport:
     def __str__(self) -> str:
         lines = [f"{self.root}", f"{'category':<14}{'train':>6}{'good':>6}{'defective':>11}  counts"]
         lines += [f"{c.name:<14}{c.train:>6}{c.good:>6}{c.defective:>11}  {c.expected}" for c in self.categories]
-        lines += ["", *(str(problem) for problem in self.problems)]
+        lines += ["", *self.problems]
         count = len(self.problems)
         return "\n".join([*lines, f"{count} problem{'s' * (count != 1)} found" if count else "everything is whole"])
 
@@ -88,11 +78,8 @@ def status() -> str:
     """Where data is looked for, which root is in use, and what of it is there."""
     place = data_root()
     lines = ["looked for, the first that exists is used:"]
-    lines += [
-        "  PADIM_NB_DATA",
-        *(f"  {root}{'  (here)' if root.is_dir() else ''}" for root in usual_roots()),
-        "  the twin",
-    ]
+    roots = [f"  {root}{'  (here)' if root.is_dir() else ''}" for root in usual_roots()]
+    lines += ["  PADIM_NB_DATA", *roots, "  the twin"]
     if isinstance(place, str):
         kind = place.partition(":")[2]
         lines.append(f"in use: the twin ({kind}), rendered on this machine, not MVTec AD")
@@ -105,76 +92,55 @@ def status() -> str:
     for kind in KINDS:
         have = rendered(kind)
         lines.append(f"twin ({kind}): {len(have)} of {len(CATEGORIES)} categories rendered in {twin_root(kind)}")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", LICENSE])
 
 
 def _check(folder: Path, name: str) -> CategoryCheck:
-    train, good = images_in(folder / "train" / "good"), images_in(folder / "test" / "good")
-    defects = {p.name: images_in(p) for p in sorted((folder / "test").glob("*")) if p.is_dir() and p.name != "good"}
-    counts = (len(train), len(good), {defect: len(images) for defect, images in defects.items()})
-    problems = [*_counts_differ(folder, name, counts)] if name in CATEGORIES else []
-    if not train:
-        problems.append(Problem(folder / "train" / "good", "has no images", "put the good ones there"))
-    paths = [*train, *good, *(path for images in defects.values() for path in images)]
-    problems += [problem for problem in ahead(_unreadable, paths) if problem]
-    if (folder / "ground_truth").is_dir():
-        for defect, images in defects.items():
-            problems += _masks(folder / "ground_truth" / defect, images)
-    defective = sum(map(len, defects.values()))
-    return CategoryCheck(name, len(train), len(good), defective, _agrees(name, counts), tuple(problems))
+    places = ["train/good", "test/good", *(f"test/{defect}" for defect in defects_in(folder))]
+    images = {place: images_in(folder / place) for place in places}
+    counts = {place: len(paths) for place, paths in images.items()}
+    truth = folder / "ground_truth"
+    problems: list[str] = []
+    expected = "your own"
+    if name in CATEGORIES:
+        tables = {"as published": _by_place(published()[name].images), "twin, lite": _by_place(plan(name, "lite"))}
+        expected = next((label for label, table in tables.items() if counts == table), "differ")
+        if expected == "differ":
+            problems += _differences(folder, counts, tables["as published"])
+    if not counts["train/good"]:
+        problems.append(f"{folder / 'train' / 'good'} has no images: put the good ones there")
+    for place, paths in images.items():
+        masks = truth / place[len("test/") :] if truth.is_dir() and not place.endswith("/good") else None
+        problems += filter(None, ahead(partial(_unreadable, masks=masks), paths))
+        stems = {path.stem for path in paths}
+        problems += [
+            f"{mask} belongs to no image: rename it <image>_mask.png or remove it"
+            for mask in (images_in(masks) if masks else [])
+            if not stems & {mask.stem, mask.stem.removesuffix("_mask")}
+        ]
+    train, good, *defective = counts.values()
+    return CategoryCheck(name, train, good, sum(defective), expected, tuple(problems))
 
 
-def _agrees(name: str, counts: tuple[int, int, dict[str, int]]) -> str:
-    if name not in CATEGORIES:
-        return "your own"
-    tables = {"as published": published()[name].images, "twin, lite": plan(name, "lite")}
-    return next((label for label, p in tables.items() if counts == (p.train, p.good, dict(p.defects))), "differ")
+def _by_place(counts: Plan) -> dict[str, int]:
+    defects = {f"test/{defect}": count for defect, count in counts.defects.items()}
+    return {"train/good": counts.train, "test/good": counts.good, **defects}
 
 
-def _counts_differ(folder: Path, name: str, counts: tuple[int, int, dict[str, int]]) -> Iterator[Problem]:
-    if _agrees(name, counts) != "differ":
-        return
-    table, fix = published()[name].images, "extract the archive again, or rename the folder if it is your own"
-    expected = {"train/good": table.train, "test/good": table.good, **_below_test(table.defects)}
-    present = {"train/good": counts[0], "test/good": counts[1], **_below_test(counts[2])}
-    for place in sorted({*expected, *present}):
-        if expected.get(place, 0) != present.get(place, 0):
-            what = f"{present.get(place, 0)} images where MVTec AD has {expected.get(place, 0)}"
-            yield Problem(folder / place, what, fix)
+def _differences(folder: Path, present: dict[str, int], published: dict[str, int]) -> Iterator[str]:
+    for place in sorted({*published, *present}):
+        here, there = present.get(place, 0), published.get(place, 0)
+        if here != there:
+            what = f"{here} images where MVTec AD has {there}"
+            yield f"{folder / place}: {what}; extract the archive again, or rename the folder if it is your own"
 
 
-def _below_test(defects: Mapping[str, int]) -> dict[str, int]:
-    return {f"test/{defect}": count for defect, count in defects.items()}
-
-
-def _unreadable(path: Path) -> Problem | None:
+def _unreadable(image: Path, masks: Path | None) -> str | None:
+    """What is wrong with an image, or with its mask where there is a folder of masks."""
     try:
-        load_image(path)
+        load_image(image)
+        if masks:
+            load_mask(mask_of(image, masks), empty=False)
     except DataError as error:
-        what, _, fix = str(error).removeprefix(f"{path} ").partition(": ")
-        return Problem(path, what, fix)
+        return str(error)
     return None
-
-
-def _masks(truth: Path, images: list[Path]) -> Iterator[Problem]:
-    used = set()
-    for image in images:
-        mask = mask_of(image, truth)
-        if mask is None:
-            yield Problem(image, "has no mask", f"put it at {truth / f'{image.stem}_mask.png'}")
-            continue
-        used.add(mask)
-        try:
-            marked, size = load_mask(mask), load_image(image).shape[:2]
-        except DataError as error:
-            if str(mask) in str(error):
-                yield Problem(mask, "is not a readable image", "make the mask again")
-            continue
-        if marked.shape != size:
-            yield Problem(
-                mask, f"is {marked.shape[0]}x{marked.shape[1]}, its image {size[0]}x{size[1]}", "make it again"
-            )
-        elif not marked.any():
-            yield Problem(mask, "marks nothing", "draw the defect, or move the image to test/good")
-    for stray in set(images_in(truth)) - used:
-        yield Problem(stray, "belongs to no image", "rename it <image>_mask.png or remove it")

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar, get_args
 
@@ -48,12 +49,9 @@ class Frame:
     def __post_init__(self) -> None:
         """Refuse a crop that no image is large enough for."""
         if self.crop is not None:
-            if isinstance(self.resize, int):
-                enough = min(self._crop_size) <= self.resize
-            else:
-                enough = all(crop <= side for crop, side in zip(self._crop_size, self.resize, strict=True))
-            if not enough:
-                raise OptionError(f"cannot cut {_size_of(self._crop_size)} out of images resized to {self.resize}")
+            side, crop = self.resize, self._crop_size
+            if min(crop) > side if isinstance(side, int) else (crop[0] > side[0] or crop[1] > side[1]):
+                raise OptionError(f"cannot cut {_size_of(crop)} out of images resized to {side}")
 
     @property
     def _crop_size(self) -> tuple[int, int]:
@@ -90,9 +88,7 @@ class Frame:
             return array
         height, width = self._crop_size
         if height > array.shape[0] or width > array.shape[1]:
-            raise OptionError(
-                f"cannot cut {height}x{width} out of an image resized to {array.shape[0]}x{array.shape[1]}"
-            )
+            raise OptionError(f"cannot cut {height}x{width} out of an image resized to {_size_of(array.shape)}")
         top, left = round((array.shape[0] - height) / 2), round((array.shape[1] - width) / 2)
         return array[top : top + height, left : left + width]
 
@@ -114,9 +110,14 @@ def load_image(path: Path) -> Array:
     return np.repeat(np.rint(image * (255.0 / full)).astype(np.uint8)[..., None], 3, axis=2)
 
 
-def load_mask(path: Path) -> Array:
-    """A mask file as bool (height, width): whatever is not black is marked, in any channel and of any bit depth."""
+def load_mask(path: Path, empty: bool = True) -> Array:
+    """A mask file as bool (height, width): whatever is not black is marked, in any channel and of any bit depth.
+
+    DataError where nothing is marked, unless it may be `empty`.
+    """
     mask = _decode(path) != 0
+    if not (empty or mask.any()):
+        raise DataError(f"{path} marks nothing: draw the defect, or move its image to test/good")
     return mask.any(axis=2) if mask.ndim == 3 else mask
 
 
@@ -143,20 +144,16 @@ def image_batches(samples: Sequence[Sample], frame: Frame, batch: int = 32, cach
     images = ahead(lambda path: frame.apply(load_image(path)), paths)
     if cache and paths:
         images = cached(paths, frame, images)
-    group: list[Array] = []
     shape = None
-    for path, image in zip(paths, images, strict=True):
-        shape = shape or image.shape
-        if image.shape != shape:
-            raise DataError(
-                f"{path} is {_size_of(image.shape)} in this frame where others are {_size_of(shape)}: "
-                "choose a frame of fixed (height, width), or images of one aspect"
-            )
-        group.append(image)
-        if len(group) == batch:
-            yield np.stack(group)
-            group = []
-    if group:
+    for start in range(0, len(paths), batch):
+        group = list(islice(images, batch))
+        for path, image in zip(paths[start:], group, strict=False):
+            shape = shape or image.shape
+            if image.shape != shape:
+                raise DataError(
+                    f"{path} is {_size_of(image.shape)} in this frame where others are {_size_of(shape)}: "
+                    "choose a frame of fixed (height, width), or images of one aspect"
+                )
         yield np.stack(group)
 
 
@@ -200,10 +197,7 @@ def ahead(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
 def _mask(sample: Sample) -> Array:
     if sample.mask is None:
         raise DataError(f"{sample.image} is defective but has no mask: pixels cannot be judged")
-    mask = load_mask(sample.mask)
-    if not mask.any():
-        raise DataError(f"{sample.mask} marks nothing: draw the defect, or move its image to test/good")
-    return mask
+    return load_mask(sample.mask, empty=False)
 
 
 def _decode(path: Path) -> Array:

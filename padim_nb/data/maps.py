@@ -43,10 +43,9 @@ class AnomalyMaps:
     @classmethod
     def joined(cls, batches: Sequence[AnomalyMaps], size: tuple[int, int], frame: Frame) -> AnomalyMaps:
         """Batches of anomaly maps as one; without batches, no maps of this (height, width)."""
-        if not batches:
-            return cls.of(np.zeros((0, *size)), frame)
-        maps = np.concatenate([batch.maps for batch in batches])
-        return cls(maps, np.concatenate([batch.scores for batch in batches]), frame)
+        maps = np.concatenate([np.zeros((0, *size), dtype=np.float32), *(batch.maps for batch in batches)])
+        scores = np.concatenate([np.zeros(0, dtype=np.float32), *(batch.scores for batch in batches)])
+        return cls(maps, scores, frame)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
-from ..errors import CategoryNotFound, DataError, OptionError, did_you_mean
+from ..errors import CategoryNotFound, DataError, did_you_mean, expect_one_of
 from ..util.mvtec_counts import CATEGORIES, KINDS
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
@@ -60,13 +60,13 @@ def load_category(name: str, root: str | Path | None = None) -> Category:
 
         if name not in CATEGORIES:
             raise CategoryNotFound(f"no category {name!r} in the twin{did_you_mean(name, CATEGORIES)}")
-        return scan(ensure(name, place.partition(":")[2] or "lite"), name, "twin")
+        return scan(ensure(name, place.partition(":")[2]), name, "twin")
     if (place / "train" / "good").is_dir():
         return scan(place, name, "folder")
     names = categories_in(place)
+    if not names:
+        raise DataError(f"{place} holds no category: expected {place / name / 'train' / 'good'}")
     if name not in names:
-        if not names:
-            raise DataError(f"{place} holds no category: expected {place / name / 'train' / 'good'}")
         raise CategoryNotFound(f"no category {name!r} in {place}{did_you_mean(name, names)}")
     return scan(place / name, name, "mvtec" if name in CATEGORIES else "folder")
 
@@ -86,8 +86,7 @@ def data_root(root: str | Path | None = None) -> Path | str:
         text = os.fspath(chosen)
         if text.split(":")[0] == "twin" and not Path(text).exists():
             kind = text.partition(":")[2] or "lite"
-            if kind not in KINDS:
-                raise OptionError(f"no twin of kind {kind!r}{did_you_mean(kind, KINDS)}: use 'twin' or 'twin:full'")
+            expect_one_of("twin of kind", kind, KINDS)
             return f"twin:{kind}"
         place = Path(text).expanduser()
         if not place.is_dir():
@@ -108,6 +107,11 @@ def categories_in(root: Path) -> list[str]:
     return sorted(entry.name for entry in root.iterdir() if (entry / "train" / "good").is_dir())
 
 
+def defects_in(folder: Path) -> list[str]:
+    """The names of the folders of defective images in a category's test folder."""
+    return sorted(p.name for p in (folder / "test").glob("[!.]*") if p.is_dir() and p.name != "good")
+
+
 def scan(folder: Path, name: str, source: str) -> Category:
     """Read one category's folder: train/good, test/<good or a defect>, ground_truth/<defect> where there is one."""
     train = tuple(Sample(path, 0, "good") for path in images_in(folder / "train" / "good"))
@@ -124,13 +128,20 @@ def images_in(folder: Path) -> list[Path]:
         return [Path(path) for path in sorted(entry.path for entry in entries if _is_image(entry))]
 
 
-def mask_of(image: Path, truth: Path) -> Path | None:
-    """The mask of an image in ground_truth/<defect>: <stem>_mask.* as in MVTec AD, or <stem>.*"""
-    for stem in (f"{image.stem}_mask", image.stem):
-        for ending in ENDINGS:
-            if (path := truth / f"{stem}{ending}").is_file():
-                return path
-    return None
+def mask_of(image: Path, truth: Path) -> Path:
+    """The mask of an image in ground_truth/<defect>: <stem>_mask.* as in MVTec AD, or <stem>.*
+
+    DataError where there is none, or one of another size.
+    """
+    places = (truth / f"{stem}{ending}" for stem in (f"{image.stem}_mask", image.stem) for ending in ENDINGS)
+    mask = next((place for place in places if place.is_file()), None)
+    if mask is None:
+        place = truth / f"{image.stem}_mask.png"
+        raise DataError(f"{image} has no mask: put it at {place}, or remove ground_truth to do without masks")
+    if header(mask) != header(image):
+        sizes = " and ".join("x".join(map(str, header(path))) for path in (mask, image))
+        raise DataError(f"{mask} and its image {image} differ in size ({sizes}): make the mask again")
+    return mask
 
 
 def header(path: Path) -> tuple[int, int]:
@@ -153,27 +164,14 @@ def opened(path: Path) -> Iterator[ImageFile]:
 
 
 def _is_image(entry: os.DirEntry) -> bool:
-    if entry.name.startswith(".") or not entry.name.lower().endswith(ENDINGS):
-        return False
-    try:
-        return entry.is_file()
-    except OSError:  # a link that leads round in circles
-        return False
+    with suppress(OSError):  # a link that leads round in circles
+        return not entry.name.startswith(".") and entry.name.lower().endswith(ENDINGS) and entry.is_file()
+    return False
 
 
 def _test_samples(folder: Path) -> Iterator[Sample]:
-    kinds = sorted(p for p in (folder / "test").glob("*") if p.is_dir() and not p.name.startswith("."))
-    with_masks = (folder / "ground_truth").is_dir()
-    for kind in sorted(kinds, key=lambda path: path.name != "good"):
-        for image in images_in(kind):
-            if kind.name == "good":
-                yield Sample(image, 0, "good")
-                continue
-            mask = mask_of(image, folder / "ground_truth" / kind.name) if with_masks else None
-            if with_masks and mask is None:
-                place = folder / "ground_truth" / kind.name / f"{image.stem}_mask.png"
-                raise DataError(f"{image} has no mask: put it at {place}, or remove ground_truth to do without masks")
-            if mask is not None and header(mask) != header(image):
-                sizes = " and ".join("x".join(map(str, header(path))) for path in (mask, image))
-                raise DataError(f"{mask} and its image {image} differ in size ({sizes}): make the mask again")
-            yield Sample(image, 1, kind.name, mask)
+    yield from (Sample(image, 0, "good") for image in images_in(folder / "test" / "good"))
+    truth = folder / "ground_truth"
+    for defect in defects_in(folder):
+        for image in images_in(folder / "test" / defect):
+            yield Sample(image, 1, defect, mask_of(image, truth / defect) if truth.is_dir() else None)

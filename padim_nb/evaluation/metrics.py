@@ -103,20 +103,12 @@ class Regions:
     @classmethod
     def of(cls, maps: Array, masks: Array) -> Regions:
         """Label the connected regions of masks (n, height, width) and collect the scores of the maps inside them."""
-        scores, region, image, region_image = [], [], [], []
-        total = 0
-        for number in np.flatnonzero(masks.any(axis=(1, 2))):
-            labels, count = ndimage.label(masks[number], structure=EIGHT)
-            inside = masks[number]
-            scores.append(maps[number][inside])
-            region.append(labels[inside] - 1 + total)
-            image.append(np.full(scores[-1].size, number))
-            region_image += [number] * count
-            total += count
-        if not scores:
-            none = np.zeros(0, dtype=np.intp)
-            return cls(np.zeros(0, dtype=np.float32), none, none, none)
-        return cls(np.concatenate(scores), np.concatenate(region), np.concatenate(image), np.array(region_image))
+        within_images = np.pad(EIGHT[None], ((1, 1), (0, 0), (0, 0)))
+        labels, count = ndimage.label(masks[masks.any(axis=(1, 2))], structure=within_images)
+        region, image = labels[labels > 0] - 1, np.nonzero(masks)[0]
+        region_image = np.zeros(count, dtype=np.intp)
+        region_image[region] = image
+        return cls(maps[masks], region, image, region_image)
 
     def of_images(self, chosen: Array) -> Regions:
         """Only the pixels and regions of the images where `chosen` (n,) is true."""

@@ -16,12 +16,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
-from ..data.maps import AnomalyMaps
 from ..data.mvtec import Sample
 from ..errors import ModelError, OptionError
 from ..util.validation import from_plain, validated
@@ -51,18 +50,6 @@ class Threshold:
             raise ValueError(str(error)) from None
 
 
-class Fittable(Protocol):
-    """A detector of either method."""
-
-    threshold_: Threshold | None
-
-    def fit(self, samples: Sequence[Sample]) -> Any:
-        """Learn from good samples."""
-
-    def score(self, samples: Sequence[Sample]) -> AnomalyMaps:
-        """Maps and image scores of samples."""
-
-
 def conformal(scores: Array, false_alarm: float) -> Threshold:
     """The conformal quantile of the scores (n,) of good images that the model has not seen.
 
@@ -82,7 +69,7 @@ def conformal(scores: Array, false_alarm: float) -> Threshold:
 
 
 def split_fit(
-    detector: Fittable, samples: Sequence[Sample], false_alarm: float = 0.01, share: float = 0.5, seed: int = 0
+    detector: Any, samples: Sequence[Sample], false_alarm: float = 0.01, share: float = 0.5, seed: int = 0
 ) -> Threshold:
     """Fit a detector on a part of the good samples and set its threshold from the rest: true split conformal.
 

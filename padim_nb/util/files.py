@@ -7,10 +7,11 @@ import hashlib
 import os
 import re
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from itertools import count
+from functools import cache
 from pathlib import Path
 
 import platformdirs
@@ -18,6 +19,7 @@ import platformdirs
 from ..errors import CannotWrite
 
 ABANDONED = 86_400.0  # seconds after which a scratch file or folder belongs to no running process
+_SCRATCH = ".padim-nb-part-"
 
 _REASONS = {
     errno.ENOSPC: "the disk is full: free some space or choose another folder",
@@ -61,23 +63,21 @@ def ensure_dir(folder: Path) -> Path:
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """A scratch file beside `path`, renamed to `path` when the block ends well and removed when it fails.
+    """A scratch file that is moved to `path` when the block ends well and removed when it fails.
 
-    `with whole_file(target) as scratch: scratch.write_bytes(...)`. The scratch file has the ending of the target, as
-    writers such as Pillow look at it, and the user's usual permissions.
+    `with whole_file(target) as scratch: scratch.write_bytes(...)`. The scratch file has the name of the target, as
+    writers such as Pillow look at its ending, and the user's usual permissions.
     """
     path = Path(path)
-    with writing_to(path):
-        scratch = _scratch_beside(path)
+    with _scratch_folder(path) as folder:
+        scratch = folder / path.name
+        scratch.touch()
         mode = scratch.stat().st_mode & 0o777
-        try:
-            yield scratch
-            scratch.chmod(mode)  # a writer may have replaced the file by one of its own
-            _sync(scratch)
-            os.replace(scratch, path)
-        except BaseException:
-            scratch.unlink(missing_ok=True)
-            raise
+        yield scratch
+        scratch.chmod(mode)  # a writer may have replaced the file by one of its own
+        with open(scratch, "r+b") as stream:  # Windows refuses fsync on a handle that is read-only
+            os.fsync(stream.fileno())
+        os.replace(scratch, path)
 
 
 @contextmanager
@@ -87,17 +87,15 @@ def whole_folder(path: str | Path, keep_existing: bool = False) -> Iterator[Path
     A folder that exists at `path` by then is replaced, or kept: another process was quicker with the same content.
     """
     path = Path(path)
-    with writing_to(path):
-        scratch = _scratch_beside(path, folder=True)
-        try:
-            yield scratch
-            if keep_existing and path.is_dir():
-                shutil.rmtree(scratch)
-            else:
-                _replace_folder(scratch, path)
-        except BaseException:
-            shutil.rmtree(scratch, ignore_errors=True)
-            raise
+    with _scratch_folder(path) as folder:
+        scratch = folder / path.name
+        scratch.mkdir()
+        yield scratch
+        if path.is_dir():
+            if keep_existing:
+                return
+            os.replace(path, folder / "old")
+        os.replace(scratch, path)
 
 
 def sha256(path: Path) -> str:
@@ -109,48 +107,31 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _scratch_beside(path: Path, folder: bool = False) -> Path:
-    """A new hidden file or folder beside `path`: the first free of its numbered names, where one that is older than
-    a day, of a killed process, is removed.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for number in count():
-        scratch = path.with_name(f".{path.stem[:40]}-part-{number}{path.suffix}")
+@contextmanager
+def _scratch_folder(path: Path) -> Iterator[Path]:
+    """A hidden folder beside `path`, which is removed in the end."""
+    with writing_to(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _tidy(path.parent.absolute())
+        with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=path.parent, ignore_cleanup_errors=True) as folder:
+            yield Path(folder)
+
+
+@cache
+def _tidy(folder: Path) -> None:
+    """Remove what killed processes left in a folder; once in each process, as it may hold many files."""
+    for scratch in folder.glob(f"{_SCRATCH}*"):
         remove_abandoned(scratch)
-        with suppress(FileExistsError):
-            scratch.mkdir() if folder else scratch.touch(exist_ok=False)
-            return scratch
-    raise AssertionError("numbers do not end")
 
 
 def remove_abandoned(scratch: Path) -> None:
     """Remove a scratch file or folder that is older than a day; a younger one may be in use."""
-    with suppress(FileNotFoundError):
+    with suppress(OSError):
         if time.time() - scratch.lstat().st_mtime > ABANDONED:
-            if scratch.is_dir() and not scratch.is_symlink():
-                shutil.rmtree(scratch, ignore_errors=True)
-            else:
-                scratch.unlink()
+            shutil.rmtree(scratch) if scratch.is_dir() else scratch.unlink()
 
 
 def _number_in(message: str) -> int | None:
     """The system's error number in the message of a library (safetensors) that has no `errno`."""
     match = re.search(r"\(os error (\d+)\)", message)
     return int(match[1]) if match else None
-
-
-def _sync(path: Path) -> None:
-    with open(path, "r+b") as stream:  # Windows refuses fsync on a handle that is read-only
-        os.fsync(stream.fileno())
-
-
-def _replace_folder(scratch: Path, path: Path) -> None:
-    try:
-        os.replace(scratch, path)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
-        old = _scratch_beside(path, folder=True)
-        os.replace(path, old)
-        os.replace(scratch, path)
-        shutil.rmtree(old, ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -34,8 +35,8 @@ def machine(device: str) -> dict[str, object]:
     """What a computation on this device ran on: name of the GPU or processor, threads, version of torch."""
     import torch  # commands that compute nothing do without it
 
-    gpu = gpu_facts(device)
-    return {"device": gpu.get("gpu", _processor()), "threads": torch.get_num_threads(), "torch": torch.__version__}
+    name = gpu_facts(device).get("gpu") or cpuinfo("model name") or platform.processor() or platform.machine()
+    return {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__}
 
 
 def gpu_facts(device: str) -> dict[str, object]:
@@ -44,13 +45,8 @@ def gpu_facts(device: str) -> dict[str, object]:
         return {}
     import torch
 
-    return {
-        "gpu": torch.cuda.get_device_name(device),
-        "tf32": {
-            "convolutions": torch.backends.cudnn.allow_tf32,
-            "products": torch.backends.cuda.matmul.allow_tf32,
-        },
-    }
+    tf32 = {"convolutions": torch.backends.cudnn.allow_tf32, "products": torch.backends.cuda.matmul.allow_tf32}
+    return {"gpu": torch.cuda.get_device_name(device), "tf32": tf32}
 
 
 def versions() -> dict[str, str | None]:
@@ -75,8 +71,8 @@ def peak_memory_mb() -> float | None:
     """The peak of this process's memory so far, in MB; None where the system does not say."""
     status = Path("/proc/self/status")
     if status.exists():  # ru_maxrss would start at what the parent process held when it started this one
-        peak = next((line for line in status.read_text().splitlines() if line.startswith("VmHWM:")), None)
-        return round(int(peak.split()[1]) * 1024 / 1e6, 1) if peak else None
+        peak = re.search(r"VmHWM:\s+(\d+)", status.read_text())
+        return round(int(peak[1]) * 1024 / 1e6, 1) if peak else None
     try:
         import resource
     except ImportError:
@@ -91,9 +87,10 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _processor() -> str:
+def cpuinfo(key: str) -> str:
+    """What the system says of its first processor, such as its "model name" or "flags"; "" where it says nothing."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")

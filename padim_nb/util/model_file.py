@@ -15,7 +15,7 @@ from torch import Tensor
 from ..errors import ModelError, OptionError
 from .files import whole_file
 
-FORMATS = {"padim": "padim-nb/padim/1", "efficientad": "padim-nb/efficientad/1", "training": "padim-nb/training/1"}
+FORMAT = "padim-nb/{}/1"  # of "padim", "efficientad" or "training"
 KEY = "padim_nb"
 _UNREADABLE = (SafetensorError, OSError, KeyError, ValueError, TypeError)
 LARGEST_IMAGE = 2**28  # pixels: a header that claims more is damaged, and would claim the memory too
@@ -23,7 +23,7 @@ LARGEST_IMAGE = 2**28  # pixels: a header that claims more is damaged, and would
 
 def write_model(path: Path, kind: str, header: Mapping[str, object], tensors: Mapping[str, Tensor]) -> Path:
     """Write tensors and a header of plain values, whole or not at all."""
-    text = json.dumps({"format": FORMATS[kind], **header})
+    text = json.dumps({"format": FORMAT.format(kind), **header})
     with whole_file(path) as scratch:
         save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, scratch, {KEY: text})
     return path
@@ -40,8 +40,8 @@ def read_model(path: Path, kind: str) -> tuple[dict, dict[str, Tensor]]:
     except _UNREADABLE as error:
         raise ModelError(f"{path} is not a whole model file of padim-nb: fit the detector and save it again") from error
     format_ = header.get("format") if isinstance(header, dict) else header
-    if format_ != FORMATS[kind] or not isinstance(header, dict):
-        raise ModelError(f"{path} is of format {format_!r}, wanted is {FORMATS[kind]!r}: fit the detector again")
+    if format_ != (wanted := FORMAT.format(kind)) or not isinstance(header, dict):
+        raise ModelError(f"{path} is of format {format_!r}, wanted is {wanted!r}: fit the detector again")
     return header, tensors
 
 
@@ -67,14 +67,13 @@ def image_size(value: Sequence[int]) -> tuple[int, int]:
     return height, width
 
 
-def kind_of(path: Path) -> str:
-    """Which of `FORMATS` a file is; "padim" for an unreadable one, so that reading it says what is wrong."""
+def holds(path: Path, kind: str) -> bool:
+    """Whether a file can be read and is of this kind."""
     try:
         with safe_open(path, framework="pt") as file:
-            format_ = json.loads((file.metadata() or {})[KEY])["format"]
+            return json.loads((file.metadata() or {})[KEY])["format"] == FORMAT.format(kind)
     except _UNREADABLE:
-        return "padim"
-    return next((kind for kind, name in FORMATS.items() if name == format_), "padim")
+        return False
 
 
 def packed(lower: Tensor) -> Tensor:

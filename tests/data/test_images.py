@@ -19,7 +19,7 @@ from padim_nb.data import images
 from padim_nb.data.images import Frame, as_images, image_batches, load_image, load_mask, masks, share_cut_off
 from padim_nb.data.mvtec import Sample
 from padim_nb.errors import DataError, OptionError
-from padim_nb.util.files import cache_root
+from padim_nb.util.files import cache_root, whole_file
 from padim_nb.util.validation import from_plain
 
 
@@ -271,11 +271,13 @@ def test_the_cache_forgets_the_oldest_and_leaves_what_is_being_written(tmp_path,
 
     monkeypatch.setattr(image_cache, "LIMIT", 250)
     now = time.time()
-    for name, age in (("old.npy", 30), ("middle.npy", 20), ("new.npy", 10), (".fresh.npy", 5), (".dead.npy", 200_000)):
+    for name, age in (("old.npy", 30), ("middle.npy", 20), ("new.npy", 10)):
         (tmp_path / name).write_bytes(b"x" * 100)
         os.utime(tmp_path / name, (now - age, now - age))
-    image_cache._remove_oldest(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"new.npy", "middle.npy", ".fresh.npy"}
+    with whole_file(tmp_path / "fresh.npy") as scratch:
+        scratch.write_bytes(b"x" * 1000)
+        image_cache._remove_oldest(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"new.npy", "middle.npy", "fresh.npy"}
 
 
 def test_fitting_and_scoring_in_one_process_warn_of_the_cache_once(parts, tmp_path):
