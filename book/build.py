@@ -76,7 +76,9 @@ def configuration(execute: str) -> dict[str, Any]:
     """
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
     config["execute"]["execute_notebooks"] = execute
-    config["sphinx"]["local_extensions"] = {"without_thebe": str(ROOT / "book" / "_ext")}
+    config["sphinx"]["local_extensions"] = {
+        name: str(ROOT / "book" / "_ext") for name in ("without_thebe", "touch", "quizzes")
+    }
     if repository := os.environ.get("BOOK_REPOSITORY"):
         config["repository"] = {"url": repository, "branch": os.environ.get("BOOK_BRANCH", "main")}
         config["launch_buttons"] = {
