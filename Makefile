@@ -16,15 +16,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-lock
 UV := $(shell command -v uv 2>/dev/null)
-SYNC := --quiet --compile-bytecode --python $(BIN)/python requirements.lock
+SYNC := --quiet --python $(BIN)/python requirements.lock
 PIP := $(if $(UV),uv pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check)
 WORKERS ?= 2
 THREADS ?= 1
 STEPS ?= 2
 SWEPT := padim-lite0 padim-gabor padim-random
-ONLY ?= $(shell cat notebooks/tested.txt) tests
+CHAPTERS = $(shell cat notebooks/tested.txt)
+ONLY ?= $(CHAPTERS) tests
+PARTS := $(filter-out __init__,$(basename $(notdir $(wildcard padim_nb/twin/parts/*.py))))
+TWIN = $(foreach part,$(PARTS),$(if $(shell grep -l '\\"$(part)\\"' notebooks/*.ipynb),$(part)))
+CACHE := $(CURDIR)/_build/cache
 
-.PHONY: run env test lint pytest torture dist book pdf sheets lab lock clean distclean
+.PHONY: run env test lint twin pytest torture dist book pdf sheets lab lock clean distclean
 .DEFAULT_GOAL := run
 
 run: $(STAMP)
@@ -50,7 +54,18 @@ lock:
 	uv pip compile pyproject.toml --extra run --extra onnx --extra lab --extra book --extra dev --universal --python-version 3.10 \
 	  --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet --output-file requirements.lock
 
-test: lint book pytest
+# Two at a time, since the book and the linters use one core each. Everything shares one cache, made here from nothing,
+# in which each category that a chapter shows is rendered once. Compiled modules are kept, whatever the shell says.
+test: export OMP_NUM_THREADS = $(THREADS)
+test: export PADIM_NB_CACHE = $(CACHE)
+test: export PYTHONDONTWRITEBYTECODE =
+test: $(STAMP)
+	$(MAKE) --jobs 2 lint twin
+	$(MAKE) --jobs 2 book pytest ONLY="$(CHAPTERS)"
+	$(MAKE) pytest ONLY=tests
+
+twin: $(STAMP)  # the categories that chapters show
+	$(BIN)/padim-nb data render $(TWIN)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

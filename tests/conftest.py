@@ -1,4 +1,4 @@
-"""Shared by all tests: a cache of their own, small folders of parts, a folder that cannot be written."""
+"""Shared by all tests: caches, small folders of parts, a run without a kernel, a folder that cannot be written."""
 
 import os
 import subprocess
@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import settings
-from making import write_parts
+from making import in_this_process, write_parts
+
+SHARED = os.environ.get("PADIM_NB_CACHE")  # `make test`: the cache of the chapters and of the book
 
 
 @pytest.fixture(autouse=True)
@@ -15,6 +17,21 @@ def own_cache(tmp_path_factory, monkeypatch):
     """No test sees or fills the user's cache, or a data root of this machine."""
     monkeypatch.setenv("PADIM_NB_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.delenv("PADIM_NB_DATA", raising=False)
+
+
+@pytest.fixture
+def twin_cache(own_cache, monkeypatch):
+    """The twin as the chapters have it: a category that they show is rendered once for them and for the tests."""
+    if SHARED:
+        monkeypatch.setenv("PADIM_NB_CACHE", SHARED)
+    else:
+        monkeypatch.delenv("PADIM_NB_CACHE")
+
+
+@pytest.fixture
+def no_kernel(monkeypatch):
+    """A run's notebook is executed cell by cell in this process, which saves a kernel that imports torch anew."""
+    monkeypatch.setattr("papermill.execute_notebook", in_this_process)
 
 
 @pytest.fixture
@@ -56,11 +73,41 @@ def _mounted(folder: Path, options: str):
     subprocess.run(["umount", "-l", str(folder)], check=False)
 
 
-LONGEST = ("test_sweep.py", "test_detector.py")  # first, so that the workers of `make pytest` end together
+GUARD = """
+import socket
+allowed = socket.socket.connect
+def connect(self, address):
+    if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+        open({log!r}, "a").write(repr(address) + chr(10))
+        raise OSError("sockets are forbidden")
+    return allowed(self, address)
+socket.socket.connect = connect
+asked = socket.getaddrinfo
+def getaddrinfo(host, *rest, **more):
+    if host not in (None, "", "127.0.0.1", "::1", "localhost", b"127.0.0.1"):
+        open({log!r}, "a").write(repr(host) + chr(10))
+        raise OSError("names are not looked up")
+    return asked(host, *rest, **more)
+socket.getaddrinfo = getaddrinfo
+"""
+
+
+@pytest.fixture
+def offline(tmp_path):
+    """An environment in which every Python process may talk to its own machine only, and the list of attempts."""
+    log = tmp_path / "attempts"
+    (tmp_path / "guard").mkdir()
+    (tmp_path / "guard" / "sitecustomize.py").write_text(GUARD.format(log=str(log)))
+    paths = os.pathsep.join((str(tmp_path / "guard"), str(Path(__file__).parents[1])))
+    return os.environ | {"PYTHONPATH": paths}, log
+
+
+# Files that take long, the longest first, so that the workers of `make pytest` end together.
+LONGEST = ("test_sweep.py", "test_pages.py", "test_fuzzing.py", "test_detector.py", "test_cli.py")
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 def pytest_addoption(parser):

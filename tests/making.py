@@ -1,5 +1,6 @@
-"""Small images, masks and categories for the tests."""
+"""Small images, masks and categories for the tests, and a notebook executed without a kernel."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -48,3 +49,23 @@ def write_parts(folder: Path) -> Path:
                 truth.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(mask).save(truth)
     return folder.parent
+
+
+def in_this_process(source, target, parameters, cwd, **_):
+    """What `papermill.execute_notebook` does, without a kernel: the notebook is written, a cell's error raised."""
+    import nbformat
+    from papermill.exceptions import PapermillExecutionError
+
+    notebook, names, home = nbformat.read(source, 4), {"__name__": "__main__"}, os.getcwd()
+    os.chdir(cwd)
+    try:
+        for number, cell in enumerate(notebook.cells):
+            if cell.cell_type == "code":
+                exec(compile(cell.source, f"cell {number}", "exec"), names)
+            if "parameters" in cell.metadata.get("tags", ()):
+                names |= parameters
+    except Exception as error:
+        raise PapermillExecutionError(number, number, cell.source, type(error).__name__, str(error), []) from error
+    finally:
+        os.chdir(home)
+        nbformat.write(notebook, target)

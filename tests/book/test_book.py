@@ -112,8 +112,7 @@ def test_the_readme_says_of_anomalib_what_the_record_says():
         assert all(abs(ours[key] - theirs[key]) < 1e-4 for key in ours)
 
 
-def test_the_readme_example_is_the_code_that_runs(monkeypatch):
-    monkeypatch.delenv("PADIM_NB_CACHE")  # the twin as the notebooks have it, rendered once
+def test_the_readme_example_is_the_code_that_runs(twin_cache):
     example = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)[1]
     names: dict = {}
     exec(example, names)

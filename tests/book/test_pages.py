@@ -177,7 +177,7 @@ def settled(page, runs):
     page.wait_for_timeout(1500)
 
 
-def test_the_live_page_shows_pythons_map(live):
+def test_the_live_page_shows_pythons_map(live, twin_cache):
     from live import PARTS, detector_of
 
     from padim_nb import load_category

@@ -46,7 +46,7 @@ def test_the_root_is_argument_then_environment_then_twin(parts, monkeypatch, tmp
     assert load_category("widget").root == usual / "widget"
 
 
-def test_the_twin_steps_in_and_says_so(monkeypatch, tmp_path):
+def test_the_twin_steps_in_and_says_so(monkeypatch, tmp_path, twin_cache):
     monkeypatch.chdir(tmp_path)
     brush = load_category("toothbrush")
     wanted = plan("toothbrush", "lite")

@@ -10,38 +10,28 @@ from safetensors.numpy import save_file
 from padim_nb import load_category
 from padim_nb.cli import main
 from padim_nb.evaluation import metrics
-from padim_nb.experiments.showcase import finished, five_panels, precision_chart, roc_sheet
-
-
-@pytest.fixture(scope="module")
-def rendered(tmp_path_factory):
-    """A cache with the twin's bottle, rendered once for all."""
-    cache = tmp_path_factory.mktemp("rendered")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PADIM_NB_CACHE", str(cache))
-        load_category("bottle", "twin:lite")
-    return cache
+from padim_nb.experiments.showcase import demo, finished, five_panels, precision_chart, roc_sheet
 
 
 @pytest.fixture
-def run(tmp_path, rendered, monkeypatch):
+def run(parts, tmp_path, monkeypatch):
     """A run's folder as `padim-nb run` leaves it, with maps that are right half of the time."""
-    monkeypatch.setenv("PADIM_NB_CACHE", str(rendered))
-    category = load_category("bottle", "twin:lite")
+    monkeypatch.setenv("PADIM_NB_DATA", str(parts))
+    category = load_category("widget")
     g = np.random.default_rng(0)
     labels = np.array([s.label for s in category.test])
     maps = (g.random((len(labels), 256, 256)) + 0.5 * labels[:, None, None] * g.random((len(labels), 1, 1))).astype(
         "f4"
     )
-    folder = tmp_path / "runs" / "bottle"
+    folder = tmp_path / "runs" / "widget"
     folder.mkdir(parents=True)
     record = {
         "recipe": "padim-lite0",
-        "category": "bottle",
+        "category": "widget",
         "seed": 1024,
-        "data": {"name": "twin"},
+        "data": {"name": "folder"},
         "metrics": {"image_auroc": 0.9},
-        "threshold": {"value": 1.2, "false_alarm": 0.01, "images": 60, "note": ""},
+        "threshold": {"value": 1.2, "false_alarm": 0.01, "images": 12, "note": ""},
         "n_train": len(category.train),
         "n_test": len(labels),
     }
@@ -53,11 +43,13 @@ def run(tmp_path, rendered, monkeypatch):
 def test_the_command_writes_every_picture(run, tmp_path, capsys):
     assert main(["figures", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 0
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    stem = "bottle-padim-lite0-seed1024"
+    stem = "widget-padim-lite0-seed1024"
     assert names == [f"demo-{stem}.gif", f"panels-{stem}.png", f"precision-{stem}.png", "roc-padim-lite0.png"]
     assert capsys.readouterr().out.count("\n") == 4
-    with Image.open(tmp_path / "out" / f"demo-{stem}.gif") as demo:
-        assert demo.n_frames == 24
+    with Image.open(tmp_path / "out" / f"demo-{stem}.gif") as frames:
+        assert frames.n_frames == 9, "every test image"
+    with Image.open(demo(finished([tmp_path])[0], tmp_path / "short.gif", most=4)) as frames:
+        assert frames.n_frames == 4
 
 
 def test_what_is_drawn_is_what_was_measured(run, tmp_path):
@@ -93,7 +85,7 @@ def test_a_run_in_another_frame_is_drawn_in_its_own(run, tmp_path):
         (lambda run: (run / "maps.safetensors").write_bytes(b"x"), "holds no anomaly maps"),
         (lambda run: save_file({"maps": np.zeros((3, 4, 4), "f4")}, run / "maps.safetensors"), "other images"),
         (lambda run: (run / "record.json").unlink(), "no finished run"),
-        (lambda run: changed(run / "record.json", data={"name": "twin", "fingerprint": "0"}), "other images"),
+        (lambda run: changed(run / "record.json", data={"name": "folder", "fingerprint": "0"}), "other images"),
         (lambda run: changed(run / "record.json", recipe="padim-noise"), "names a recipe this version does not know"),
     ],
     ids=["half a record", "a list", "no maps", "broken maps", "other maps", "nothing", "other images", "no recipe"],

@@ -63,53 +63,6 @@ def test_weights_that_would_execute_something_are_refused_and_do_not(how, tmp_pa
     assert not done.exists()
 
 
-GUARD = """
-import socket
-allowed = socket.socket.connect
-def connect(self, address):
-    if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "::1", "localhost"):
-        open({log!r}, "a").write(repr(address) + chr(10))
-        raise OSError("sockets are forbidden")
-    return allowed(self, address)
-socket.socket.connect = connect
-asked = socket.getaddrinfo
-def getaddrinfo(host, *rest, **more):
-    if host not in (None, "", "127.0.0.1", "::1", "localhost", b"127.0.0.1"):
-        open({log!r}, "a").write(repr(host) + chr(10))
-        raise OSError("names are not looked up")
-    return asked(host, *rest, **more)
-socket.getaddrinfo = getaddrinfo
-"""
-
-
-@pytest.fixture
-def offline(tmp_path):
-    """An environment in which every Python process may talk to its own machine only, and the list of attempts."""
-    log = tmp_path / "attempts"
-    (tmp_path / "guard").mkdir()
-    (tmp_path / "guard" / "sitecustomize.py").write_text(GUARD.format(log=str(log)))
-    return os.environ | {"PYTHONPATH": str(tmp_path / "guard")}, log
-
-
-def test_the_main_job_asks_nothing_of_any_network(offline, parts, tmp_path):
-    environment, log = offline
-    command = [
-        sys.executable,
-        "-m",
-        "padim_nb.cli",
-        "run",
-        "widget",
-        "--data",
-        str(parts),
-        "--out",
-        str(tmp_path / "out"),
-    ]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "out" / "record.json").is_file()
-    assert not log.exists(), log.read_text()
-
-
 def test_weights_are_only_fetched_when_asked_for_and_the_guard_would_see_it(offline):
     environment, log = offline
     command = [sys.executable, "-m", "padim_nb.cli", "weights"]
