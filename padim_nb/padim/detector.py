@@ -21,11 +21,12 @@ from ..features.backbones import Backbone, backbone
 from ..features.dimensions import Embedding, joined
 from ..util.devices import pick_device
 from ..util.model_file import image_size, making_sense_of, read_model, write_model
+from ..util.threads import in_threads, shares
 from .low_rank import LowRankGaussians
 from .quirks import scrambled, smallest_distance, whole_batches
 from .settings import PaDiMSettings
 from .smoothing import smooth
-from .statistics import Gaussians, Statistics, expect_fit, held_out, read_gaussians
+from .statistics import Gaussians, Statistics, concatenated, expect_fit, held_out, read_gaussians
 
 
 class PaDiM:
@@ -122,9 +123,10 @@ class PaDiM:
         elif len(samples) > enough(false_alarm):
             self.partial_fit(samples).calibrate(samples, false_alarm)
         else:
-            groups, copies = folds(len(samples)), list[list[Tensor]]()
-            self._sum_up(_copied(self._batches(samples, "fitting"), copies), len(samples))
-            self.threshold_ = conformal(self._fold_scores(copies, groups, self.statistics_), false_alarm)
+            groups = folds(len(samples))
+            features = self._in_memory(samples, "fitting")
+            self._sum_up(zip(*(layer.split(self.settings.batch) for layer in features), strict=True), len(samples))
+            self.threshold_ = conformal(self._fold_scores(features, groups), false_alarm)
         self._fitted()
         return self
 
@@ -163,9 +165,7 @@ class PaDiM:
     def score(self, samples: Sequence[Sample]) -> AnomalyMaps:
         """Anomaly maps (n, height, width) in the frame's pixels; the larger, the less like the training images."""
         gaussians = self._fitted()
-        maps = [self._maps(features, gaussians) for features in self._batches(samples, "scoring")]
-        assert self.size_, "a fitted detector has a size"
-        return AnomalyMaps.joined(maps, self.size_, self.settings.frame)
+        return self._joined([self._maps(features, gaussians) for features in self._batches(samples, "scoring")])
 
     def score_images(self, images: np.ndarray) -> AnomalyMaps:
         """Like `score`, for framed images in memory, uint8 or floats in 0..1, (n, height, width, 3)."""
@@ -174,7 +174,7 @@ class PaDiM:
 
     def features(self, samples: Sequence[Sample]) -> list[Tensor]:
         """The chosen features of all samples: one tensor a layer, coarse to fine, (n, channels, height, width)."""
-        return _concatenated(self._batches(samples, "reading"))
+        return concatenated(list(self._batches(samples, "reading")))
 
     def extract(self, images: np.ndarray) -> list[Tensor]:
         """The chosen features of framed images; the first images decide the size of all.
@@ -186,19 +186,13 @@ class PaDiM:
             One tensor a layer, coarse to fine, each (n, channels, height, width).
         """
         height, width = images.shape[1:3]
-        if self.size_ not in (None, (height, width)):
-            raise ModelError(f"this detector was fitted on images of {_by(self.size_)}, not {_by((height, width))}")
+        if self.size_ is not None and self.size_ != (height, width):
+            own = "x".join(map(str, self.size_))
+            raise ModelError(f"this detector was fitted on images of {own}, not {height}x{width}")
         self.size_ = height, width
+        parts = np.array_split(images, shares(len(images), self.device))
         with torch.inference_mode():
-            batch = torch.from_numpy(images).to(self.device)
-            over_root = "input over root of deviation" in self.settings.quirks
-            x = self.backbone.normalize(batch, self.backbone.std.sqrt() if over_root else None)
-            feature_maps = self.backbone(x.contiguous(memory_format=torch.channels_last))
-            if "coarse maps scrambled" in self.settings.quirks:
-                feature_maps = [feature_maps[layer] for layer in self.embedding.layers]
-                return [scrambled(feature_maps, self.embedding.chosen)]
-            features = self.embedding.features(feature_maps)
-            return [joined(features)] if self.settings.form == "dense" else features
+            return concatenated(in_threads(self._extract, parts, self.device))
 
     def calibrate(self, samples: Sequence[Sample], false_alarm: float = 0.01, seed: int = 0) -> Threshold:
         """Set the threshold from the good samples the detector was fitted on, without a single defect.
@@ -220,10 +214,7 @@ class PaDiM:
         """The image scores (n,) that `calibrate` uses: each from a model that was fitted without the image's fold."""
         drawn = np.random.default_rng(seed).permutation(len(samples))[: enough(false_alarm)]
         groups = folds(len(drawn), seed)
-        copies: list[list[Tensor]] = []
-        for _ in _copied(self._batches([samples[i] for i in sorted(drawn)], "reading"), copies):
-            pass
-        return self._fold_scores(copies, groups, Statistics(self.settings.form))
+        return self._fold_scores(self._in_memory([samples[i] for i in sorted(drawn)], "reading"), groups)
 
     def save(self, path: str | Path) -> Path:
         """Write the fitted detector to a safetensors file, without the backbone's weights (named by hash)."""
@@ -280,7 +271,22 @@ class PaDiM:
                 yield features
                 bar.update(len(images))
 
-    def _sum_up(self, batches: Iterable[list[Tensor]], more: int) -> PaDiM:
+    def _in_memory(self, samples: Sequence[Sample], task: str) -> list[Tensor]:
+        """The features of all samples in main memory."""
+        return concatenated([[layer.cpu() for layer in features] for features in self._batches(samples, task)])
+
+    def _extract(self, images: np.ndarray) -> list[Tensor]:
+        batch = torch.from_numpy(images).to(self.device)
+        over_root = "input over root of deviation" in self.settings.quirks
+        x = self.backbone.normalize(batch, self.backbone.std.sqrt() if over_root else None)
+        feature_maps = self.backbone(x.contiguous(memory_format=torch.channels_last))
+        if "coarse maps scrambled" in self.settings.quirks:
+            feature_maps = [feature_maps[layer] for layer in self.embedding.layers]
+            return [scrambled(feature_maps, self.embedding.chosen)]
+        features = self.embedding.features(feature_maps)
+        return [joined(features)] if self.settings.form == "dense" else features
+
+    def _sum_up(self, batches: Iterable[Sequence[Tensor]], more: int) -> PaDiM:
         """Add batches to the statistics, all or none."""
         self._expect_sums()
         if not more:
@@ -288,7 +294,7 @@ class PaDiM:
         added, size = Statistics(self.settings.form), self.size_
         try:
             for features in batches:
-                added.add(features, self.count + more)
+                added.add([layer.to(self.device) for layer in features], self.count + more)
         except BaseException:
             self.size_ = size
             raise
@@ -299,20 +305,29 @@ class PaDiM:
         return self
 
     def _maps(self, features: Sequence[Tensor], gaussians: Gaussians) -> AnomalyMaps:
-        assert self.size_, "features have been extracted"
-        settings, scores = self.settings, None
-        with torch.inference_mode():
-            distances = gaussians.distances(features)
+        """The anomaly maps of images with these features."""
+        settings, size = self.settings, self.size_
+        assert size, "features have been extracted"
+
+        def maps_of(features: Sequence[Tensor]) -> AnomalyMaps:
+            distances, scores = gaussians.distances(features), None
             if "smallest distance" in settings.quirks:
                 scores = smallest_distance(distances, settings.sigma, settings.border).cpu().numpy()
-            maps = smooth(distances, self.size_, settings.sigma, settings.border, settings.upsample)
+            maps = smooth(distances, size, settings.sigma, settings.border, settings.upsample)
             return AnomalyMaps.of(maps.cpu().numpy(), settings.frame, scores).expect_finite()
 
-    def _fold_scores(self, copies: list[list[Tensor]], groups: list[np.ndarray], statistics: Statistics) -> np.ndarray:
-        """The scores of all images, those of each group by Gaussians of the other groups; `copies` is emptied."""
-        features = _concatenated(copies)
-        copies.clear()  # in memory once, not twice
-        pairs = held_out(features, groups, statistics, self.settings.eps, self.device)
+        count = shares(len(features[0]), self.device)
+        parts = list(zip(*(layer.tensor_split(count) for layer in features), strict=True))
+        with torch.inference_mode():
+            return self._joined(in_threads(maps_of, parts, self.device))
+
+    def _joined(self, maps: list[AnomalyMaps]) -> AnomalyMaps:
+        assert self.size_, "features have been extracted"
+        return AnomalyMaps.joined(maps, self.size_, self.settings.frame)
+
+    def _fold_scores(self, features: list[Tensor], groups: list[np.ndarray]) -> np.ndarray:
+        """The scores of all images, those of each group by Gaussians of the other groups."""
+        pairs = held_out(features, groups, self.settings.form, self.settings.eps, self.device)
         return np.concatenate([self._maps(*pair).scores for pair in pairs])
 
     def _fitted(self) -> Gaussians:
@@ -323,18 +338,3 @@ class PaDiM:
     def _expect_sums(self) -> None:
         if self._gaussians is not None and not self.count:
             raise ModelError("a detector that was loaded holds no sums to add images to: call fit with all of them")
-
-
-def _copied(batches: Iterable[list[Tensor]], copies: list[list[Tensor]]) -> Iterator[list[Tensor]]:
-    """The batches as they come, each also copied to main memory."""
-    for features in batches:
-        copies.append([layer.cpu() for layer in features])
-        yield features
-
-
-def _concatenated(batches: Iterable[list[Tensor]]) -> list[Tensor]:
-    return [torch.cat(layers) for layers in zip(*batches, strict=True)]
-
-
-def _by(size: tuple[int, int] | None) -> str:
-    return "x".join(map(str, size or ()))

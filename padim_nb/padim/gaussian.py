@@ -21,10 +21,9 @@ from torch import Tensor
 
 from ..errors import ModelError
 from ..util.model_file import packed, unpacked
-from .grids import Grid, nested, on_grid, stacked
+from ..util.threads import in_threads
+from .grids import Grid, blocks, nested, on_grid, stacked
 from .moments import Moments
-
-BLOCK = 7  # coarse cells factored at a time: intermediate results stay small and in the cache
 
 
 @dataclass(frozen=True)
@@ -36,26 +35,36 @@ class PatchGaussians:
     """
 
     grids: tuple[Grid, ...]
-    mean: tuple[Tensor, ...]
-    inverse: tuple[Tensor, ...]
-    link: tuple[tuple[Tensor, ...], ...]
+    mean: list[Tensor]
+    inverse: list[Tensor]
+    link: list[list[Tensor]]
 
     @classmethod
     def fit(cls, moments: Moments, eps: float = 0.01) -> PatchGaussians:
         """The Gaussians N(mean, scatter / (n - 1) + eps I) of the patches that were summed up in `moments`."""
         expect_enough(moments.count)
-        mean = tuple(m.float().clone() for m in moments.mean)
-        inverse = tuple(torch.empty(row[-1].shape, device=row[-1].device) for row in moments.scatter)
-        link = tuple(tuple(torch.empty(s.shape, device=s.device) for s in row[:-1]) for row in moments.scatter)
-        coarse = len(mean[0])
-        for start in range(0, coarse, BLOCK):
-            rows = [slice(start * len(m) // coarse, min(start + BLOCK, coarse) * len(m) // coarse) for m in mean]
-            scatter = [[s[rows[k]] for s in row] for k, row in enumerate(moments.scatter)]
-            factors = _factored(scatter, 1.0 / (moments.count - 1), eps)
-            for k, (own, links) in enumerate(factors):
-                inverse[k][rows[k]] = own.float()
-                for target, block in zip(link[k], links, strict=True):
-                    target[rows[k]] = block.float()
+        mean = [m.float().clone() for m in moments.mean]
+        link = [[torch.empty(sums.shape, device=sums.device) for sums in row] for row in moments.scatter]
+        inverse = [row.pop() for row in link]
+
+        def factor(rows: list[slice]) -> None:
+            lower: list[Tensor] = []  # L_kk^-1
+            coupling: list[list[Tensor]] = []  # A_kj
+            for k, own in enumerate(rows):
+                *mixed, covariance = (sums[own] / (moments.count - 1) for sums in moments.scatter[k])
+                coupling.append([])
+                for j, a in enumerate(mixed):
+                    a = stacked(a, lower[j])
+                    for i in range(j):
+                        a.baddbmm_(stacked(coupling[k][i], coupling[j][i]), coupling[j][i].mT, alpha=-1.0)
+                    coupling[k].append(torch.bmm(a, lower[j].mT).view_as(mixed[j]))
+                    covariance.baddbmm_(coupling[k][j], coupling[k][j].mT, alpha=-1.0)
+                lower.append(inverse_factor(covariance, eps))
+                inverse[k][own] = lower[k].float()
+                for block, a in zip(link[k], coupling[k], strict=True):
+                    block[own] = torch.bmm(lower[k], a).float()
+
+        in_threads(factor, blocks(moments.grids), mean[0].device)
         return cls(moments.grids, mean, inverse, link)
 
     def distances(self, features: Sequence[Tensor]) -> Tensor:
@@ -78,28 +87,22 @@ class PatchGaussians:
     @property
     def bytes(self) -> int:
         """The size of all numbers in memory."""
-        every = [*self.mean, *self.inverse, *(link for row in self.link for link in row)]
-        return sum(t.numel() * t.element_size() for t in every)
+        return sum(t.nbytes for t in (*self.mean, *self.inverse, *(block for row in self.link for block in row)))
 
     def tensors(self) -> dict[str, Tensor]:
         """All numbers by name, as a model file holds them; triangles are packed."""
-        named = {f"mean.{k}": mean for k, mean in enumerate(self.mean)}
-        named |= {f"inverse.{k}": packed(inverse) for k, inverse in enumerate(self.inverse)}
-        return named | {f"link.{k}.{j}": link for k, row in enumerate(self.link) for j, link in enumerate(row)}
+        links = {f"link.{k}.{j}": block for k, row in enumerate(self.link) for j, block in enumerate(row)}
+        return triangles(self.mean, self.inverse) | links
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], grids: tuple[Grid, ...], device: str) -> PatchGaussians:
+    def from_tensors(cls, tensors: Mapping[str, Tensor], grids: tuple[Grid, ...]) -> PatchGaussians:
         """Read `tensors` back; KeyError or ValueError where a tensor is missing or of another shape."""
-        mean, layers = means(tensors, grids), range(len(grids))
-        c = [m.shape[1] for m in mean]
-        inverse = [expect(tensors, f"inverse.{k}", len(mean[k]), c[k] * (c[k] + 1) // 2) for k in layers]
-        link = [[expect(tensors, f"link.{k}.{j}", len(mean[k]), c[k], c[j]) for j in range(k)] for k in layers]
-        return cls(
-            grids,
-            tuple(m.to(device) for m in mean),
-            tuple(unpacked(own, c[k]).to(device) for k, own in enumerate(inverse)),
-            tuple(tuple(block.to(device) for block in row) for row in link),
-        )
+        mean, inverse = read_triangles(tensors, grids)
+        link = [
+            [expect(tensors, f"link.{k}.{j}", *fine.shape, coarse.shape[1]) for j, coarse in enumerate(mean[:k])]
+            for k, fine in enumerate(mean)
+        ]
+        return cls(grids, mean, inverse, link)
 
 
 def expect_enough(images: int) -> None:
@@ -108,45 +111,34 @@ def expect_enough(images: int) -> None:
         raise ModelError(f"a covariance needs at least 2 good images, not {images}: add some to train/good")
 
 
+def inverse_factor(covariance: Tensor, eps: float) -> Tensor:
+    """L^-1 with L L' = covariance + eps I, (positions, c, c) -> (positions, c, c); `covariance` is overwritten."""
+    covariance.diagonal(dim1=-2, dim2=-1).add_(eps)
+    factor, failed = torch.linalg.cholesky_ex(covariance)
+    if failed.any():
+        raise ModelError("a covariance is not positive definite: features hold nan, or eps is too small")
+    identity = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device).expand_as(factor)
+    return torch.linalg.solve_triangular(factor, identity, upper=False)
+
+
+def triangles(mean: Sequence[Tensor], inverse: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Means and packed inverse factors of all layers, by name."""
+    return {f"mean.{k}": m for k, m in enumerate(mean)} | {f"inverse.{k}": packed(i) for k, i in enumerate(inverse)}
+
+
+def read_triangles(tensors: Mapping[str, Tensor], grids: Sequence[Grid]) -> tuple[list[Tensor], list[Tensor]]:
+    """The means (positions, c) and inverse factors (positions, c, c) of each layer, for a model on these grids."""
+    mean, inverse = [], []
+    for k, (height, width) in enumerate(grids):
+        c = tensors[f"mean.{k}"].shape[-1]
+        mean.append(expect(tensors, f"mean.{k}", height * width, c))
+        inverse.append(unpacked(expect(tensors, f"inverse.{k}", height * width, c * (c + 1) // 2), c))
+    return mean, inverse
+
+
 def expect(tensors: Mapping[str, Tensor], name: str, *shape: int) -> Tensor:
     """The tensor of this name; KeyError where there is none, ValueError where it is not float of this shape."""
     tensor = tensors[name]
     if tuple(tensor.shape) != shape or not tensor.is_floating_point():
         raise ValueError(f"{name} is {tensor.dtype} {tuple(tensor.shape)} where it should be float {shape}")
     return tensor
-
-
-def means(tensors: Mapping[str, Tensor], grids: Sequence[Grid]) -> list[Tensor]:
-    """The means (positions, c) of each layer, for a model on these grids."""
-    return [
-        expect(tensors, f"mean.{k}", height * width, tensors[f"mean.{k}"].shape[-1])
-        for k, (height, width) in enumerate(grids)
-    ]
-
-
-def _factored(scatter: list[list[Tensor]], scale: float, eps: float) -> list[tuple[Tensor, list[Tensor]]]:
-    """For each layer (L_kk^-1, [L_kk^-1 A_kj for each coarser j]) of a block of cells."""
-    inverse: list[Tensor] = []
-    coupling: list[list[Tensor]] = []
-    for k, row in enumerate(scatter):
-        own = row[k] * scale
-        own.diagonal(dim1=-2, dim2=-1).add_(eps)
-        coupling.append([])
-        for j in range(k):
-            a = stacked(row[j] * scale, inverse[j])
-            for i in range(j):
-                a.baddbmm_(stacked(coupling[k][i], coupling[j][i]), coupling[j][i].mT, alpha=-1.0)
-            a = torch.bmm(a, inverse[j].mT).view_as(row[j])
-            coupling[k].append(a)
-            own.baddbmm_(a, a.mT, alpha=-1.0)
-        inverse.append(inverse_factor(own))
-    return [(inverse[k], [torch.bmm(inverse[k], a) for a in row]) for k, row in enumerate(coupling)]
-
-
-def inverse_factor(covariance: Tensor) -> Tensor:
-    """L^-1 of each covariance L L', (positions, c, c) -> (positions, c, c)."""
-    factor, failed = torch.linalg.cholesky_ex(covariance)
-    if failed.any():
-        raise ModelError("a covariance is not positive definite: features hold nan, or eps is too small")
-    identity = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device).expand_as(factor)
-    return torch.linalg.solve_triangular(factor, identity, upper=False)

@@ -2,12 +2,13 @@
 
 Nearest up-sampling repeats a coarse position over a cell of fine ones. In nested order that cell is a run of
 consecutive rows: `stacked` sees them as one, `over_cells` repeats a coarse row over them, and sums over images are
-batched matrix products.
+batched matrix products. What is computed of one `blocks` of cells needs no other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 import torch
@@ -16,14 +17,16 @@ from torch import Tensor
 from ..errors import OptionError
 
 Grid = tuple[int, int]
+BLOCK = 7  # coarse cells at a time: intermediate results stay small and in the cache
 
 
-def grid_of(features: Tensor) -> Grid:
-    """(height, width) of features (n, channels, height, width)."""
-    return int(features.shape[-2]), int(features.shape[-1])
+def grids_of(features: Sequence[Tensor]) -> tuple[Grid, ...]:
+    """(height, width) of each layer (n, channels, height, width)."""
+    return tuple((int(layer.shape[-2]), int(layer.shape[-1])) for layer in features)
 
 
-def nesting(grids: Sequence[Grid], device: torch.device | str = "cpu") -> list[Tensor]:
+@lru_cache(maxsize=32)
+def nesting(grids: tuple[Grid, ...], device: torch.device | str = "cpu") -> tuple[Tensor, ...]:
     """Each layer's positions (row times width plus column) in nested order.
 
     Args:
@@ -38,17 +41,26 @@ def nesting(grids: Sequence[Grid], device: torch.device | str = "cpu") -> list[T
         r = h // height
         if h != r * height or w != r * width:
             raise OptionError(f"a grid of {h}x{w} does not nest in one of {height}x{width}")
-        row, column = orders[-1] // width, orders[-1] % width
+        row, column = (x[:, None, None] * r for x in (orders[-1] // width, orders[-1] % width))
         inner = torch.arange(r, device=device)
-        rows = (row[:, None, None] * r + inner[:, None]).expand(-1, r, r)
-        columns = (column[:, None, None] * r + inner).expand(-1, r, r)
-        orders.append((rows * w + columns).reshape(-1))
-    return orders
+        orders.append(((row + inner[:, None]) * w + column + inner).flatten())
+    return tuple(orders)
 
 
-def nested(features: Sequence[Tensor]) -> list[Tensor]:
-    """Features [(n, channels, height, width)], coarse to fine -> copies [(positions, channels, n)] in nested order."""
-    orders = nesting([grid_of(layer) for layer in features], features[0].device)
+def blocks(grids: Sequence[Grid]) -> list[list[slice]]:
+    """The rows of each layer in nested order that belong to the same `BLOCK` coarse cells, block by block."""
+    sizes = [height * width for height, width in grids]
+    ratios = [size // sizes[0] for size in sizes]
+    return [[slice(start * r, (start + BLOCK) * r) for r in ratios] for start in range(0, sizes[0], BLOCK)]
+
+
+def nested(features: Sequence[Tensor], rows: Sequence[slice] | None = None) -> list[Tensor]:
+    """Features [(n, channels, height, width)], coarse to fine -> copies [(positions, channels, n)] in nested order,
+    only these rows of each layer where they are given.
+    """
+    orders: Sequence[Tensor] = nesting(grids_of(features), features[0].device)
+    if rows is not None:
+        orders = [order[own] for order, own in zip(orders, rows, strict=True)]
     return [
         layer.flatten(2).permute(2, 1, 0)[order].contiguous() for layer, order in zip(features, orders, strict=True)
     ]
@@ -64,7 +76,7 @@ def over_cells(coarse: Tensor, fine: Tensor) -> Tensor:
     return coarse.repeat_interleave(len(fine) // len(coarse), dim=0)
 
 
-def on_grid(squares: Sequence[Tensor], grids: Sequence[Grid]) -> Tensor:
+def on_grid(squares: Sequence[Tensor], grids: tuple[Grid, ...]) -> Tensor:
     """Each layer's part of the squared distance, (positions, n) -> distances (n, height, width) on the finest grid."""
     total = squares[0]
     for square in squares[1:]:

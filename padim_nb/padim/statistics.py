@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import OptionError
 from .gaussian import PatchGaussians
-from .grids import Grid, grid_of
+from .grids import Grid, grids_of
 from .low_rank import LowRankGaussians, is_cheaper
 from .moments import Moments
 
@@ -38,8 +38,9 @@ class Statistics:
 
     def add(self, features: list[Tensor], expected: int) -> None:
         """Add a batch of features [(n, channels, height, width)], coarse to fine, of `expected` images in the end."""
-        if self.moments is None and self.is_low_rank(features, expected):
-            self.features = _concatenated(self.features, features)
+        low_rank = self.form == "low-rank" or (self.form == "auto" and is_cheaper(features, expected))
+        if self.moments is None and low_rank:
+            self.features = concatenated([self.features, features]) if self.features else features
         else:
             self._sum_up(features)
 
@@ -58,10 +59,6 @@ class Statistics:
         assert self.moments is not None, "callers see to it that there are images"
         return PatchGaussians.fit(self.moments, eps)
 
-    def is_low_rank(self, features: Sequence[Tensor], n: int) -> bool:
-        """Whether n images with such features take the low-rank form."""
-        return self.form == "low-rank" or (self.form == "auto" and is_cheaper(features, n))
-
     def _sum_up(self, features: list[Tensor] | None = None) -> None:
         """Replace kept features by their moments, and add a batch to these."""
         for batch in (self.features, features):
@@ -71,53 +68,49 @@ class Statistics:
 
 
 def held_out(
-    features: Sequence[Tensor], groups: Sequence[np.ndarray], statistics: Statistics, eps: float, device: str
+    features: Sequence[Tensor], groups: Sequence[np.ndarray], form: str, eps: float, device: str
 ) -> Iterator[tuple[list[Tensor], Gaussians]]:
     """Each group's own features, and the Gaussians of all other groups.
 
     Args:
         features: of all images, one tensor a layer (n, channels, height, width), coarse to fine.
         groups: the images' numbers in each group.
-        statistics: of all these images, or of none: moments that are missing are summed up here.
+        form: of the Gaussians, as in the settings.
         eps: added to the variances.
         device: where to compute.
     """
 
-    def part(*numbers: np.ndarray) -> list[Tensor]:
-        chosen = torch.from_numpy(np.concatenate(numbers))
+    def part(group: np.ndarray) -> list[Tensor]:
+        chosen = torch.from_numpy(group)
         return [layer[chosen].to(device) for layer in features]
 
-    low_rank = statistics.is_low_rank(part(groups[0]), len(features[0]))  # on the device: the choice depends on it
-    if not (low_rank or statistics.count):
+    for own in groups:
+        others = Statistics(form)
         for group in groups:
-            statistics.add(part(group), len(features[0]))
-    for own, group in enumerate(groups):
-        own_features, others = part(group), [*groups[:own], *groups[own + 1 :]]
-        if low_rank or statistics.moments is None:
-            rest = Statistics(features=part(*others))
-        else:
-            rest = Statistics(moments=statistics.moments.without(own_features))
-        yield own_features, rest.gaussians(eps)
+            if group is not own:
+                others.add(part(group), len(features[0]))
+        yield part(own), others.gaussians(eps)
 
 
 def read_gaussians(tensors: Mapping[str, Tensor], grids: tuple[Grid, ...], eps: float, device: str) -> Gaussians:
     """Gaussians of either form out of a model file's tensors; KeyError or ValueError where these do not fit."""
-    if any(name in tensors for name in ("vectors.0", "ridge.0", "given.0")) or tensors["inverse.0"].dim() == 3:
-        return LowRankGaussians.from_tensors(tensors, grids, eps, device)
-    return PatchGaussians.from_tensors(tensors, grids, device)
+    tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
+    if tensors.keys() & {"gain.0", "given.0", "ridge.0"} or tensors["inverse.0"].dim() == 3:
+        return LowRankGaussians.from_tensors(tensors, grids, eps)
+    return PatchGaussians.from_tensors(tensors, grids)
 
 
 def expect_fit(gaussians: Gaussians, features: Sequence[Tensor]) -> None:
     """ValueError unless the Gaussians are of features of these shapes."""
-    channels, grids = [layer.shape[1] for layer in features], tuple(map(grid_of, features))
+    channels, grids = [layer.shape[1] for layer in features], grids_of(features)
     own = [mean.shape[1] for mean in gaussians.mean]
     if gaussians.grids != grids or own != channels:
         raise ValueError(f"Gaussians of {own} channels on {gaussians.grids}, features of {channels} on {grids}")
 
 
-def _concatenated(first: Sequence[Tensor] | None, second: Sequence[Tensor]) -> list[Tensor]:
-    if first is None:
-        return list(second)
-    if [layer.shape[1:] for layer in first] != [layer.shape[1:] for layer in second]:
+def concatenated(batches: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+    """Batches of features, each one tensor a layer, as one."""
+    first, *others = ([layer.shape[1:] for layer in batch] for batch in batches)
+    if any(shapes != first for shapes in others):
         raise OptionError("only features of the same backbone, dimensions and image size can be put together")
-    return [torch.cat([a, b.to(a)]) for a, b in zip(first, second, strict=True)]
+    return [torch.cat([layer.to(layers[0]) for layer in layers]) for layers in zip(*batches, strict=True)]

@@ -6,6 +6,7 @@ from padim_drawing import LAYOUTS, draw, largest_error
 
 from padim_nb.errors import ModelError
 from padim_nb.padim.gaussian import PatchGaussians
+from padim_nb.padim.grids import nested
 from padim_nb.padim.low_rank import LowRankGaussians, is_cheaper
 from padim_nb.padim.moments import Moments
 from padim_nb.padim.statistics import Statistics, read_gaussians
@@ -80,22 +81,33 @@ def test_tensors_are_read_back_whole_or_refused(layout, fit):
                     read_gaussians(tensors | {name: broken}, fitted.grids, 0.01, "cpu")
 
 
+@pytest.mark.parametrize("version", ["0.2", "later"])
 @pytest.mark.parametrize(
     "layout", ["three layers", "more channels than images", "one layer, more channels than images"]
 )
-def test_low_rank_tensors_of_version_0_2_are_read(layout):
+def test_low_rank_tensors_of_earlier_versions_are_read(layout, version):
     train, test = draw(LAYOUTS[layout], 9), draw(LAYOUTS[layout], 4, seed=1)
     fitted, eps = LowRankGaussians.fit(train), 0.01
-    former = {name: tensor for name, tensor in fitted.tensors().items() if name.startswith(("mean", "inverse"))}
-    former |= {f"seen.{k}": x for k, x in enumerate(fitted.vectors[1:])}
-    former |= {f"given.{k}": gain for k, gain in enumerate(fitted.gain)}
-    if fitted.vectors[0].numel():  # F = L^-1 X', given.0 = L^-1
-        x = fitted.vectors[0].double()
-        k = x.mT @ x + eps * torch.eye(x.shape[-1])
-        lower = torch.linalg.inv(torch.linalg.cholesky(k))
-        former["inverse.0"] = (lower @ x.mT).float()
+    former = fitted.tensors()
+    x = nested(train)[0].double()
+    x = (x - x.mean(-1, keepdim=True)) / (x.shape[-1] - 1) ** 0.5
+    wide = x.shape[1] > x.shape[2]
+    lower = torch.linalg.inv(torch.linalg.cholesky(x.mT @ x + eps * torch.eye(x.shape[-1])))
+    if version == "0.2":
+        if wide:  # F = L^-1 X', given.0 = L^-1
+            former["inverse.0"] = (lower @ x.mT).float()
+        if wide and len(train) > 1:
+            former["gain.0"] = lower.float()
+        former = {name.replace("gain", "given"): tensor for name, tensor in former.items()}
+        for k in range(len(train) - 1):
+            former[f"seen.{k}"] = former.pop(f"vectors.{k + 1}")
+    elif wide:
+        del former["inverse.0"]
+        former |= {"ridge.0": (lower.mT @ lower @ x.mT).float(), "vectors.0": x.float()}
         if len(train) > 1:
-            former["given.0"] = lower.float()
+            former["gain.0"] = x[:, :0].float()
+    else:
+        former["vectors.0"] = x[:, :, :0].float()
     again = read_gaussians(former, fitted.grids, eps, "cpu")
     assert torch.allclose(again.distances(test), fitted.distances(test), rtol=1e-4)
 
