@@ -80,10 +80,12 @@ pytest: $(STAMP)
 	  --nbval --nbval-current-env --nbval-sanitize-with tests/nbval-sanitize.cfg --nbval-cell-timeout 600
 
 torture: $(STAMP)
-	$(BIN)/python -m pytest tests -v -m "torture or not torture" --kills 20 $(if $(SEED),--seed $(SEED)) \
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest tests -v -m "torture or not torture" --kills 20 \
+	  $(if $(SEED),--seed $(SEED)) --numprocesses $(WORKERS) --dist worksteal \
 	  --cov --cov-report term:skip-covered --cov-fail-under 95
-	$(BIN)/padim-nb sweep --recipes $(SWEPT) --seeds 0-2 --out _build/torture/undisturbed
-	$(BIN)/python benchmarks/survive.py _build/torture/undisturbed --recipes $(SWEPT) --kills 20 $(if $(SEED),--seed $(SEED))
+	$(BIN)/padim-nb sweep --recipes $(SWEPT) --seeds 0 --out _build/torture/undisturbed
+	$(BIN)/python benchmarks/survive.py _build/torture/undisturbed --recipes $(SWEPT) --seeds 0 --kills 20 \
+	  $(if $(SEED),--seed $(SEED))
 	$(BIN)/python benchmarks/pythons.py
 
 dist: $(STAMP)

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from padim_nb.util.machine import machine
@@ -33,13 +34,16 @@ def uv(*arguments: object) -> bool:
 
 def record_of(python: str, wheel: Path, category: str, place: Path) -> dict | None:
     """The record of a run by this Python, or None where it is not on this machine."""
+    place.mkdir()
     if not uv("venv", "--python", python, place / "venv"):
         return None
     if not uv("pip", "install", "--python", place / "venv", f"{wheel}[run]"):
         raise SystemExit(f"the wheel cannot be installed for Python {python}")
     command = [place / "venv" / "bin" / "padim-nb", "run", category, "--data", "twin:lite", "--out", place / "run"]
     subprocess.run(command, cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
-    return json.loads((place / "run" / "record.json").read_text())
+    record = json.loads((place / "run" / "record.json").read_text())
+    shutil.rmtree(place)
+    return record
 
 
 def main() -> None:
@@ -54,10 +58,12 @@ def main() -> None:
         if not uv("build", "--wheel", "--out-dir", place, ROOT):
             raise SystemExit("the wheel cannot be built")
         (wheel,) = place.glob("*.whl")
-        for number, python in enumerate(arguments.pythons):
-            own = place / str(number)
-            own.mkdir()
-            record = record_of(python, wheel, arguments.category, own)
+        with ThreadPoolExecutor(2) as pool:  # two at a time: much of it is files that are copied
+            own = [place / str(number) for number in range(len(arguments.pythons))]
+            made = pool.map(
+                lambda python, folder: record_of(python, wheel, arguments.category, folder), arguments.pythons, own
+            )
+        for python, record in zip(arguments.pythons, made, strict=True):
             if record is None:
                 rows.append({"python": python, "not run": "not on this machine"})
                 continue
@@ -65,7 +71,6 @@ def main() -> None:
             first = first or figures
             widest = max(widest, *(abs(value - first[name]) for name, value in figures.items()))
             rows.append({name: record["versions"][name] for name in SHOWN} | {"image_auroc": figures["image_auroc"]})
-            shutil.rmtree(own)
     record = {
         "benchmark": "pythons",
         "machine": machine("cpu"),

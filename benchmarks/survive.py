@@ -76,7 +76,7 @@ def turn(command: list[str], place: Path, external: bool, kills: Counter, until:
         process = subprocess.Popen(command, **QUIET)
         while True:
             try:
-                process.wait(rng.uniform(20, 90) if sum(kills.values()) < until else None)
+                process.wait(rng.uniform(8, 40) if sum(kills.values()) < until else None)
                 return
             except subprocess.TimeoutExpired:
                 pass

@@ -291,14 +291,14 @@ from dataclasses import replace
 from padim_nb import load_category
 from padim_nb.efficientad.detector import EfficientAD
 from padim_nb.experiments.recipes import RECIPES
-quick = RECIPES["efficientad-quick"].settings
-quick = replace(quick, penalties=40, training=replace(quick.training, steps=1))
-detector = EfficientAD.from_settings(quick, "cpu").fit(load_category("widget", sys.argv[1]).train[:2])
+lite = RECIPES["efficientad-lite"].settings
+lite = replace(lite, penalties=40, training=replace(lite.training, steps=1))
+detector = EfficientAD.from_settings(lite, "cpu").fit(load_category("widget", sys.argv[1]).train[:2])
 print(detector.facts["penalty"])
 """
 
 
-def test_the_quick_recipe_fits_from_a_plain_script_with_an_empty_cache(parts, tmp_path):
+def test_a_recipe_with_a_shipped_teacher_fits_from_a_plain_script_with_an_empty_cache(parts, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "PADIM_NB_CACHE": str(tmp_path / "new")}
     (tmp_path / "script.py").write_text(SCRIPT)
     command = [sys.executable, str(tmp_path / "script.py"), str(parts)]

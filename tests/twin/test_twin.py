@@ -122,6 +122,7 @@ def test_a_full_disk_is_one_clear_line_and_leaves_nothing(tiny_disk, monkeypatch
     assert not [path for path in tiny_disk.rglob("*") if path.is_file()]
 
 
+@pytest.mark.torture
 def test_a_killed_rendering_is_never_taken_for_whole(tmp_path):
     cache = tmp_path / "cache"
     environment = os.environ | {"PADIM_NB_CACHE": str(cache), "PYTHONPATH": str(Path(__file__).parents[2])}
