@@ -60,10 +60,10 @@ def main() -> None:
         (wheel,) = place.glob("*.whl")
         with ThreadPoolExecutor(2) as pool:  # two at a time: much of it is files that are copied
             own = [place / str(number) for number in range(len(arguments.pythons))]
-            made = pool.map(
+            records = pool.map(
                 lambda python, folder: record_of(python, wheel, arguments.category, folder), arguments.pythons, own
             )
-        for python, record in zip(arguments.pythons, made, strict=True):
+        for python, record in zip(arguments.pythons, records, strict=True):
             if record is None:
                 rows.append({"python": python, "not run": "not on this machine"})
                 continue
