@@ -292,7 +292,7 @@ from padim_nb import load_category
 from padim_nb.efficientad.detector import EfficientAD
 from padim_nb.experiments.recipes import RECIPES
 lite = RECIPES["efficientad-lite"].settings
-lite = replace(lite, penalties=40, training=replace(lite.training, steps=1))
+lite = replace(lite, penalties=3, training=replace(lite.training, steps=1))
 detector = EfficientAD.from_settings(lite, "cpu").fit(load_category("widget", sys.argv[1]).train[:2])
 print(detector.facts["penalty"])
 """
