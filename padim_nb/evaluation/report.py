@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,8 @@ import numpy as np
 from ..data.images import Frame, masks, share_cut_off
 from ..data.maps import AnomalyMaps
 from ..data.mvtec import Sample
-from ..errors import DataError, OptionError
-from .intervals import bootstrap_auroc
+from ..errors import DataError, OptionError, expect_one_of
+from .intervals import LEVEL, Statistic, draws, image_auroc, interval, pixel_statistics
 from .metrics import Ranks, Regions, aupimo, overlap, rank_pixels
 
 Array = np.ndarray
@@ -40,7 +41,8 @@ class DefectRow:
 class Report:
     """The metrics of one category. What cannot be computed is None, and `notes` says why.
 
-    `intervals` hold (low, high) of a 95 % bootstrap interval over images, for the metrics that have one.
+    `intervals` hold (low, high) of a 95 % bootstrap interval over images, for the metrics that have one; `draws` their
+    values on each drawn test set, for `paired`. `images` are what was judged, in order.
     """
 
     metrics: Mapping[str, float | None]
@@ -48,6 +50,8 @@ class Report:
     per_defect: tuple[DefectRow, ...]
     notes: tuple[str, ...] = ()
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    images: tuple[Path, ...] = field(default=(), repr=False)
+    draws: Mapping[str, Array] = field(default_factory=dict, repr=False, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain lists, numbers and strings, as they stand in record.json."""
@@ -100,10 +104,10 @@ def evaluate(maps: AnomalyMaps | Array, samples: Sequence[Sample], scores: Array
         notes.append("no test images, so no metrics: put good ones into test/good, defective ones into test/<defect>")
         return Report(metrics, thresholds, (), tuple(notes))
 
-    intervals: dict[str, tuple[float, float]] = {}
+    statistics: dict[str, Statistic] = {}  # whose intervals are wanted
     by_image = Ranks.of(scores[~labels], scores[labels])
     if by_image.defined:
-        intervals["image_auroc"] = bootstrap_auroc(scores[~labels], scores[labels])
+        statistics["image_auroc"] = image_auroc(scores[~labels], scores[labels])
         metrics["image_auroc"], metrics["image_ap"] = by_image.auroc(), by_image.average_precision()
         metrics["image_f1max"], thresholds["image_f1max"] = by_image.best_f1()
     else:
@@ -127,13 +131,51 @@ def evaluate(maps: AnomalyMaps | Array, samples: Sequence[Sample], scores: Array
             metrics["pixel_f1max"], thresholds["pixel_f1max"] = by_pixel.best_f1()
             for name, limit in LIMITS.items():
                 metrics[name] = float(overlap(by_pixel, regions, limit).mean())
+            statistics |= pixel_statistics(array, truth, regions, labels, LIMITS) if by_image.defined else {}
         by_defect = aupimo(array, truth, ~labels)
         if np.isfinite(by_defect).any():
             metrics["aupimo"] = float(np.nanmean(by_defect))
         else:
             notes.append("AUPIMO needs at least 100,000 pixels of good images for a false-alarm rate of 1e-5")
     rows = tuple(_rows(samples, scores, labels, pixels))
-    return Report(metrics, thresholds, rows, tuple(notes), intervals)
+    values = draws(statistics, int((~labels).sum()), int(labels.sum())) if statistics else {}
+    intervals = {name: interval(of_metric) for name, of_metric in values.items()}
+    images = tuple(sample.image for sample in samples)
+    return Report(metrics, thresholds, rows, tuple(notes), intervals, images, values)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A metric of two detectors on the same images: (low, high) of their difference, and how often it is above 0."""
+
+    metric: str
+    first: float
+    second: float
+    low: float
+    high: float
+    above: float
+
+    def __str__(self) -> str:
+        difference = f"{self.first - self.second:+.3f}  [{self.low:+.3f}, {self.high:+.3f}]"
+        share = f"the first is better in {self.above:.0%} of the draws"
+        return f"{self.metric}: {self.first:.3f} - {self.second:.3f} = {difference}, {share}"
+
+
+def paired(first: Report, second: Report, metric: str = "image_auroc", level: float = LEVEL) -> Difference:
+    """Compare two detectors on the same images: what makes an image hard for both cancels in each draw.
+
+    Args:
+        first, second: what `evaluate` returned for the same samples in the same order.
+        metric: one with an interval: "image_auroc", "pixel_auroc", "aupro" or "aupro_05".
+        level: the share of draws inside the interval.
+    """
+    if first.images != second.images:
+        raise OptionError("the reports are of other images, or in another order: evaluate both on the same samples")
+    expect_one_of("metric with an interval", metric, first.draws.keys() & second.draws.keys())
+    values = first.draws[metric] - second.draws[metric]
+    one, other = first.metrics[metric], second.metrics[metric]
+    assert one is not None and other is not None  # they have draws
+    return Difference(metric, one, other, *interval(values, level), float((values > 0).mean()))
 
 
 def _rows(

@@ -1,10 +1,14 @@
-"""The report: values with enough digits, an interval beside the image AUROC."""
+"""The report: values with enough digits, intervals over images, two detectors compared."""
+
+import re
 
 import numpy as np
 import pytest
 
 from padim_nb import evaluate, load_category
-from padim_nb.evaluation.report import format_value
+from padim_nb.data.images import Frame, masks
+from padim_nb.errors import OptionError
+from padim_nb.evaluation.report import format_value, paired
 
 
 @pytest.mark.parametrize(
@@ -25,5 +29,38 @@ def test_a_report_has_an_interval_over_images_around_its_image_auroc(parts):
     low, high = report.intervals["image_auroc"]
     assert 0 <= low < report.metrics["image_auroc"] < high <= 1
     assert f"image_auroc    {report.metrics['image_auroc']:.3f}  [{low:.3f}, {high:.3f}]" in str(report)
-    assert report.as_dict()["intervals"] == {"image_auroc": [low, high]}
+    assert report.as_dict()["intervals"]["image_auroc"] == [low, high]
     assert evaluate(np.zeros((4, 64, 64)), test[:4]).intervals == {}
+
+
+def noisy(seed, samples, strength):
+    noise = np.random.default_rng(seed).normal(0, 1, (len(samples), 64, 64))
+    return noise + strength * masks(samples, Frame((64, 64)))
+
+
+def test_pixel_metrics_have_intervals_where_there_are_masks_and_good_images(parts):
+    test = load_category("widget", parts).test
+    report = evaluate(noisy(0, test, 1), test)
+    assert set(report.intervals) == {"image_auroc", "pixel_auroc", "aupro", "aupro_05"}
+    for name, (low, high) in report.intervals.items():
+        assert low < report.metrics[name] < high, name
+    assert set(evaluate(noisy(0, test, 1)[4:], test[4:]).intervals) == set()
+    assert {"draws", "images"}.isdisjoint(report.as_dict())
+
+
+def test_two_detectors_are_compared_on_the_same_images_draw_by_draw(parts):
+    test = load_category("widget", parts).test
+    strong, weak = evaluate(noisy(0, test, 2), test), evaluate(noisy(1, test, 1), test)
+    difference = paired(strong, weak, "pixel_auroc")
+    assert 0 < difference.low < difference.first - difference.second < difference.high and difference.above == 1
+    assert re.fullmatch(
+        r"pixel_auroc: 0\.\d{3} - 0\.\d{3} = \+0\.\d{3}  \[\+0\.\d{3}, \+0\.\d{3}\], "
+        r"the first is better in 100% of the draws",
+        str(difference),
+    )
+    same = paired(strong, strong)
+    assert (same.low, same.high, same.above) == (0, 0, 0)
+    with pytest.raises(OptionError, match="other images, or in another order"):
+        paired(strong, evaluate(noisy(0, test[::-1], 2), test[::-1]))
+    with pytest.raises(OptionError, match="no metric with an interval 'image_ap'"):
+        paired(strong, weak, "image_ap")
