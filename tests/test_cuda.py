@@ -1,0 +1,158 @@
+"""Every path of both methods on a CUDA device that is emulated: results equal the CPU's, mistakes are caught."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from emulated_cuda import emulated_cuda
+from small_training import NARROW, quick_in
+
+from padim_nb import load, load_category, recipe
+from padim_nb.deploy.export import export
+from padim_nb.efficientad import pdn
+from padim_nb.efficientad.detector import EfficientAD
+from padim_nb.efficientad.distillation import Distillation, distill
+from padim_nb.experiments.recipes import RECIPES, settings_of
+from padim_nb.padim.detector import PaDiM
+from padim_nb.padim.distributed import merged, statistics_of
+from padim_nb.padim.settings import QUIRKS
+
+PADIM = ("padim-lite0", "padim-gabor", "padim-random", "padim-lite0 with quirks")
+NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "run_category.ipynb"
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    with emulated_cuda(monkeypatch) as rules:
+        yield rules
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    monkeypatch.setitem(pdn._LAYERS, "small", NARROW)
+
+
+def padim(name, device):
+    if name in RECIPES:
+        return recipe(name, device=device)
+    settings = replace(settings_of("padim-lite0"), quirks=QUIRKS)
+    return PaDiM.from_settings(settings, device)
+
+
+@pytest.mark.parametrize("name", PADIM)
+def test_padim_on_cuda_gives_the_maps_of_the_cpu(name, parts, tmp_path, monkeypatch):
+    widget = load_category("widget", parts)
+    cpu = padim(name, "cpu").fit(widget.train).score(widget.test)
+    with emulated_cuda(monkeypatch) as cuda:
+        detector = padim(name, "auto").fit(widget.train)
+        assert detector.device == "cuda"
+        maps = detector.score(widget.test)
+        assert cuda.operations > 10
+        np.testing.assert_allclose(np.asarray(maps), np.asarray(cpu), rtol=1e-4, atol=1e-4 * np.abs(cpu).max())
+        detector.calibrate(widget.train, 0.1)
+        again = load(detector.save(tmp_path / "model.safetensors"), device="cuda")
+        np.testing.assert_array_equal(np.asarray(again.score(widget.test)), np.asarray(maps))
+    on_cpu = load(tmp_path / "model.safetensors", device="cpu")
+    np.testing.assert_allclose(np.asarray(on_cpu.score(widget.test)), np.asarray(cpu), rtol=1e-4, atol=1e-3)
+
+
+def test_parts_fitted_on_cuda_merge(parts, cuda):
+    widget = load_category("widget", parts)
+    whole = padim("padim-gabor", "cuda").fit(widget.train)
+    shares = [statistics_of(widget.train[k::2], whole.settings, len(widget.train), "cuda") for k in (0, 1)]
+    both = padim("padim-gabor", "cuda")
+    both.merge_statistics(*merged(*shares, whole.settings))
+    np.testing.assert_allclose(np.asarray(both.score(widget.test)), np.asarray(whole.score(widget.test)), rtol=1e-3)
+
+
+def test_efficientad_on_cuda_gives_the_maps_of_the_cpu(narrow, parts, tmp_path, monkeypatch):
+    widget, settings = load_category("widget", parts), quick_in(tmp_path)
+    with emulated_cuda(monkeypatch):
+        detector = EfficientAD.from_settings(settings, "cuda").fit(widget.train, false_alarm=0.1)
+        maps = detector.score(widget.test[:3])
+        again = load(detector.save(tmp_path / "model.safetensors"), device="cuda")
+        np.testing.assert_array_equal(np.asarray(again.score(widget.test[:3])), np.asarray(maps))
+    on_cpu = load(tmp_path / "model.safetensors", device="cpu").score(widget.test[:3])
+    np.testing.assert_allclose(np.asarray(on_cpu), np.asarray(maps), rtol=1e-4, atol=1e-5)
+
+
+def test_a_teacher_is_distilled_on_cuda(narrow, tmp_path, cuda):
+    settings = Distillation(backbone="efficientnet-lite0-expanded", images=4, side=64, batch=2, statistics=2)
+    path = distill(tmp_path, settings, steps=2, device="cuda")
+    assert json.loads(path.with_suffix(".json").read_text())["steps"] == 2
+
+
+@pytest.mark.parametrize("name", ["padim-lite0", "efficientad-quick"])
+def test_a_detector_on_cuda_is_exported(name, narrow, parts, tmp_path, cuda):
+    widget = load_category("widget", parts)
+    if name == "padim-lite0":
+        detector: PaDiM | EfficientAD = padim(name, "cuda")
+    else:
+        detector = EfficientAD.from_settings(quick_in(tmp_path), "cuda")
+    detector.fit(widget.train, false_alarm=0.1)
+    assert export(detector, tmp_path / "model.onnx").is_file()
+
+
+def test_run_category_runs_on_cuda(parts, tmp_path, cuda, monkeypatch):
+    """The cells of the notebook, one after the other, in this process: a kernel of its own knows no emulation."""
+    monkeypatch.chdir(tmp_path)
+    names = {"display": lambda *_: None}
+    for cell in json.loads(NOTEBOOK.read_text())["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)
+            if "parameters" in cell["metadata"].get("tags", ()):
+                names |= {"category": "widget", "recipe": "padim-gabor", "data": str(parts), "out": "runs"}
+    record = json.loads(Path("runs/record.json").read_text())
+    assert record["device"] == "cuda" and record["facts"]["gpu"] == "emulated"
+
+
+def test_a_step_of_efficientad_neither_waits_for_the_device_nor_copies(narrow, parts, tmp_path, monkeypatch):
+    """Steps between two readings of the loss: counts of two lengths of training differ by nothing but operations."""
+    widget, settings, counts = load_category("widget", parts), quick_in(tmp_path), []
+    for steps in (3, 13):
+        training = replace(settings, training=replace(settings.training, steps=steps))
+        with emulated_cuda(monkeypatch) as cuda:
+            EfficientAD.from_settings(training, "cuda").fit(widget.train)
+        counts.append((cuda.reads, cuda.uploads, cuda.downloads))
+    short, long = counts
+    for before, after in zip(short, long, strict=True):
+        assert not {line: count - before[line] for line, count in after.items() if count != before[line]}
+
+
+def test_padim_waits_a_bounded_number_of_times_for_each_batch(parts, cuda):
+    widget = load_category("widget", parts)
+    detector = padim("padim-lite0", "cuda").fit(widget.train)
+    assert sum(cuda.reads.values()) <= 10, cuda.reads
+    before = sum(cuda.reads.values()) + sum(cuda.downloads.values())
+    detector.score(widget.test)  # one batch
+    assert sum(cuda.reads.values()) + sum(cuda.downloads.values()) - before <= 3, (cuda.reads, cuda.downloads)
+
+
+def test_the_emulation_catches_what_cuda_refuses(cuda):
+    """Planted mistakes: each would pass unseen on the CPU."""
+    x = torch.rand(2, 3, device="cuda")
+    mistakes = {
+        "two devices": lambda: x + torch.ones(3),
+        "two devices in place": lambda: torch.ones(2, 3).add_(x),
+        "an index on the device": lambda: torch.ones(4)[torch.ones(1, dtype=torch.long, device="cuda")],
+        "numpy": lambda: x.numpy(),
+        "numpy by conversion": lambda: np.asarray(x),
+        "another generator": lambda: torch.rand(2, generator=torch.Generator(), device="cuda"),
+        "a module left behind": lambda: torch.nn.Linear(3, 2)(x),
+    }
+    for name, mistake in mistakes.items():
+        with pytest.raises((RuntimeError, TypeError)):
+            mistake()
+            pytest.fail(f"not caught: {name}")
+
+
+def test_the_emulation_counts_what_waits(cuda):
+    x = torch.rand(4).to("cuda")
+    assert x.device.type == "cuda" and x[1:].is_cuda and torch.zeros_like(x).is_cuda and not x.cpu().is_cuda
+    x.sum().item()
+    bool(x.sum() > 0)
+    x[x > 0.5]
+    assert (sum(cuda.uploads.values()), sum(cuda.downloads.values()), sum(cuda.reads.values())) == (1, 1, 3)
