@@ -90,7 +90,7 @@ def _add_data(verbs: Verbs) -> None:
 
     what = "counts, unreadable files, masks: a report; exit 1 when something is broken"
     check = _verb(verbs, "check", _shown("data.check:check"), what)
-    check.add_argument("root", nargs="?", help="a data root or your own folder (default: what `status` says is in use)")
+    check.add_argument("root", nargs="?", help="a data root, your own folder or CSV file (default: the one in use)")
 
     what = "unpack the official archive, checked, each category whole or not at all"
     extract = _verb(verbs, "extract", _shown("data.archive:extract"), what)

@@ -12,7 +12,9 @@ from ..twin import location, rendered, twin_root
 from ..util.mvtec_counts import CATEGORIES, KINDS, Plan, plan, published
 from .archive import LICENSE
 from .images import ahead, load_image, load_mask
+from .layouts import MVTEC, layout_of
 from .mvtec import categories_in, data_root, defects_in, images_in, mask_of, usual_roots
+from .tables import names_in, read_table, table_of
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,9 @@ def check(root: str | Path | None = None) -> CheckReport:
         kind = place.partition(":")[2]
         folders = {name: location(name, kind) for name in rendered(kind)}
         place, missing = twin_root(kind), f"nothing of the {kind} twin is rendered yet: `padim-nb data render` does it"
-    elif (place / "train" / "good").is_dir():
+    elif table := table_of(place):
+        return CheckReport(table, tuple(_check_table(table, name) for name in names_in(table)))
+    elif layout_of(place):
         folders, missing = {place.name: place}, ""
     else:
         names = {*categories_in(place), *(name for name in CATEGORIES if (place / name).is_dir())}
@@ -84,8 +88,10 @@ def status() -> str:
         kind = place.partition(":")[2]
         lines.append(f"in use: the twin ({kind}), rendered on this machine, not MVTec AD")
     else:
-        names = categories_in(place)
-        missing = [name for name in CATEGORIES if name not in names]
+        table = table_of(place)
+        names = names_in(table) if table else categories_in(place)
+        others = table or any(layout_of(place / name) != MVTEC for name in names)
+        missing = [name for name in CATEGORIES if name not in names and not others]
         lines.append(f"in use: {place}: {', '.join(names) or 'no category'}")
         if missing:
             lines.append(f"missing of MVTec AD's fifteen: {', '.join(missing)}")
@@ -96,10 +102,11 @@ def status() -> str:
 
 
 def _check(folder: Path, name: str) -> CategoryCheck:
-    places = ["train/good", "test/good", *(f"test/{defect}" for defect in defects_in(folder))]
+    layout = layout_of(folder) or MVTEC
+    places = [layout.train, *(f"{layout.test}/{kind}" for kind in (layout.good, *defects_in(folder, layout)))]
     images = {place: images_in(folder / place) for place in places}
     counts = {place: len(paths) for place, paths in images.items()}
-    truth = folder / "ground_truth"
+    truth = folder / layout.truth
     problems: list[str] = []
     expected = "your own"
     if name in CATEGORIES:
@@ -107,10 +114,10 @@ def _check(folder: Path, name: str) -> CategoryCheck:
         expected = next((label for label, table in tables.items() if counts == table), "differ")
         if expected == "differ":
             problems += _differences(folder, counts, tables["as published"])
-    if not counts["train/good"]:
-        problems.append(f"{folder / 'train' / 'good'} has no images: put the good ones there")
+    if not counts[layout.train]:
+        problems.append(f"{folder / layout.train} has no images: put the good ones there")
     for place, paths in images.items():
-        masks = truth / place[len("test/") :] if truth.is_dir() and not place.endswith("/good") else None
+        masks = truth / Path(place).name if truth.is_dir() and place not in places[:2] else None
         problems += filter(None, ahead(partial(_unreadable, masks=masks), paths))
         stems = {path.stem for path in paths}
         problems += [
@@ -120,6 +127,18 @@ def _check(folder: Path, name: str) -> CategoryCheck:
         ]
     train, good, *defective = counts.values()
     return CategoryCheck(name, train, good, sum(defective), expected, tuple(problems))
+
+
+def _check_table(table: Path, name: str) -> CategoryCheck:
+    try:
+        category = read_table(table, name)
+    except DataError as error:
+        return CategoryCheck(name, 0, 0, 0, "your own", (str(error),))
+    samples = [*category.train, *category.test]
+    problems = tuple(filter(None, ahead(lambda sample: _unreadable(sample.image, mask=sample.mask), samples)))
+    defective = sum(sample.label for sample in samples)
+    good = len(category.test) - defective
+    return CategoryCheck(name, len(category.train), good, defective, "your own", problems)
 
 
 def _by_place(counts: Plan) -> dict[str, int]:
@@ -135,12 +154,14 @@ def _differences(folder: Path, present: dict[str, int], published: dict[str, int
             yield f"{folder / place}: {what}; extract the archive again, or rename the folder if it is your own"
 
 
-def _unreadable(image: Path, masks: Path | None) -> str | None:
-    """What is wrong with an image, or with its mask where there is a folder of masks."""
+def _unreadable(image: Path, masks: Path | None = None, mask: Path | None = None) -> str | None:
+    """What is wrong with an image, or with its mask, which may be looked for in a folder of masks."""
     try:
         load_image(image)
         if masks:
-            load_mask(mask_of(image, masks), empty=False)
+            mask = mask_of(image, masks)
+        if mask:
+            load_mask(mask, empty=False)
     except DataError as error:
         return str(error)
     return None

@@ -18,7 +18,7 @@ from pydantic import Field
 from ..errors import DataError, OptionError
 from ..util.validation import validated
 from .cache import cached
-from .mvtec import Sample, opened
+from .mvtec import Sample, images_in, opened
 
 Array = np.ndarray
 LARGEST_SIDE = 1 << 14
@@ -113,8 +113,12 @@ def load_image(path: Path) -> Array:
 def load_mask(path: Path, empty: bool = True) -> Array:
     """A mask file as bool (height, width): whatever is not black is marked, in any channel and of any bit depth.
 
+    Of a folder of masks it is what any of them marks.
+
     DataError where nothing is marked, unless it may be `empty`.
     """
+    if path.is_dir():
+        return np.any([load_mask(mask, empty) for mask in images_in(path)], axis=0)
     mask = _decode(path) != 0
     if not (empty or mask.any()):
         raise DataError(f"{path} marks nothing: draw the defect, or move its image to test/good")

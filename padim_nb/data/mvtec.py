@@ -1,4 +1,4 @@
-"""MVTec AD's folder layout, or a folder of your own, or the twin -> `Category` of `Sample`s."""
+"""A data set's folders, a folder or a table of your own, or the twin -> `Category` of `Sample`s."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from PIL.ImageFile import ImageFile
 
 from ..errors import CategoryNotFound, DataError, did_you_mean, expect_one_of
 from ..util.mvtec_counts import CATEGORIES, KINDS
+from .layouts import MVTEC, Layout, layout_of
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 USUAL_ROOT = Path("data") / "mvtec_anomaly_detection"
@@ -20,7 +21,10 @@ USUAL_ROOT = Path("data") / "mvtec_anomaly_detection"
 
 @dataclass(frozen=True)
 class Sample:
-    """One image: `label` is 0 for good and 1 for defective, `defect` the name of its folder."""
+    """One image: `label` is 0 for good and 1 for defective, `defect` the name of its folder.
+
+    `mask` is a file, or a folder of several masks of one image.
+    """
 
     image: Path
     label: int
@@ -50,9 +54,11 @@ def load_category(name: str, root: str | Path | None = None) -> Category:
 
     Args:
         name: of the category, such as "cable".
-        root: a folder of categories, or of one (it has train/good); "twin" or "twin:full"; by default PADIM_NB_DATA,
-            else data/mvtec_anomaly_detection, else the twin, which is rendered where it is missing.
+        root: a folder of categories, or of one (it has train/good); a CSV file; "twin" or "twin:full"; by default
+            PADIM_NB_DATA, else data/mvtec_anomaly_detection, else the twin, which is rendered where it is missing.
     """
+    from .tables import read_table, table_of
+
     plain_name(name)
     place = data_root(root)
     if isinstance(place, str):
@@ -61,7 +67,9 @@ def load_category(name: str, root: str | Path | None = None) -> Category:
         if name not in CATEGORIES:
             raise CategoryNotFound(f"no category {name!r} in the twin{did_you_mean(name, CATEGORIES)}")
         return scan(ensure(name, place.partition(":")[2]), name, "twin")
-    if (place / "train" / "good").is_dir():
+    if table := table_of(place):
+        return read_table(table, name)
+    if layout_of(place):
         return scan(place, name, "folder")
     names = categories_in(place)
     if not names:
@@ -89,8 +97,8 @@ def data_root(root: str | Path | None = None) -> Path | str:
             expect_one_of("twin of kind", kind, KINDS)
             return f"twin:{kind}"
         place = Path(text).expanduser()
-        if not place.is_dir():
-            raise DataError(f"the data root {place}{origin} is not a folder: give an existing one, or 'twin'")
+        if not (place.is_dir() or (place.is_file() and place.suffix.lower() == ".csv")):
+            raise DataError(f"the data root {place}{origin} is not a folder: give one, a CSV file, or 'twin'")
         return place
     return next((place for place in usual_roots() if place.is_dir()), "twin:lite")
 
@@ -103,21 +111,23 @@ def usual_roots() -> list[Path]:
 
 
 def categories_in(root: Path) -> list[str]:
-    """The names of the folders below a root that hold train/good."""
-    return sorted(entry.name for entry in root.iterdir() if (entry / "train" / "good").is_dir())
+    """The names of the folders below a root that hold training images."""
+    return sorted(entry.name for entry in root.iterdir() if layout_of(entry))
 
 
-def defects_in(folder: Path) -> list[str]:
+def defects_in(folder: Path, layout: Layout) -> list[str]:
     """The names of the folders of defective images in a category's test folder."""
-    return sorted(p.name for p in (folder / "test").glob("[!.]*") if p.is_dir() and p.name != "good")
+    others = (layout.good, Path(layout.truth).name)
+    return sorted(p.name for p in (folder / layout.test).glob("[!.]*") if p.is_dir() and p.name not in others)
 
 
 def scan(folder: Path, name: str, source: str) -> Category:
     """Read one category's folder: train/good, test/<good or a defect>, ground_truth/<defect> where there is one."""
-    train = tuple(Sample(path, 0, "good") for path in images_in(folder / "train" / "good"))
+    layout = layout_of(folder) or MVTEC
+    train = tuple(Sample(path, 0, "good") for path in images_in(folder / layout.train))
     if not train:
-        raise DataError(f"no images in {folder / 'train' / 'good'}: put the good ones there ({', '.join(ENDINGS)})")
-    return Category(name, folder, source, train, tuple(_test_samples(folder)))
+        raise DataError(f"no images in {folder / layout.train}: put the good ones there ({', '.join(ENDINGS)})")
+    return Category(name, folder, source, train, tuple(_test_samples(folder, layout)))
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -129,18 +139,26 @@ def images_in(folder: Path) -> list[Path]:
 
 
 def mask_of(image: Path, truth: Path) -> Path:
-    """The mask of an image in ground_truth/<defect>: <stem>_mask.* as in MVTec AD, or <stem>.*
+    """The mask of an image in ground_truth/<defect>: <stem>_mask.* as in MVTec AD, <stem>.*, or the folder <stem>.
 
     DataError where there is none, or one of another size.
     """
+    if images_in(truth / image.stem):
+        return expect_same_size(truth / image.stem, image)
     places = (truth / f"{stem}{ending}" for stem in (f"{image.stem}_mask", image.stem) for ending in ENDINGS)
     mask = next((place for place in places if place.is_file()), None)
     if mask is None:
         place = truth / f"{image.stem}_mask.png"
         raise DataError(f"{image} has no mask: put it at {place}, or remove ground_truth to do without masks")
-    if header(mask) != header(image):
-        sizes = " and ".join("x".join(map(str, header(path))) for path in (mask, image))
-        raise DataError(f"{mask} and its image {image} differ in size ({sizes}): make the mask again")
+    return expect_same_size(mask, image)
+
+
+def expect_same_size(mask: Path, image: Path) -> Path:
+    """The mask, or the folder of masks, itself; DataError where a mask is not of its image's size."""
+    for path in images_in(mask) or [mask]:
+        if header(path) != header(image):
+            sizes = " and ".join("x".join(map(str, header(file))) for file in (path, image))
+            raise DataError(f"{path} and its image {image} differ in size ({sizes}): make the mask again")
     return mask
 
 
@@ -169,9 +187,9 @@ def _is_image(entry: os.DirEntry) -> bool:
     return False
 
 
-def _test_samples(folder: Path) -> Iterator[Sample]:
-    yield from (Sample(image, 0, "good") for image in images_in(folder / "test" / "good"))
-    truth = folder / "ground_truth"
-    for defect in defects_in(folder):
-        for image in images_in(folder / "test" / defect):
+def _test_samples(folder: Path, layout: Layout) -> Iterator[Sample]:
+    test, truth = folder / layout.test, folder / layout.truth
+    yield from (Sample(image, 0, "good") for image in images_in(test / layout.good))
+    for defect in defects_in(folder, layout):
+        for image in images_in(test / defect):
             yield Sample(image, 1, defect, mask_of(image, truth / defect) if truth.is_dir() else None)
