@@ -67,19 +67,22 @@ class Spec:
     std: Color = IMAGENET_STD
 
 
+def _efficientnet(name: str) -> Spec:
+    network = network_of(name)
+    mean, std = (LITE_MEAN, LITE_STD) if network in LITE else (IMAGENET_MEAN, IMAGENET_STD)
+    return Spec(partial(EfficientNetLayers, name), network, mean, std)
+
+
+def _resnet(name: str, channels: tuple[int, int, int]) -> Spec:
+    return Spec(partial(ResNetLayers, name, channels), name)
+
+
 SPECS = {
     "gabor": Spec(GaborBank, "", (0.0,) * 3, (1.0,) * 3),
-    **{
-        name: Spec(partial(EfficientNetLayers, name), network_of(name), LITE_MEAN, LITE_STD)
-        if network_of(name) in LITE
-        else Spec(partial(EfficientNetLayers, name), network_of(name))
-        for name in LAYERS
-    },
-    "resnet18": Spec(partial(ResNetLayers, "resnet18", (64, 128, 256)), "resnet18"),
-    **{
-        name: Spec(partial(ResNetLayers, name, (256, 512, 1024)), name)
-        for name in ("wide_resnet50_2", "wide_resnet101_2")
-    },
+    **{name: _efficientnet(name) for name in LAYERS},
+    "resnet18": _resnet("resnet18", (64, 128, 256)),
+    "wide_resnet50_2": _resnet("wide_resnet50_2", (256, 512, 1024)),
+    "wide_resnet101_2": _resnet("wide_resnet101_2", (256, 512, 1024)),
 }
 
 

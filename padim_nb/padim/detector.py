@@ -265,7 +265,7 @@ class PaDiM:
         with tqdm(total=len(samples), desc=task, unit="image", disable=None, leave=False) as bar:
             for number, images in enumerate(image_batches(samples, self.settings.frame, batch)):
                 features = self.extract(images)
-                if not all(torch.isfinite(layer).all() for layer in features):
+                if not all(in_threads(lambda layer: bool(torch.isfinite(layer).all()), features, self.device)):
                     first = samples[number * batch].image
                     raise DataError(f"features of the batch from {first} on are not finite: check images and weights")
                 yield features

@@ -35,7 +35,8 @@ class Moments:
     def from_features(cls, features: Sequence[Tensor]) -> Moments:
         """Moments of one batch of features [(n, channels, height, width)], coarse to fine."""
         device, grids = features[0].device, grids_of(features)
-        large = any(layer.square().mean() > LARGE_SQUARE for layer in features) and device.type != "mps"
+        squares = in_threads(lambda layer: float(layer.square().mean()), features, device)
+        large = max(squares) > LARGE_SQUARE and device.type != "mps"
         dtype = torch.float64 if large else precision(features)
         channels = [layer.shape[1] for layer in features]
         mean, scatter = [], []

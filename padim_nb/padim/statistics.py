@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import OptionError
+from ..util.threads import in_threads
 from .gaussian import PatchGaussians
 from .grids import Grid, grids_of
 from .low_rank import LowRankGaussians, is_cheaper
@@ -113,4 +114,5 @@ def concatenated(batches: Sequence[Sequence[Tensor]]) -> list[Tensor]:
     first, *others = ([layer.shape[1:] for layer in batch] for batch in batches)
     if any(shapes != first for shapes in others):
         raise OptionError("only features of the same backbone, dimensions and image size can be put together")
-    return [torch.cat([layer.to(layers[0]) for layer in layers]) for layers in zip(*batches, strict=True)]
+    layers, device = list(zip(*batches, strict=True)), batches[0][0].device
+    return in_threads(lambda parts: torch.cat([part.to(device) for part in parts]), layers, device)
