@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from importlib.resources import files
 from statistics import mean
-from types import MappingProxyType
 
 from ..util.mvtec_counts import published
 
@@ -29,13 +28,11 @@ class Cost:
         return f"{_time(self.minutes)} and {self.peak_mb / 1000:.1f} GB a category"
 
 
-@lru_cache(maxsize=1)
+@cache
 def costs() -> Mapping[str, Cost]:
     """The cost of each recipe that was measured."""
     rows = json.loads((files("padim_nb") / "assets" / "costs.json").read_text())["rows"]
-    return MappingProxyType(
-        {name: Cost(row["minutes a category"], row["peak MB"], row["on"]) for name, row in rows.items()}
-    )
+    return {name: Cost(row["minutes a category"], row["peak MB"], row["on"]) for name, row in rows.items()}
 
 
 def price(recipe: str) -> str:

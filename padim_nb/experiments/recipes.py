@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from ..detectors import Detector
 
 DEFAULT = "padim-lite0"
-QUICK_STEPS, QUICK_RATE = 150, 1e-3
 
 
 @dataclass(frozen=True)
@@ -93,9 +92,12 @@ _ROWS = (
       for letter, size in (("s", "small"), ("m", "medium"))),
     _efficientad("efficientad-s-anomalib", "efficientad-anomalib, EfficientAD-S",
                  f"{_TEACHER}, and Imagenette {_FOLDER}", border="raw-zero", **_IMAGES),
-    _efficientad("efficientad-quick", "nothing published: few steps and our own teacher", "nothing",
-                 weights="shipped", training=Training(steps=QUICK_STEPS, rate=QUICK_RATE), penalties=256,
-                 precision="auto"),
+    _efficientad("efficientad-quick", "nothing published: our own teacher, a student by least squares", "nothing",
+                 weights="shipped", width=0.5, images=48, weigh="learned", penalty="none", precision="auto",
+                 training=Training(steps=80, rate=2e-3, drop_at=0.7, trunk="random", last="solved")),
+    _efficientad("efficientad-lite", "nothing published: our own teacher and 1500 steps", "nothing",
+                 weights="shipped", weigh="learned", penalties=256, precision="auto",
+                 training=Training(steps=1500, rate=1e-3, last="solved")),
 )
 # fmt: on
 RECIPES = {row.name: row for row in _ROWS}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
+from unittest.mock import patch
 
 from pydantic import AfterValidator, Field, StrictInt, StrictStr
 
@@ -20,7 +22,7 @@ from ..util.machine import commit, gpu_facts, peak_memory_mb, versions
 from ..util.validation import validated
 from .recipes import DEFAULT, RECIPES, recipe
 from .record import DataFacts, Record, fingerprint, plain
-from .workers import NO_TRIM, environment
+from .workers import NO_TRIM
 
 if TYPE_CHECKING:
     from ..data.mvtec import Category
@@ -73,18 +75,13 @@ def settings_from(names: Mapping[str, Any]) -> RunSettings:
     `globals()` in the cell right after the parameters.
     """
     known = {entry.name for entry in fields(RunSettings)}
-    jupyter = {"In", "Out", "get_ipython", "exit", "quit", "open"}
-    given = {
-        name: value
-        for name, value in names.items()
-        if not name.startswith("_")
-        and name not in jupyter
-        and not callable(value)
-        and not isinstance(value, ModuleType)
-    }
-    for name in given:
+    given = {}
+    for name, value in names.items():
+        if name.startswith("_") or name in ("In", "Out") or callable(value) or isinstance(value, ModuleType):
+            continue  # Jupyter's own, and what was imported
         if name not in known:
             raise OptionError(f"run_category has no parameter {name!r}{did_you_mean(name, known)}")
+        given[name] = value
     return RunSettings(**given)
 
 
@@ -133,7 +130,7 @@ def write_record(
         weights=detector.weights | {"source": _weights_source(detector)},
         settings=plain(detector.settings),
         facts=detector.facts | gpu_facts(detector.device),
-        **asdict(report),
+        **report.as_dict(),
         threshold=detector.threshold_,
         seconds=seconds,
         peak_memory_mb=peak_memory_mb(),
@@ -185,7 +182,7 @@ def execute(settings: RunSettings) -> tuple[Path, Path]:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "record.json").unlink(missing_ok=True)
     try:
-        with environment(NO_TRIM):
+        with patch.dict(os.environ, NO_TRIM):
             papermill.execute_notebook(
                 template(),
                 notebook,

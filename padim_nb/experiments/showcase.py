@@ -71,7 +71,7 @@ def finished(folders: Iterable[Path], data: str = "") -> list[Run]:
     for folder in folders:
         if not folder.is_dir():
             raise DataError(f"no folder of runs {folder}")
-        runs += [_run(path, data) for path in sorted(folder.rglob("record.json"))]
+        runs += [open_run(path, data) for path in sorted(folder.rglob("record.json"))]
     if not runs:
         raise DataError("no finished run here: a run's folder holds record.json and maps.safetensors")
     return runs
@@ -166,7 +166,8 @@ def _demo_frame(run: Run, number: int) -> Image.Image:
     return sheet.quantize(128, dither=Image.Dither.NONE)
 
 
-def _run(path: Path, data: str) -> Run:
+def open_run(path: Path, data: str = "") -> Run:
+    """The run whose record lies at `path`; `DataError` where its maps or its images are not there."""
     folder, record = path.parent, read_record(path)
     if record is None:
         raise DataError(f"{path} is not a readable record: remove it, or run again")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from ..data.mvtec import load_category
+from ..data.mvtec import Category, load_category
 from ..efficientad.settings import EfficientADSettings
 from ..errors import OptionError, PadimError, expect_one_of
 from ..padim.settings import PaDiMSettings
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 RETRIES = 3  # of a run whose worker died
 WAIT = 60.0  # seconds for a cluster to answer
+PRINTED = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC", "aupro": "AUPRO"}
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,9 @@ class Outcome:
     error: str = ""
 
     def __str__(self) -> str:
-        s = self.settings
-        result = self.error if self.state == "failed" else _main_metrics(self.metrics or {})
+        s, metrics = self.settings, self.metrics or {}
+        numbers = [f"{words} {metrics[key]:.3f}" for key, words in PRINTED.items() if metrics.get(key) is not None]
+        result = self.error if self.state == "failed" else "  ".join(numbers)
         return f"{s.category:<12} {s.recipe:<20} seed {s.seed:<5} {self.state:<9} {self.seconds:6.1f} s  {result}"
 
 
@@ -78,7 +80,7 @@ def seeds_in(text: str) -> list[int]:
     return seeds
 
 
-def complete(settings: RunSettings, fingerprint_of: Callable[[str, str], str] | None = None) -> Record | None:
+def complete(settings: RunSettings, load: Callable[[str, str | None], Category] = load_category) -> Record | None:
     """The record of an earlier run of the same settings on the same data, or None.
 
     Compared are the recipe, the category, all settings of the detector, weights and penalty images by their contents,
@@ -95,15 +97,9 @@ def complete(settings: RunSettings, fingerprint_of: Callable[[str, str], str] | 
             return None
         if s.device not in ("auto", record.device) or _other_teacher(wanted, record):
             return None
-        same = record.data.fingerprint == (fingerprint_of or data_fingerprint)(s.category, s.data)
+        return record if record.data.fingerprint == fingerprint(load(s.category, s.data or None)) else None
     except PadimError:
         return None
-    return record if same else None
-
-
-def data_fingerprint(category: str, data: str) -> str:
-    """The fingerprint of a category where a run would find it now."""
-    return fingerprint(load_category(category, data or None))
 
 
 def _other_teacher(settings: PaDiMSettings | EfficientADSettings, record: Record) -> bool:
@@ -135,21 +131,25 @@ def sweep(
     if cores < 0 or (cores > capacity.cores() and not scheduler):
         raise OptionError(f"--cores must be 1 to {capacity.cores()} here (or 0: a worker's part), not {cores}")
     with _alone(out):
-        fingerprint_of = cache(data_fingerprint)  # of each category once
-        before = [(settings, complete(settings, fingerprint_of)) for settings in runs]
-        outcomes = [Outcome(s, "was there", 0.0, record.metrics) for s, record in before if record]
-        todo = [settings for settings, record in before if not record]
-        if outcomes:
-            log(f"{len(outcomes)} of {len(runs)} runs were there")
+        load = cache(load_category)  # each category once
+        outcomes: list[Outcome] = []
+        todo: list[RunSettings] = []
+        for settings in runs:
+            if (record := complete(settings, load)) is not None:
+                outcomes.append(Outcome(settings, "was there", 0.0, record.metrics))
+                continue
+            try:
+                if not scheduler:  # a cluster's workers have the data; here the twin is rendered, once
+                    load(settings.category, settings.data or None)
+                todo.append(settings)
+            except PadimError as error:
+                outcomes.append(_failed(settings, str(error)))
+                log(str(outcomes[-1]))
+        if there := sum(outcome.state == "was there" for outcome in outcomes):
+            log(f"{there} of {len(runs)} runs were there")
         if not todo:
             return outcomes
         if not scheduler:
-            todo, without_data = _with_data(todo)
-            for outcome in without_data:
-                log(str(outcome))
-            outcomes += without_data
-            if not todo:
-                return outcomes
             peak = peak_mb(settings.recipe for settings in todo)
             workers = workers or capacity.budget(len(todo), peak, cores or 1, todo[0].device)
         with (
@@ -164,7 +164,7 @@ def sweep(
         return outcomes
 
 
-def run_one(settings: RunSettings, workers: int | Mapping[str, int] = 1, cores: int = 0) -> Outcome:
+def run_one(settings: RunSettings, workers: capacity.Workers = 1, cores: int = 0) -> Outcome:
     """One run, on one of several workers: a number of them on this machine, or of a cluster's machines by host."""
     if (record := complete(settings)) is not None:  # a worker died after the run was done and before it could say so
         return Outcome(settings, "done", 0.0, record.metrics)
@@ -174,21 +174,20 @@ def run_one(settings: RunSettings, workers: int | Mapping[str, int] = 1, cores: 
             execute(settings)
             record = read_record(settings.folder / "record.json")
         except (PadimError, RuntimeError, OSError) as error:
-            return _failed(settings, " ".join(str(error).split()), time.perf_counter() - start)
+            return _failed(settings, str(error), time.perf_counter() - start)
     (settings.folder / "error.txt").unlink(missing_ok=True)
     return Outcome(settings, "done", time.perf_counter() - start, record.metrics if record else {})
 
 
-def _failed(settings: RunSettings, text: str, seconds: float = 0.0) -> Outcome:
+def _failed(settings: RunSettings, error: str, seconds: float = 0.0) -> Outcome:
     """A failure, kept beside the run's notebook if that can be written: the disk may be what is wrong."""
+    line = " ".join(error.split())
     with suppress(PadimError, OSError), whole_file(settings.folder / "error.txt") as scratch:
-        scratch.write_text(text + "\n")
-    return Outcome(settings, "failed", seconds, None, text)
+        scratch.write_text(line + "\n")
+    return Outcome(settings, "failed", seconds, None, line)
 
 
-def _results(
-    client: Client, workers: int | Mapping[str, int], todo: Sequence[RunSettings], cores: int
-) -> Iterator[Outcome]:
+def _results(client: Client, workers: capacity.Workers, todo: Sequence[RunSettings], cores: int) -> Iterator[Outcome]:
     from distributed import as_completed
 
     futures = {client.submit(run_one, run, workers, cores, pure=False, retries=RETRIES): run for run in todo}
@@ -196,78 +195,37 @@ def _results(
         if future.status in ("cancelled", "lost"):
             raise PadimError("the scheduler went away: what is done is kept; start it again and give the command again")
         error = future.exception()
-        if error is None:
-            yield future.result()
-        else:
-            text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            yield _failed(futures[future], text)
+        yield _failed(futures[future], f"{type(error).__name__}: {error}"[:300]) if error else future.result()
         future.release()
 
 
 @contextmanager
-def _client(
-    workers: int, scheduler: str, log: Callable[[str], None]
-) -> Iterator[tuple[Client, int | Mapping[str, int]]]:
+def _client(workers: int, scheduler: str, log: Callable[[str], None]) -> Iterator[tuple[Client, capacity.Workers]]:
     """A Dask client and its workers: so many processes of this machine, or a cluster's, by host."""
     import dask
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
     dask.config.set({"distributed.scheduler.allowed-failures": RETRIES, "distributed.logging.distributed": "critical"})
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # its tracebacks say less than our one line
-    if scheduler:
-        try:
-            client = Client(scheduler, timeout=WAIT)
-        except (OSError, ValueError, TimeoutError) as error:
-            raise PadimError(
-                f"no Dask scheduler answers at {scheduler} ({error}): start one, or leave it out"
-            ) from error
-        with client:
-            hosts = capacity.by_host(client)
-            log(f"{sum(hosts.values())} workers at {scheduler}; dashboard {client.dashboard_link}")
-            yield client, hosts
-        return
-    cluster = LocalCluster(
-        n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs="CRITICAL"
-    )
-    with cluster, Client(cluster) as client:
-        log(f"{workers} worker{'s' * (workers > 1)} on this machine; dashboard {client.dashboard_link}")
-        yield client, workers
-
-
-def _with_data(todo: Sequence[RunSettings]) -> tuple[list[RunSettings], list[Outcome]]:
-    """The runs whose category is there (the twin is rendered here, once), and the failures of the others."""
-    pairs = dict.fromkeys((run.category, run.data) for run in todo)
-    errors = {pair: text for pair in pairs if (text := _load_error(*pair))}
-    failed = [_failed(run, errors[run.category, run.data]) for run in todo if (run.category, run.data) in errors]
-    return [run for run in todo if (run.category, run.data) not in errors], failed
-
-
-def _load_error(category: str, data: str) -> str:
-    """What is wrong with a category; "" where nothing is."""
+    here = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": "CRITICAL"}
     try:
-        load_category(category, data or None)
-    except PadimError as error:
-        return " ".join(str(error).split())
-    return ""
+        client = Client(scheduler, timeout=WAIT) if scheduler else Client(**here)
+    except (OSError, ValueError, TimeoutError) as error:
+        if not scheduler:
+            raise
+        raise PadimError(f"no Dask scheduler answers at {scheduler} ({error}): start one, or leave it out") from error
+    with client:
+        hosts = capacity.by_host(client)
+        count, place = sum(hosts.values()), f"at {scheduler}" if scheduler else "on this machine"
+        log(f"{count} worker{'s' * (count > 1)} {place}; dashboard {client.dashboard_link}")
+        yield client, hosts if scheduler else workers
 
 
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
+def _alone(out: Path) -> AbstractContextManager[object]:
     """Only one sweep writes below a folder; the lock goes with the process, also when it is killed."""
     with writing_to(out):
         out.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(out / ".sweep.lock")
         try:
-            lock.acquire(timeout=0)
+            return FileLock(out / ".sweep.lock").acquire(timeout=0)
         except Timeout:
             raise PadimError(f"another sweep is writing to {out}: wait for it, or choose another --out") from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _main_metrics(metrics: Mapping[str, float | None]) -> str:
-    names = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC", "aupro": "AUPRO"}
-    values = ((words, metrics.get(key)) for key, words in names.items())
-    return "  ".join(f"{words} {value:.3f}" for words, value in values if value is not None)

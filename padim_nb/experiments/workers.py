@@ -6,7 +6,8 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
+from unittest.mock import patch
 from urllib.parse import urlsplit
 
 from ..util.machine import cores, gpus
@@ -14,6 +15,7 @@ from ..util.machine import cores, gpus
 if TYPE_CHECKING:
     from distributed import Client
 
+Workers: TypeAlias = "int | Mapping[str, int]"  # so many processes of this machine, or a cluster's, by host
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 FOR_RUNS = 0.8  # of the memory
 OVERHEAD_MB = 300  # of a worker, beside its run
@@ -43,7 +45,7 @@ def by_host(client: Client) -> Mapping[str, int]:
     return Counter(urlsplit(address).hostname or "" for address in client.nthreads())
 
 
-def share(workers: int | Mapping[str, int], host: str = "", cores_each: int = 0) -> int:
+def share(workers: Workers, host: str = "", cores_each: int = 0) -> int:
     """Cores for one of several workers: `cores_each`, where that is given and as many are there.
 
     A number of workers are processes of this machine and divide what it may use. On a cluster, given by host, a batch
@@ -57,7 +59,7 @@ def share(workers: int | Mapping[str, int], host: str = "", cores_each: int = 0)
 
 
 @contextmanager
-def limited(workers: int | Mapping[str, int], cores_each: int = 0, device: str = "auto") -> Iterator[None]:
+def limited(workers: Workers, cores_each: int = 0, device: str = "auto") -> Iterator[None]:
     """The environment of a run's own process: its share of the cores, and its GPU where there are several.
 
     A `device` with a number, such as "cuda:1", is the user's own choice of GPU.
@@ -75,19 +77,5 @@ def limited(workers: int | Mapping[str, int], cores_each: int = 0, device: str =
             visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
             variables["CUDA_VISIBLE_DEVICES"] = visible.split(",")[worker.name % count]
     variables |= dict.fromkeys(THREADS, str(share(workers, host, cores_each)))
-    with environment(variables):
+    with patch.dict(os.environ, variables):
         yield
-
-
-@contextmanager
-def environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set these environment variables for a while, then restore those that were."""
-    before = {key: os.environ.get(key) for key in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for key, value in before.items():
-            os.environ.pop(key, None)
-            if value is not None:
-                os.environ[key] = value

@@ -62,18 +62,21 @@ def style(sheet: bool = False) -> Iterator[None]:
         yield
 
 
-def show(figure: Figure, alt: str) -> None:
-    """Display a figure in a notebook; `alt` is what a reader who cannot see it must know.
-
-    Sheets of images are sent as JPEG, charts as PNG.
-    """
-    from IPython.display import Image, display
-
+def encoded(figure: Figure) -> tuple[bytes, str]:
+    """The bytes of a figure and their format: JPEG for sheets of images, PNG for charts; closes the figure."""
     kind = "jpeg" if mpl.colors.same_color(figure.get_facecolor(), DARK) else "png"
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, pil_kwargs={"quality": 88} if kind == "jpeg" else None)
     plt.close(figure)
-    display(Image(data=buffer.getvalue(), format=kind, alt=alt))
+    return buffer.getvalue(), kind
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Display a figure in a notebook; `alt` is what a reader who cannot see it must know."""
+    from IPython.display import Image, display
+
+    content, kind = encoded(figure)
+    display(Image(data=content, format=kind, alt=alt))
 
 
 def save(figure: Figure, path: Path, **options: Any) -> Path:
