@@ -15,7 +15,7 @@ from .errors import PadimError
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 EXTRAS = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
-    "run": ("papermill", "nbconvert", "nbformat", "matplotlib", "seaborn", "distributed", "dask", "filelock"),
+    "run": ("papermill", "nbconvert", "nbformat", "matplotlib", "seaborn", "jinja2", "distributed", "dask", "filelock"),
 }
 
 
@@ -140,7 +140,11 @@ def _add_run(verbs: Verbs) -> None:
     figures = _verb(verbs, "figures", _figures, what)
     figures.add_argument("runs", nargs="+", type=Path, help="folders with finished runs below them")
     figures.add_argument("--out", type=Path, help="folder for the figures (runs/figures)")
-    figures.add_argument("--data", help="data root of the images (default: as for run)")
+    what = "one HTML page of all runs below a folder: tables, ROC curves, worst misses (a sweep ends with it)"
+    page = _verb(verbs, "page", _shown("experiments.page:write_page"), what)
+    page.add_argument("folder", type=Path)
+    for verb in (figures, page):
+        verb.add_argument("--data", help="data root of the images (default: as for run)")
 
 
 def _add_model(verbs: Verbs) -> None:
@@ -222,6 +226,7 @@ def _run(**parameters: Any) -> None:
 def _sweep(
     recipes: Sequence[str], categories: Any = ("all",), seeds: str = "own", out: str = "runs", **given: Any
 ) -> int:
+    from .experiments.page import write_page
     from .experiments.sweep import plan, seeds_in, sweep
     from .util.mvtec_counts import CATEGORIES
 
@@ -234,6 +239,10 @@ def _sweep(
     outcomes = sweep(runs, Path(out), log=lambda line: print(line, flush=True), **options)
     failed = sum(outcome.state == "failed" for outcome in outcomes)
     print(f"{len(outcomes) - failed} of {len(runs)} runs are done" + (f", {failed} failed" if failed else ""))
+    try:
+        print(write_page(Path(out), given.get("data", "")))
+    except PadimError as error:
+        print(f"no page of results: {error}")
     return 1 if failed else 0
 
 

@@ -1,5 +1,5 @@
 """Named recipes and what is done with them: one run, a sweep of many, records, and published values beside them.
 
 A recipe (`recipes`) with a category and a seed is a run (`run`); it leaves a record (`record`), which `sweep`,
-`compare` and `showcase` read.
+`compare`, `showcase` and `page` read.
 """
