@@ -5,7 +5,8 @@
   /* ---- The method, as the package's recipe padim-lite0 computes it. No part of it touches the page. ---- */
 
   /* A photograph's pixels in the frame: Pillow's bilinear filter, which averages over all pixels it covers. Whole
-     numbers, as Pillow has them: weights of 22 bits, rounded once along rows and once along columns. */
+     numbers, as Pillow has them: weights of 22 bits, rounded once along rows and once along columns. (Pillow 13 takes the
+     columns of tall images first: then some values differ by one.) */
   function weights(from, to) {
     const scale = from / to, reach = Math.max(scale, 1);
     return Array.from({ length: to }, (_, i) => {

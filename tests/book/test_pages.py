@@ -1,69 +1,18 @@
 """Every page of the built book in a real browser: nothing broken, nothing from elsewhere, readable anywhere."""
 
 import json
-import shutil
 import sys
-import threading
-from contextlib import suppress
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from built import HTML, NEEDED, ROOT, elsewhere
 
-ROOT = Path(__file__).parents[2]
-HTML = ROOT / "_build" / "html"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 sys.path.insert(0, str(ROOT / "book"))
 
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: the pages are not opened"),
-    pytest.mark.skipif(not (HTML / "index.html").is_file(), reason="the book is not built: `make book`"),
-]
+pytestmark = NEEDED
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
 PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-    def handle(self):
-        with suppress(OSError):  # a browser that leaves a page before all of it came
-            super().handle()
-
-
-@pytest.fixture(scope="module")
-def address():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(HTML)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def page(browser, address, request):
-    width, scheme = getattr(request, "param", (1280, "light"))
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    page = context.new_page()
-    page.wrong, page.asked = [], []
-    page.on("console", lambda message: page.wrong.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: page.wrong.append(str(error)))
-    page.on("request", lambda request: page.asked.append(request.url))
-    yield page
-    context.close()
 
 
 # WCAG's contrast of every piece of text with the ground it stands on; pictures and formulas are left out.
@@ -102,7 +51,7 @@ def test_a_page_is_whole(page, address, name):
     page.evaluate("document.querySelectorAll('img').forEach((each) => { each.loading = 'eager'; })")
     page.wait_for_function("[...document.images].every((each) => each.complete)")
     assert page.wrong == []
-    assert [url for url in page.asked if not url.startswith((address, "data:", "blob:"))] == []
+    assert elsewhere(page, address) == []
     broken = "[...document.images].filter((each) => !each.naturalWidth).map((each) => each.src)"
     assert page.evaluate(broken) == []
     assert page.evaluate("[...document.querySelectorAll('article img')].filter((each) => !each.alt).length") == 0
