@@ -1,10 +1,11 @@
 """PaDiM on a shared machine: fitting and scoring a category with one thread and with two, beside a busy process.
 
-python benchmarks/busy.py [--recipes NAME ...] [--category cable] [--rounds 5] [--out data/records/busy-cpu.json]
+python benchmarks/busy.py [--recipes NAME ...] [--category cable] [--images N] [--rounds 5] [--out FILE]
 
-The neighbor spins on one core, and on a second one for a fifth of the time: 1.2 cores. Weights are random, images are
-in the cache from a first round on. One thread and two take turns in one process; ratios are of medians. `background`
-is how many cores other processes took just before, without the neighbor: a quiet machine has about 0.
+The neighbor spins on one core, and on a second one for a fifth of the time: 1.2 cores. Weights that are not installed
+are random, images are in the cache from a first round on. One thread and two take turns in one process; ratios are of
+medians. `background` is how many cores other processes took just before, without the neighbor: a quiet machine has
+about 0.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import torch
 
 from padim_nb import load_category
 from padim_nb.experiments.recipes import RECIPES
+from padim_nb.features.weights import LITE_FILES
 from padim_nb.padim.detector import PaDiM
 from padim_nb.util.machine import machine
 
@@ -69,16 +71,17 @@ def background(seconds: float = 3.0) -> float | None:
     return round((ticks() - before) / os.sysconf("SC_CLK_TCK") / seconds, 2)
 
 
-def rounds_of(name: str, category, rounds: int) -> dict:
+def rounds_of(name: str, train: list, test: list, rounds: int) -> dict:
     """Median seconds of `fit` and `score` with each number of threads."""
     settings = RECIPES[name].settings
-    settings = settings if name == "padim-lite0" else replace(settings, weights="random")
+    if settings.backbone not in LITE_FILES:
+        settings = replace(settings, weights="random")
     detector = PaDiM.from_settings(settings, "cpu")
     seconds: dict[str, dict[int, list[float]]] = {task: {n: [] for n in THREADS} for task in ("fit", "score")}
     for _ in range(rounds):
         for threads in THREADS:
             torch.set_num_threads(threads)
-            for task, samples in (("fit", category.train), ("score", category.test)):
+            for task, samples in (("fit", train), ("score", test)):
                 start = time.perf_counter()
                 getattr(detector, task)(samples)
                 seconds[task][threads].append(time.perf_counter() - start)
@@ -94,20 +97,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recipes", nargs="*", default=RECIPES_MEASURED)
     parser.add_argument("--category", default="cable")
+    parser.add_argument(
+        "--images", type=int, help="the first N of the training and of the test images; all unless given"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--cores", type=float, default=1.2, help="what the neighbor takes")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     category = load_category(arguments.category)
-    facts = {"category": arguments.category, "train": len(category.train), "test": len(category.test)}
+    train, test = category.train[: arguments.images], category.test[: arguments.images]
+    facts = {"category": arguments.category, "train": len(train), "test": len(test), "rounds": arguments.rounds}
     rows = []
     for name in arguments.recipes:
-        rounds_of(name, category, 1)  # decodes the images, and loads what is loaded once
+        rounds_of(name, train, test, 1)  # decodes the images, and loads what is loaded once
         for cores in (0.0, arguments.cores):
             before = background()
             with neighbor(cores):
                 row = {"recipe": name, "neighbor": cores, "background": before}
-                rows.append(row | rounds_of(name, category, arguments.rounds))
+                rows.append(row | rounds_of(name, train, test, arguments.rounds))
             print(json.dumps(rows[-1]), flush=True)
     if arguments.out:
         record = {**machine("cpu"), "cores": os.cpu_count(), "data": category.source, **facts, "rows": rows}

@@ -159,8 +159,6 @@ def backbone(name: str, weights: str = "", seed: int = 0) -> Backbone:
     spec = SPECS[name]
     if not spec.weights and weights not in ("", "formula"):
         raise OptionError(f"backbone '{name}' is given by formula: it takes no weights, not {weights!r}")
-    if weights == "shipped":
-        raise OptionError(f"there are no shipped weights of '{name}': give 'imagenet', 'random' or a file")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = spec.build()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 Method = Literal["random", "all", "orthogonal"]
 Form = Literal["auto", "multi-resolution", "low-rank", "dense"]
-Quirk = Literal["last batch left out", "input over root of deviation", "coarse maps scrambled", "smallest distance"]
 # What padim-tensorflow's published rows contain besides the masks of `Frame(mask_resample=...)`; see `quirks.py`.
-QUIRKS: tuple[Quirk, ...] = (
+Quirk = Literal[
     "last batch left out",  # of the training images, in batches of 32
     "input over root of deviation",  # (x - mean) / sqrt(std), TensorFlow 2.4's EfficientNet
     "coarse maps scrambled",  # a reshape where a transposition is meant
     "smallest distance",  # as an image's score, on the finest layer's grid, blurred by four cells
-)
+]
+QUIRKS: tuple[Quirk, ...] = get_args(Quirk)
 FORMER_FORMS = {"shared": "multi-resolution", "thin": "low-rank"}  # names of version 0.2
 
 

@@ -10,11 +10,6 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ..errors import expect_one_of
-
-BORDERS = ("reflect", "mirror")  # scipy's names: the edge pixel repeated, or not
-MODES = ("bilinear", "bicubic")
-
 
 def smooth(
     maps: Tensor, size: tuple[int, int], sigma: float = 4.0, border: str = "reflect", mode: str = "bilinear"
@@ -27,14 +22,13 @@ def smooth(
         maps: (n, h, w).
         size: (height, width) of the result.
         sigma: of the Gaussian, in pixels of the result.
-        border: how maps are continued beyond their edge, "reflect" or "mirror".
+        border: how maps are continued beyond their edge, in scipy's words: "reflect" repeats the edge pixel, "mirror"
+            does not.
         mode: of the up-sampling, "bilinear" or "bicubic".
 
     Returns:
         Maps (n, height, width).
     """
-    expect_one_of("border of the smoothing", border, BORDERS)
-    expect_one_of("mode of the smoothing", mode, MODES)
     rows = operator(maps.shape[-2], size[0], sigma, border, mode).to(maps.device)
     columns = operator(maps.shape[-1], size[1], sigma, border, mode).to(maps.device)
     return rows @ maps @ columns.T

@@ -65,6 +65,17 @@ def test_a_single_image_and_nan_are_refused(fit):
 
 
 @every_form
+def test_any_number_of_threads_gives_the_same_bits(fit):
+    train, before = draw(LAYOUTS["many cells"], 9), torch.get_num_threads()
+    fitted = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        fitted.append(fit(train).tensors())
+    torch.set_num_threads(before)
+    assert all(torch.equal(tensor, other[name]) for other in fitted for name, tensor in fitted[0].items())
+
+
+@every_form
 @every_layout
 def test_tensors_are_read_back_whole_or_refused(layout, fit):
     fitted, test = fit(draw(layout, 9)), draw(layout, 4, seed=1)

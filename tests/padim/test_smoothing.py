@@ -5,7 +5,6 @@ import pytest
 import reference
 import torch
 
-from padim_nb.errors import OptionError
 from padim_nb.padim.smoothing import smooth
 
 
@@ -18,8 +17,3 @@ def test_smoothing_is_bilinear_then_scipys_blur(small, large, border):
     maps_of_pixels = smooth(torch.from_numpy(maps).float(), large, border=border).numpy()
     wanted = np.stack([reference.smooth(m, large, border=border) for m in maps])
     assert np.abs(maps_of_pixels - wanted).max() < 1e-5
-
-
-def test_unknown_smoothing_is_refused():
-    with pytest.raises(OptionError, match="no border of the smoothing 'wrap'"):
-        smooth(torch.zeros(1, 2, 2), (4, 4), border="wrap")
