@@ -35,7 +35,7 @@ def cached(paths: Sequence[Path], frame: Frame, images: Iterator[np.ndarray]) ->
         images: the framed images, uint8 (height, width, 3), decoded when they are asked for.
     """
     path = cache_root() / "images" / f"{_key(paths, frame)}.npy"
-    array = _open(path, len(paths))
+    array = _open(path)
     if array is not None:
         yield from array
         return
@@ -70,12 +70,10 @@ def _key(paths: Sequence[Path], frame: Frame) -> str:
     return digest.hexdigest()[:32]
 
 
-def _open(path: Path, count: int) -> np.ndarray | None:
+def _open(path: Path) -> np.ndarray | None:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError):  # not there, or damaged
-        return None
-    if array.dtype != np.uint8 or array.ndim != 4 or len(array) != count:
         return None
     with suppress(OSError):  # a cache that can only be read
         os.utime(path)
