@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from urllib.parse import quote
@@ -13,16 +12,17 @@ import numpy as np
 from jinja2 import Environment
 
 from ..data.images import image_batches, masks
-from ..errors import DataError
+from ..errors import DataError, PadimError
 from ..evaluation.report import format_value
 from ..plots import figures
 from ..util.files import whole_file
-from .compare import METRICS, Line, comparison
+from .compare import METRICS, comparison
 from .record import Record, read_record
 from .showcase import Run, open_run, roc_sheet
 
 NAME = "results.html"
 WORST = 3  # defective images shown of each category
+DATA = {"mvtec": "MVTec AD", "twin": "the twin", "own": "own images"}
 TITLES = {"image_auroc": "Image AUROC", "pixel_auroc": "Pixel AUROC", "aupro": "AUPRO", "image_f1": "Image F1"}
 
 
@@ -35,7 +35,7 @@ def write_page(folder: Path, data: str = "") -> Path:
         folder: holds runs at any depth, as `padim-nb sweep` and `padim-nb run` leave them.
         data: the data root of the images; "" is where a run would find them.
     """
-    tables = {TITLES[metric]: _measured(comparison([folder], metric)) for metric in METRICS}
+    tables = {TITLES[metric]: [line for line in comparison([folder], metric) if line.measured] for metric in METRICS}
     records = {path: record for path in sorted(folder.rglob("record.json")) if (record := read_record(path))}
     if not records:
         raise DataError(f"no finished run below {folder}: `padim-nb sweep` and `padim-nb run` leave records there")
@@ -48,33 +48,29 @@ def write_page(folder: Path, data: str = "") -> Path:
         tables={title: lines for title, lines in tables.items() if lines},
         runs=[(record, _links(path, folder)) for path, record in records.items()],
         failures=[(path.parent.relative_to(folder), path.read_text()) for path in sorted(folder.rglob("error.txt"))],
-        curves={recipe: _embedded(roc_sheet(runs)) for recipe, runs in drawn.items()},
+        curves={name: _embedded(roc_sheet(runs)) for name, runs in drawn.items()},
         misses=[_misses(run) for runs in drawn.values() for run in runs],
         notes=notes,
         value=format_value,
+        data=DATA,
     )
     with whole_file(folder / NAME) as scratch:
         scratch.write_text(text, encoding="utf-8")
     return folder / NAME
 
 
-def _measured(lines: Sequence[Line]) -> list[Line]:
-    """Lines with a record, of categories, then of their mean."""
-    return [line for line in lines if line.measured]
-
-
 def _drawable(records: dict[Path, Record], data: str) -> tuple[dict[str, list[Run]], list[str]]:
-    """For each recipe the first run of every category that has maps and masks, and why others are not there."""
+    """For each recipe and kind of data the first run of each category with maps and masks; why others are not there."""
     drawn: dict[str, dict[str, Run]] = {}
     notes = []
     for path, record in records.items():
-        others = drawn.setdefault(record.recipe, {})
+        others = drawn.setdefault(f"{record.recipe}, {DATA[record.kind]}", {})
         if record.category not in others and record.metrics.get("pixel_auroc") is not None:
             try:
                 others[record.category] = open_run(path, data)
-            except DataError as error:
+            except PadimError as error:
                 notes.append(str(error))
-    return {recipe: list(runs.values()) for recipe, runs in drawn.items() if runs}, notes
+    return {name: list(runs.values()) for name, runs in drawn.items() if runs}, notes
 
 
 def _misses(run: Run) -> dict[str, object]:

@@ -56,7 +56,7 @@ def test_the_page_holds_what_was_measured_and_loads_nothing(results, capsys):
 
 def test_the_misses_are_the_lowest_scores_of_defective_images(results):
     text = write_page(results).read_text()
-    (run,) = finished([next(results.rglob("record.json")).parent])
+    (run,) = finished([results / "widget" / "padim-gabor-seed0"])
     named = re.search(r'alt="([^":]+): images with their masks', text)[1].split(", ")
     pairs = zip(run.category.test, run.maps.scores, strict=True)
     scores = {f"{sample.defect} {sample.image.stem}": score for sample, score in pairs if sample.label}
@@ -72,7 +72,7 @@ def test_a_run_without_maps_stays_in_the_tables(results):
 
 
 def test_published_values_stand_beside_those_measured_on_mvtec_ad(results):
-    path = next(results.rglob("record.json"))
+    path = results / "widget" / "padim-gabor-seed0" / "record.json"
     values = json.loads(path.read_text()) | {"recipe": "padim-r18-rd100", "category": "screw"}
     path.write_text(json.dumps(values | {"n_train": 320, "n_test": 160}))
     assert read_record(path).kind == "mvtec"
@@ -96,7 +96,7 @@ def test_what_cannot_be_shown_is_one_line(kind, results, tmp_path, capsys):
     assert not (folder / "results.html").exists()
 
 
-def test_a_sweep_ends_with_its_page_or_says_why_not(parts, tmp_path, results, capsys, monkeypatch):
+def test_a_sweep_ends_with_its_page_or_says_why_not(parts, tmp_path, results, capsys):
     sweep = ["sweep", "--recipes", "padim-gabor", "--categories", "absent", "--data", str(parts), "--out"]
     assert main([*sweep, str(results)]) == 1
     assert capsys.readouterr().out.splitlines()[-1] == str(results / "results.html")
