@@ -298,6 +298,7 @@ print(detector.facts["penalty"])
 """
 
 
+@pytest.mark.torture
 def test_a_recipe_with_a_shipped_teacher_fits_from_a_plain_script_with_an_empty_cache(parts, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "PADIM_NB_CACHE": str(tmp_path / "new")}
     (tmp_path / "script.py").write_text(SCRIPT)
