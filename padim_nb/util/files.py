@@ -65,12 +65,12 @@ def ensure_dir(folder: Path) -> Path:
 def whole_file(path: str | Path) -> Iterator[Path]:
     """A scratch file that is moved to `path` when the block ends well and removed when it fails.
 
-    `with whole_file(target) as scratch: scratch.write_bytes(...)`. The scratch file has the name of the target, as
-    writers such as Pillow look at its ending, and the user's usual permissions.
+    `with whole_file(target) as scratch: scratch.write_bytes(...)`. The scratch file has the ending of the target, as
+    writers such as Pillow look at it, but not its name, and the user's usual permissions.
     """
     path = Path(path)
     with _scratch_folder(path) as folder:
-        scratch = folder / path.name
+        scratch = folder / f"part{path.suffix}"
         scratch.touch()
         mode = scratch.stat().st_mode & 0o777
         yield scratch
