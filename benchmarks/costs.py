@@ -4,7 +4,7 @@ python benchmarks/costs.py [--recipes padim-wr50-rd550 ...] [--out RECORD]
 
 A typical category of MVTec AD, 242 training and 115 test images (its means), with random weights, which cost what
 learnt ones do. The network is timed on a few images; the Gaussians are fitted, scored and calibrated on all of them,
-fed with those few images' features again and again. EfficientAD's steps and maps are timed on a few and multiplied.
+fed with those few images' features again and again. EfficientAD's steps and images are timed on a few and multiplied.
 Each recipe has a process of its own. Rows of other recipes that RECORD holds already are kept.
 """
 
@@ -76,8 +76,10 @@ def efficientad_minutes(name: str, weights: str, train: list[Sample], test: list
     detector = fitted(STEPS + 1)
     step = (time.perf_counter() - start - one) / STEPS
     an_image = seconds(lambda: detector.score(test[:TIMED])) / TIMED
-    count = 1.2 * len(train) + len(test)  # the teacher's statistics, the quantiles, the threshold, the maps
-    return (step * RECIPES[name].settings.training.steps + an_image * count) / 60, detector
+    settings = RECIPES[name].settings
+    learned = min(len(train), settings.images or len(train))  # what is not a step grows with their number
+    whole = one * learned / (4 * TIMED) + step * settings.training.steps + an_image * len(test)
+    return whole / 60, detector
 
 
 def teacher(size: str, folder: Path) -> str:

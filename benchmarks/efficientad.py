@@ -52,7 +52,7 @@ def clocked(job: Callable[[], object], device: str) -> float:
 def trainer_step(size: str, device: str, bf16: bool) -> Callable[[int], object]:
     """Our training step."""
     teacher, pair, shown = fresh(size, device)
-    teacher = standardized(teacher, shown)
+    teacher, _ = standardized(teacher, shown)
     trainer = StudentTrainer(teacher, pair, shown, shown.flip(0), Training(bf16=bf16))
     pair.train()
     return trainer.step
@@ -95,7 +95,7 @@ def agreement(size: str) -> dict[str, float]:
     levels = [(0.2, 0.9), (0.1, 0.8)]
     for name, value in zip(("qa_st", "qb_st", "qa_ae", "qb_ae"), (*levels[0], *levels[1]), strict=True):
         model.quantiles[name].data.fill_(value)
-    mapper = AnomalyMapModel(standardized(teacher, shown), pair, "raw-zero", (256, 256)).eval()
+    mapper = AnomalyMapModel(standardized(teacher, shown)[0], pair, "raw-zero", (256, 256)).eval()
     mapper.set_levels(levels)
     x = shown[:2].permute(0, 3, 1, 2).float() / 255
     from padim_nb.features.backbones import normalized
@@ -140,7 +140,7 @@ def training(size: str, steps: int, rounds: int, device: str) -> dict:
 def inference(size: str, rounds: int, device: str) -> dict:
     """Images a second, and on a GPU the latency of one."""
     teacher, pair, shown = fresh(size, device)
-    mapper = AnomalyMapModel(standardized(teacher, shown), pair, "replicate", (256, 256)).eval().to(device)
+    mapper = AnomalyMapModel(standardized(teacher, shown)[0], pair, "replicate", (256, 256)).eval().to(device)
     batches = (1, 16, 64) if device != "cpu" else (1, 8)
     ways: dict[str, Callable[[int], object]] = {"ours": lambda n: mapper(_repeated(shown, n))}
     with suppress(ImportError):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from ..errors import ModelError, OptionError, did_you_mean
 from ..util.model_file import read_model, write_model
 
 S = TypeVar("S")
+LONGEST = 10.0  # seconds that a step may count for: a machine that slept has not trained
 
 
 def generator(seed: int, step: int, device: str | torch.device = "cpu") -> torch.Generator:
@@ -38,54 +40,13 @@ def changed(settings: S, pairs: Sequence[str]) -> S:
     return replace(settings, **values)  # type: ignore[type-var]  # any of our validated dataclasses
 
 
-@dataclass
-class Checkpoints:
-    """The state of a training in one file, written whole or not at all, every `minutes`.
-
-    Args:
-        path: of the file; the last good one stays when a new one cannot be written.
-        settings: plain values that decide the training: a file with other ones is refused, not resumed.
-        minutes: between two checkpoints.
-        modules: networks by name, whose state is saved.
-        optimizer: whose state is saved.
-    """
-
-    path: Path
-    settings: Mapping[str, object]
-    minutes: float
-    modules: Mapping[str, nn.Module]
-    optimizer: Optimizer
-    _last: float = field(default_factory=time.monotonic)
-
-    def resume(self) -> dict[str, Any]:
-        """Load the last checkpoint, if there is one, and return its header; {} otherwise."""
-        if not self.path.is_file():
-            return {}
-        header, tensors = read_model(self.path, "training")
-        if header["settings"] != dict(self.settings):
-            names = [key for key, value in self.settings.items() if header["settings"].get(key) != value]
-            raise OptionError(
-                f"{self.path} is of a training with other settings ({', '.join(names) or 'more of them'}): "
-                "choose another folder, or remove it to start over"
-            )
-        for name, module in self.modules.items():
-            module.load_state_dict(_under(name, tensors))
-        _restore(self.optimizer, _under("optimizer", tensors))
-        return header
-
-    def due(self) -> bool:
-        """Whether it is time to write again."""
-        return time.monotonic() - self._last >= 60 * self.minutes
-
-    def write(self, **header: object) -> None:
-        """Write the state now, with plain values such as the number of steps done."""
-        tensors: dict[str, Tensor] = {}
-        for name, module in self.modules.items():
-            tensors |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
-        for number, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{number}.{key}": value for key, value in state.items() if torch.is_tensor(value)}
-        write_model(self.path, "training", {"settings": dict(self.settings), **header}, tensors)
-        self._last = time.monotonic()
+def descend(optimizer: Optimizer, loss: Tensor, rate: float) -> None:
+    """One step of the optimizer at a learning rate, down the slope of a loss ()."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
 
 
 def expect_one_length(minutes: float, steps: int) -> None:
@@ -97,37 +58,72 @@ def expect_one_length(minutes: float, steps: int) -> None:
 class Loop:
     """The numbered steps of a training, for so many minutes or exactly so many steps, with progress and checkpoints.
 
-    `for step, done in loop:` goes on from the checkpoint, with the share `done` of the training, 0 to 1; call
-    `record(loss)` in each step.
+    `for step, done in loop:` gives the number of each step and the share `done` of the training, 0 to 1; call
+    `record(loss)` in each.
 
     Args:
         title: of the progress bar.
+        modules: networks by name, whose state a checkpoint holds.
+        optimizer: likewise.
         minutes: length of the training, or 0.
         steps: length of the training, or 0; one of both is more than 0.
-        state: where its checkpoints go; None for none.
         every: number of steps between two readings of the loss, as each waits for the device.
         advice: what to do when the loss is not finite.
-    """
 
-    LONGEST = 10.0  # seconds that a step may count for: a machine that slept has not trained
+    Attributes:
+        step: number of steps done.
+        seconds: what they took, those before a stop included.
+        curve: pairs of a number of steps and the loss there.
+    """
 
     def __init__(
         self,
         title: str,
+        modules: Mapping[str, nn.Module],
+        optimizer: Optimizer,
         minutes: float = 0,
         steps: int = 0,
-        state: Checkpoints | None = None,
         every: int = 20,
         advice: str = "try a lower rate",
     ) -> None:
         expect_one_length(minutes, steps)
-        self.title, self.minutes, self.steps, self.state = title, minutes, steps, state
+        self.title, self.modules, self.optimizer, self.minutes, self.steps = title, modules, optimizer, minutes, steps
         self.every, self.advice = every, advice
-        self._loss: Tensor | None = None
-        header = state.resume() if state else {}
-        self.step: int = header.get("step", 0)
-        self.seconds: float = header.get("seconds", 0.0)
-        self.curve: list[list[float]] = header.get("curve", [])
+        self.step, self.seconds = 0, 0.0
+        self.curve: list[list[float]] = []
+        self._path: Path | None = None
+        self._loss = torch.tensor(math.nan)
+
+    def resume(self, path: Path, settings: Mapping[str, object], minutes: float) -> None:
+        """Go on from a checkpoint where there is one, and write it anew from now on, whole or not at all.
+
+        Args:
+            path: of its file; the last good one stays when a new one cannot be written.
+            settings: plain values that decide the training: a file with other ones is refused.
+            minutes: between two checkpoints.
+        """
+        self._path, self._settings, self._pause, self._written = path, dict(settings), 60 * minutes, time.monotonic()
+        if not path.is_file():
+            return
+        header, tensors = read_model(path, "training")
+        if header["settings"] != self._settings:
+            names = [key for key, value in settings.items() if header["settings"].get(key) != value]
+            raise OptionError(
+                f"{path} is of a training with other settings ({', '.join(names) or 'more of them'}): "
+                "choose another folder, or remove it to start over"
+            )
+        self.step, self.seconds, self.curve = header["step"], header["seconds"], header["curve"]
+        states: dict[str, dict[str, Tensor]] = defaultdict(dict)
+        moments: dict[int, dict[str, Tensor]] = defaultdict(dict)
+        for key, value in tensors.items():
+            name, _, rest = key.partition(".")
+            states[name][rest] = value
+        for key, value in states.pop("optimizer", {}).items():
+            number, _, name = key.partition(".")
+            moments[int(number)][name] = value
+        for name, module in self.modules.items():
+            module.load_state_dict(states[name])
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
 
     @property
     def done(self) -> float:
@@ -145,33 +141,29 @@ class Loop:
                     loss = self._finite_loss()
                     bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
                     self.curve.append([self.step, round(loss, 5)])
-                self.seconds += min(time.perf_counter() - start, self.LONGEST)
+                self.seconds += min(time.perf_counter() - start, LONGEST)
                 bar.update(self._position() - bar.n)
-                if self.state is not None and (self.state.due() or self.done >= 1):
+                if self._path and (time.monotonic() - self._written >= self._pause or self.done >= 1):
                     self._finite_loss()
-                    self.state.write(step=self.step, seconds=self.seconds, curve=self.curve)
+                    self._write(self._path)
 
     def record(self, loss: Tensor) -> None:
         """Hand over the step's loss, ()."""
         self._loss = loss.detach()
 
+    def _write(self, path: Path) -> None:
+        states = {name: module.state_dict() for name, module in self.modules.items()}
+        states |= {f"optimizer.{number}": state for number, state in self.optimizer.state_dict()["state"].items()}
+        tensors = {f"{name}.{key}": value for name, state in states.items() for key, value in state.items()}
+        header = {"settings": self._settings, "step": self.step, "seconds": self.seconds, "curve": self.curve}
+        write_model(path, "training", header, tensors)
+        self._written = time.monotonic()
+
     def _position(self) -> int:
         return round(self.seconds) if self.minutes else self.step
 
     def _finite_loss(self) -> float:
-        loss = float("nan") if self._loss is None else self._loss.item()
+        loss = self._loss.item()
         if not math.isfinite(loss):
             raise ModelError(f"the loss is {loss} at step {self.step}: {self.advice}; the last good checkpoint is kept")
         return loss
-
-
-def _under(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {key[len(name) + 1 :]: value for key, value in tensors.items() if key.startswith(f"{name}.")}
-
-
-def _restore(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        number, _, name = key.partition(".")
-        state.setdefault(int(number), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

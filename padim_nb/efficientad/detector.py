@@ -24,6 +24,7 @@ from .model import AnomalyMapModel
 from .settings import EfficientADSettings, settings_of
 from .teacher import load_teacher, standardized
 
+TARGETS = 2 << 30  # bytes of the teacher's outputs that stay in memory rather than being computed at each step
 SPREAD = 1e-6  # the least distance between the two quantiles
 LEARNED, HELD_OUT = "calibration.learned", "calibration.held_out"  # tensors of a model file beside the networks'
 
@@ -86,6 +87,7 @@ class EfficientAD:
         """
         from .penalty import penalties  # scoring an image needs neither
         from .training import StudentTrainer
+        from .weighing import weigh
 
         s = self.settings
         learned, held_out = self._split(samples)
@@ -96,10 +98,10 @@ class EfficientAD:
         if penalty_images is not None:
             penalty_images = penalty_images.to(self.device)
         teacher, self.weights = load_teacher(s.size, s.weights, s.padding)
-        teacher = standardized(teacher.to(self.device), images)
+        teacher, targets = standardized(teacher.to(self.device), images, TARGETS)
         bf16 = s.precision == "bfloat16" or (s.precision == "auto" and has_fast_bf16(self.device))
         pair = self._fresh_pair()
-        trainer = StudentTrainer(teacher, pair, images, penalty_images, replace(s.training, bf16=bf16))
+        trainer = StudentTrainer(teacher, pair, images, penalty_images, replace(s.training, bf16=bf16), targets)
         digest = hashlib.sha256(images.cpu().numpy().tobytes()).hexdigest()
         identity: dict[str, object] = {
             "images": digest,
@@ -108,7 +110,9 @@ class EfficientAD:
             "size": s.size,
         }
         loss = trainer.run(self.checkpoint, identity, self.minutes)
-        model = AnomalyMapModel(teacher, pair, s.border, size).eval().to(self.device)
+        model = AnomalyMapModel(teacher, pair, s.border, size, s.weigh == "learned").eval().to(self.device)
+        if s.weigh == "learned":
+            weigh(model, images, targets)
         self.levels_, note = _levels(model, others, s.quantiles)
         model.set_levels(self.levels_)
         self.model_, self.size_, self.earlier_, self.threshold_ = model, size, trainer.earlier, None
@@ -201,7 +205,8 @@ class EfficientAD:
             s, size = detector.settings, image_size(header["size"])
             if HELD_OUT in tensors:
                 detector.held_out_, detector._learned = tensors.pop(HELD_OUT).numpy(), tensors.pop(LEARNED).numpy()
-            model = AnomalyMapModel(pdn.teacher(s.size, s.padding), detector._fresh_pair(), s.border, size)
+            teacher, places = pdn.teacher(s.size, s.padding), s.weigh == "learned"
+            model = AnomalyMapModel(teacher, detector._fresh_pair(), s.border, size, places)
             model.load_state_dict(tensors)
             detector.model_ = model.eval().requires_grad_(False).to(detector.device)
             detector.size_, detector.levels_, detector.facts = size, header["levels"], dict(header["facts"])
@@ -213,8 +218,9 @@ class EfficientAD:
         count = max(1, round(self.settings.held_out * n))
         if n - count < 1:
             raise ModelError(f"there are {n} good images: give at least 2, one of them is held out")
-        held_out = set(np.random.default_rng(self.seed).permutation(n)[:count].tolist())
-        return [samples[i] for i in range(n) if i not in held_out], [samples[i] for i in sorted(held_out)]
+        order = np.random.default_rng(self.seed).permutation(n)
+        learned, held_out = sorted(order[count:][: self.settings.images]), sorted(order[:count])
+        return [samples[i] for i in learned], [samples[i] for i in held_out]
 
     def _images(self, samples: Sequence[Sample]) -> Tensor:
         framed = np.concatenate(list(image_batches(samples, self.settings.frame, 32)))
@@ -224,7 +230,10 @@ class EfficientAD:
         s = self.settings
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            pair = pdn.Pair(pdn.student(s.size, s.padding), pdn.autoencoder(s.padding))
+            student = pdn.student(s.size, s.padding, s.width)
+            if s.training.trunk == "random":
+                student.initialize()
+            pair = pdn.Pair(student, pdn.autoencoder(s.padding))
         return pair.to(self.device).to(memory_format=torch.channels_last)
 
     def _fitted(self) -> AnomalyMapModel:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-import os
-import sys
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
+from itertools import count, islice
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -17,23 +15,21 @@ from PIL import Image
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool1d, conv2d, interpolate
-from torch.utils.data import DataLoader, Dataset
 
-from ..data.images import load_image
+from ..data.images import ahead, load_image
 from ..errors import DataError
-from ..features.backbones import Backbone, backbone, normalized
+from ..features.backbones import Backbone, backbone
 from ..textures import procedural_images, version
 from ..util.files import ensure_dir
-from ..util.machine import cores
 from ..util.validation import validated
 from . import pdn
 from .cards import write_card
-from .checkpoints import Checkpoints, Loop, expect_one_length, generator
+from .checkpoints import Loop, descend, expect_one_length, generator
+from .least_squares import LeastSquares
 from .penalty import images_below
 from .settings import PROCEDURAL, Share, Size, Source
 from .teacher import channel_statistics, distilled
 
-Draw: TypeAlias = tuple[float, ...]
 Box: TypeAlias = tuple[float, float, float, float]
 HELD_OUT = 64  # images of a source, at most, on which the card's loss is taken
 POOLED = 1024  # numbers to which PatchCore pools the 3 x 3 patches of a layer
@@ -66,6 +62,9 @@ class Distillation:
         decay: weight decay of Adam.
         drop_at: share of the training after which the rate falls to a tenth; 1 for never.
         gray: share of the images that are made gray.
+        solved: number of images over which the last convolution is solved by least squares in the end; 0: it stays as
+            the steps have trained it.
+        ridge: of the least squares.
         seed: of the weights and of what is drawn in each step.
         bf16: compute in bfloat16.
     """
@@ -84,6 +83,8 @@ class Distillation:
     decay: Annotated[float, Field(ge=0)] = 1e-5
     drop_at: Annotated[float, Field(ge=0, le=1)] = 1.0
     gray: Annotated[float, Field(ge=0, le=1)] = 0.1
+    solved: Annotated[int, Field(ge=0)] = 0
+    ridge: Annotated[float, Field(gt=0)] = 1e-3
     seed: Annotated[int, Field(ge=0)] = 0
     bf16: bool = False
 
@@ -169,24 +170,24 @@ def distill(
     plain = asdict(s) | {"source": [source.name for source in sources], "taught by": net.weights}
     optimizer = torch.optim.Adam(teacher.parameters(), lr=s.rate, weight_decay=s.decay, foreach=True)
     identity = plain | {"minutes": minutes, "steps": steps}
-    modules = {"teacher": teacher, "target": target}
-    state = Checkpoints(path.with_suffix(".checkpoint.safetensors"), identity, every, modules, optimizer)
-    loop = Loop(path.stem, minutes, steps, state)
+    loop = Loop(path.stem, {"teacher": teacher, "target": target}, optimizer, minutes, steps)
+    loop.resume(path.with_suffix(".checkpoint.safetensors"), identity, every)
     if loop.step == 0:
-        count = min(s.statistics, sum(len(source.learned) for source in sources))
-        draws = _batches(sources, s, device, s.seed + 1)
-        target.standardize(large for _, large in itertools.islice(draws, -(-count // s.batch)))
-        draws.close()
-    pairs = _batches(sources, s, device, s.seed, loop.step)
+        number = min(s.statistics, sum(len(source.learned) for source in sources))
+        batches = islice(_batches(sources, s, s.seed + 1), -(-number // s.batch))
+        target.standardize(large.to(device) for _, large in batches)
+    batches = _batches(sources, s, s.seed, loop.step)
     for _, done in loop:
-        loss = _loss(teacher, target, *next(pairs), s)
-        for group in optimizer.param_groups:
-            group["lr"] = s.rate * (0.1 if done >= s.drop_at else 1.0)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+        small, large = next(batches)
+        loss = _loss(teacher, target, small.to(device), large.to(device), s)
+        descend(optimizer, loss, s.rate * (0.1 if done >= s.drop_at else 1.0))
         loop.record(loss)
-    pairs.close()
+    if s.solved:
+        squares = LeastSquares(teacher.last, s.ridge, stride=3)
+        for small, large in islice(_batches(sources, s, s.seed + 2), -(-s.solved // s.batch)):
+            with torch.no_grad():
+                squares.add(teacher.trunk(pdn.inputs(small.to(device))), target(large.to(device)))
+        squares.solve()
     card = identity | {
         "weights": net.weights["name"],
         "steps": loop.step,
@@ -198,48 +199,41 @@ def distill(
     return write_card(path, teacher.state_dict(), card, device)
 
 
-class Files:
-    """Images in files, decoded one at a time: uint8 (height, width, 3). Millions of paths in one array of bytes."""
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self._paths = np.array([os.fsencode(path) for path in paths])
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        return load_image(Path(os.fsdecode(self._paths[index])))
-
-
 @dataclass
 class SourceImages:
-    """The images of one source, and which of them (index arrays) are learned from and held out."""
+    """The images of one source, in files or in memory; which of them (index arrays) are learned from or held out."""
 
     name: str
-    images: Files | np.ndarray
+    images: Sequence[Path] | np.ndarray
     learned: np.ndarray
     held_out: np.ndarray
 
+    def image(self, index: int) -> np.ndarray:
+        """One of them, uint8 (height, width, 3)."""
+        image = self.images[index]
+        return load_image(image) if isinstance(image, Path) else np.asarray(image)
 
-class Draws(Dataset):
-    """Training images drawn from all sources; its indices are draws, six numbers in 0..1."""
 
-    def __init__(self, sources: Sequence[SourceImages], settings: Distillation) -> None:
-        self.sources, self.settings = sources, settings
+def drawn(sources: Sequence[SourceImages], s: Distillation, draw: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """A training image of the teacher's and of the large network's size, uint8 (h, w, 3).
 
-    def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
-        place, number, zoom, left, top, gray = draw
-        source, s = self.sources[int(place * len(self.sources))], self.settings
-        image = source.images[source.learned[int(number * len(source.learned))]]
-        share = s.crop + zoom * (1 - s.crop)
-        height, width = image.shape[:2]
-        x, y = left * (1 - share) * width, top * (1 - share) * height
-        return _both(image, s.side, (x, y, x + share * width, y + share * height), gray < s.gray)
+    Args:
+        sources: of the images.
+        s: side, crop, and share of gray images.
+        draw: six numbers in 0..1: source, image, size of the crop, its place from left and top, gray or not.
+    """
+    place, number, zoom, left, top, gray = draw
+    source = sources[int(place * len(sources))]
+    image = source.image(source.learned[int(number * len(source.learned))])
+    share = s.crop + zoom * (1 - s.crop)
+    height, width = image.shape[:2]
+    x, y = left * (1 - share) * width, top * (1 - share) * height
+    return _both(image, s.side, (x, y, x + share * width, y + share * height), gray < s.gray)
 
 
 def _both(image: np.ndarray, side: int, box: Box | None = None, gray: bool = False) -> tuple[Tensor, Tensor]:
     """The box of an image, resized for the teacher and for the large network: uint8 (h, w, 3)."""
-    part = Image.fromarray(np.asarray(image))
+    part = Image.fromarray(image)
     if gray:
         part = part.convert("L").convert("RGB")
     small, large = (part.resize((n, n), Image.Resampling.BILINEAR, box) for n in (side, 2 * side))
@@ -247,39 +241,22 @@ def _both(image: np.ndarray, side: int, box: Box | None = None, gray: bool = Fal
 
 
 def _batches(
-    sources: Sequence[SourceImages], s: Distillation, device: str, seed: int, start: int = 0
-) -> Generator[tuple[Tensor, Tensor], None, None]:
-    """Batches of (small, large) images from step `start` on, decoded by processes beside the training."""
-
-    def draws() -> Iterator[list[Draw]]:
-        for step in itertools.count(start):
-            rng = generator(seed, step)
-            yield [tuple(row) for row in torch.rand(s.batch, 6, dtype=torch.float64, generator=rng).tolist()]
-
-    # Where processes cannot be forked, they would import the caller's script again: there, this one decodes.
-    workers = min(8, cores()) if sys.platform == "linux" else 0
-    loader = DataLoader(
-        Draws(sources, s),
-        batch_sampler=draws(),
-        num_workers=workers,
-        multiprocessing_context="fork" if workers else None,
-        prefetch_factor=4 if workers else None,
-        generator=torch.Generator().manual_seed(seed),  # else it would draw from the global one
-    )
-    try:
-        for small, large in loader:
-            yield small.to(device), large.to(device)
-    except DataError as error:  # a worker's comes with its traceback
-        raise DataError(str(error).strip().splitlines()[-1].rpartition("DataError: ")[2]) from None
+    sources: Sequence[SourceImages], s: Distillation, seed: int, start: int = 0
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of (small, large) images from step `start` on, decoded ahead by threads."""
+    steps = (torch.rand(s.batch, 6, dtype=torch.float64, generator=generator(seed, step)) for step in count(start))
+    images = ahead(lambda draw: drawn(sources, s, draw), (draw for step in steps for draw in step.tolist()))
+    while True:
+        small, large = zip(*islice(images, s.batch), strict=True)
+        yield torch.stack(small), torch.stack(large)
 
 
 def _loss(teacher: nn.Module, target: TargetFeatures, small: Tensor, large: Tensor, s: Distillation) -> Tensor:
     """Mean squared distance of the teacher's output to the target, of images uint8 (n, height, width, 3)."""
-    x = normalized(small.permute(0, 3, 1, 2).float() / 255)
     with torch.autocast(small.device.type, dtype=torch.bfloat16, enabled=s.bf16):
         with torch.no_grad():
             wanted = target(large)
-        return (teacher(x).float() - wanted).square().mean()
+        return (teacher(pdn.inputs(small)).float() - wanted).square().mean()
 
 
 @torch.no_grad()
@@ -288,24 +265,24 @@ def _held_out_loss(
 ) -> float:
     losses = []
     for index in source.held_out[:HELD_OUT]:
-        small, large = _both(source.images[index], s.side)
+        small, large = _both(source.image(index), s.side)
         losses.append(_loss(teacher, target, small[None].to(device), large[None].to(device), s).item())
     return round(sum(losses) / len(losses), 5)
 
 
 def _source(source: str, s: Distillation) -> SourceImages:
-    images: Files | np.ndarray
+    images: Sequence[Path] | np.ndarray
     if source == PROCEDURAL:
         images, name = procedural_images(s.images, 2 * s.side, s.seed), f"procedural images {version()}"
     elif source == PHOTOGRAPHS:
-        images, name = Files(photographs()), "photographs of scikit-image and scikit-learn"
+        images, name = photographs(), "photographs of scikit-image and scikit-learn"
     else:
-        images, name = Files(images_below(source, "source")), Path(source).name
-    count = max(1, round(s.held_out * len(images)))
-    if count >= len(images):
+        images, name = images_below(source, "source"), Path(source).name
+    held_out = max(1, round(s.held_out * len(images)))
+    if held_out >= len(images):
         raise DataError(f"{len(images)} images in {source}: give at least 2, one of them is held out")
     order = np.random.default_rng(s.seed).permutation(len(images))
-    return SourceImages(f"{len(images)} {name}", images, np.sort(order[count:]), np.sort(order[:count]))
+    return SourceImages(f"{len(images)} {name}", images, np.sort(order[held_out:]), np.sort(order[:held_out]))
 
 
 def photographs() -> list[Path]:

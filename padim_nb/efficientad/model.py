@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 
-from ..features.backbones import normalized
 from . import pdn
 
 
@@ -20,13 +19,22 @@ class AnomalyMapModel(nn.Module):
         pair: student and autoencoder.
         border: what fills the patches that a map lacks at its border, see `EfficientADSettings`.
         size: (height, width) of the images.
+        places: standardize both maps at each place, see `weighing.py`.
     """
 
     factor: Tensor
     shift: Tensor
+    mean: Tensor
+    deviation: Tensor
 
-    def __init__(self, teacher: nn.Module, pair: pdn.Pair, border: str, size: tuple[int, int]) -> None:
+    def __init__(
+        self, teacher: pdn.PatchDescription, pair: pdn.Pair, border: str, size: tuple[int, int], places: bool = False
+    ) -> None:
         super().__init__()
+        self.places = places
+        if places:
+            self.register_buffer("mean", torch.zeros(2, *pdn.grid(*size, pair.student.padding)))
+            self.register_buffer("deviation", torch.ones_like(self.mean))
         self.teacher, self.pair, self.border, self.size = teacher, pair, border, size
         self.register_buffer("factor", torch.ones(2))
         self.register_buffer("shift", torch.zeros(2))
@@ -42,11 +50,12 @@ class AnomalyMapModel(nn.Module):
             self.shift[number] = -0.5 * 0.1 * low / (high - low)
 
     def raw(self, images: Tensor) -> Tensor:
-        """Mean squared distances of student and teacher, and of student and autoencoder, (n, 2, h, w)."""
-        x = normalized(images.permute(0, 3, 1, 2).float() / 255)
+        """Mean squared distances of teacher and autoencoder to the student, as they weigh, (n, 2, h, w)."""
+        x = pdn.inputs(images)
         student = self.pair.student(x)
         pairs = ((self.teacher(x), student[:, : pdn.CHANNELS]), (self.pair.autoencoder(x), student[:, pdn.CHANNELS :]))
-        return torch.stack([(a - b).square().mean(1) for a, b in pairs], 1)
+        maps = torch.stack([(a - b).square().mean(1) for a, b in pairs], 1)
+        return (maps - self.mean) / self.deviation if self.places else maps
 
     def forward(self, images: Tensor) -> Tensor:
         raw = self.raw(images)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, relu
 
 from ..errors import OptionError, did_you_mean
+from ..features.backbones import normalized
 from .winograd import convolved
 
 CHANNELS = 384
@@ -48,18 +49,19 @@ class PatchDescription(nn.Module):
         size: "small" (PDN-S) or "medium" (PDN-M).
         channels: of the output.
         padding: of the convolutions and poolings.
+        width: share of the paper's channels in the layers before the output.
     """
 
-    def __init__(self, size: str, channels: int, padding: bool = False) -> None:
+    def __init__(self, size: str, channels: int, padding: bool = False, width: float = 1.0) -> None:
         super().__init__()
         if size not in _LAYERS:
             raise OptionError(f"no size {size!r}{did_you_mean(size, _LAYERS)}")
         self.size, self.padding = size, padding
         inputs = 3
-        for number, (width, kernel, pad, _) in enumerate(_LAYERS[size], 1):
-            layer = Convolution(inputs, width or channels, kernel, padding=pad if padding else 0)
-            setattr(self, f"conv{number}", layer)
-            inputs = width or channels
+        for number, (filters, kernel, pad, _) in enumerate(_LAYERS[size], 1):
+            outputs = max(1, round(width * filters)) if filters else channels
+            setattr(self, f"conv{number}", Convolution(inputs, outputs, kernel, padding=pad if padding else 0))
+            inputs = outputs
         self.convolutions = [f"conv{number}" for number in range(1, len(_LAYERS[size]) + 1)]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -69,6 +71,12 @@ class PatchDescription(nn.Module):
     def last(self) -> Convolution:
         """The last convolution, whose outputs are the patches' vectors."""
         return getattr(self, self.convolutions[-1])
+
+    def initialize(self) -> None:
+        """Weights by He's rule, which keeps the scale of what passes through: for a trunk that stays as it is made."""
+        for name in self.convolutions[:-1]:
+            nn.init.kaiming_normal_(getattr(self, name).weight, nonlinearity="relu")
+            nn.init.normal_(getattr(self, name).bias, std=0.1)
 
     def trunk(self, x: Tensor) -> Tensor:
         """The input of the last convolution."""
@@ -148,14 +156,19 @@ def teacher(size: str, padding: bool = False) -> PatchDescription:
     return PatchDescription(size, CHANNELS, padding)
 
 
-def student(size: str, padding: bool = False) -> PatchDescription:
+def student(size: str, padding: bool = False, width: float = 1.0) -> PatchDescription:
     """A student, (n, 3, height, width) -> (n, 768, h, w): it imitates teacher (0..383) and autoencoder (384..767)."""
-    return PatchDescription(size, 2 * CHANNELS, padding)
+    return PatchDescription(size, 2 * CHANNELS, padding, width)
 
 
 def autoencoder(padding: bool = False) -> Autoencoder:
     """An autoencoder, (n, 3, height, width) -> (n, 384, h, w), whose 64 numbers in the middle cover the whole image."""
     return Autoencoder(padding)
+
+
+def inputs(images: Tensor) -> Tensor:
+    """The networks' input: images, uint8 (n, height, width, 3) -> normalized (n, 3, height, width)."""
+    return normalized(images.permute(0, 3, 1, 2).float() / 255)
 
 
 def grid(height: int, width: int, padding: bool = False) -> tuple[int, int]:

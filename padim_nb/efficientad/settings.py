@@ -31,6 +31,11 @@ class Training:
         gray: share of the penalty images that are made gray.
         seed: of the weights, the split, and all that is random in a step.
         bf16: compute in bfloat16.
+        trunk: of the student, all of it but its last convolution: "trained" by the steps, as in the paper, or "random",
+            as it is made; the steps then train the autoencoder alone.
+        last: the student's last convolution: "trained" by the steps, as in the paper, or "solved" after them by least
+            squares over the training images.
+        ridge: of the least squares.
     """
 
     steps: Annotated[int, Field(ge=1)] = 70_000
@@ -41,6 +46,13 @@ class Training:
     gray: Annotated[float, Field(ge=0, le=1)] = 0.3
     seed: Annotated[int, Field(ge=0)] = 42
     bf16: bool = False
+    trunk: Literal["trained", "random"] = "trained"
+    last: Literal["trained", "solved"] = "trained"
+    ridge: Annotated[float, Field(gt=0)] = 1e-3
+
+    def __post_init__(self) -> None:
+        if (self.trunk, self.last) == ("random", "trained"):
+            raise OptionError("Training: a last layer on a random trunk is 'solved', not 'trained'")
 
 
 @validated
@@ -50,10 +62,14 @@ class EfficientADSettings:
     Args:
         size: of the patch description networks.
         weights: of the teacher: "shipped", a file, or "" for the one that `padim-nb distill` wrote to the cache.
+        width: share of the paper's channels in the student's layers before the last.
         frame: how images are resized and cropped, to at least 256 pixels a side.
         training: the steps.
         penalty: a folder of images, "procedural", "none", or "" where a folder must be given.
         penalties: number of penalty images that are kept in memory.
+        images: number of training images that are learned from, at most; None for all.
+        weigh: what of the differences of teacher and student, "equal": all channels and places, as in the paper;
+            "learned": by their covariance, and by mean and deviation at each place, over images learned from.
         held_out: share of the training images that are not learned from, for the quantiles and the threshold.
         quantiles: q_a and q_b of the held-out images' maps, which become 0 and 0.1.
         border: what fills the 4 rows and columns of patches that a map lacks on each side. "replicate" repeats the
@@ -65,10 +81,13 @@ class EfficientADSettings:
 
     size: Size = "small"
     weights: str = ""
+    width: Annotated[float, Field(gt=0, le=1)] = 1.0
     frame: Frame = Frame((256, 256))
     training: Training = Training()
     penalty: Source = PROCEDURAL
     penalties: Annotated[int, Field(ge=1)] = 1024
+    images: Annotated[int, Field(ge=1)] | None = None
+    weigh: Literal["equal", "learned"] = "equal"
     held_out: Share = 0.1
     quantiles: tuple[Share, Share] = (0.9, 0.995)
     border: Literal["replicate", "zero", "raw-zero"] = "replicate"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..errors import DataError, WeightsError
-from ..features.backbones import normalized
 from ..features.weights import read_state
 from ..util.files import cache_root
 from . import pdn
@@ -61,22 +60,36 @@ def channel_statistics(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def standardized(teacher: pdn.PatchDescription, images: Tensor) -> pdn.PatchDescription:
+def standardized(
+    teacher: pdn.PatchDescription, images: Tensor, room: int = 0
+) -> tuple[pdn.PatchDescription, list[Tensor]]:
     """A copy of the teacher whose channels have mean 0 and standard deviation 1 over these images.
 
     Args:
         teacher: stays as it is; the statistics go into the last convolution of the copy.
         images: uint8 (n, height, width, 3).
+        room: bytes for outputs that are returned too, as they had to be computed anyway.
+
+    Returns:
+        The copy, and its outputs (1, 384, h, w) for the first images, as many as there is room for.
     """
-    batches = (normalized(batch.permute(0, 3, 1, 2).float() / 255) for batch in images.split(8))
-    mean, deviation = channel_statistics(teacher(batch) for batch in batches)
+    outputs: list[Tensor] = []
+
+    def batches() -> Iterator[Tensor]:
+        for batch in images.split(8):
+            output = teacher(pdn.inputs(batch))
+            outputs.extend(output.split(1)[: room // output[:1].nbytes - len(outputs)])
+            yield output
+
+    mean, deviation = channel_statistics(batches())
     if not torch.isfinite(deviation).all():
         raise DataError("the outputs of the teacher are not finite: check its weights")
     scaled = copy.deepcopy(teacher)
     last = scaled.last
     last.weight.copy_((last.weight.double() / deviation[:, None, None, None]).float())
     last.bias.copy_(((last.bias.double() - mean) / deviation).float())
-    return scaled.eval().requires_grad_(False)
+    shift, scale = (value[:, None, None].float() for value in (mean, deviation))
+    return scaled.eval().requires_grad_(False), [output.sub_(shift).div_(scale) for output in outputs]
 
 
 def _file(size: str, weights: str) -> Path:

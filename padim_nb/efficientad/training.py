@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import adjust_brightness, adjust_contrast, adjust_saturation, rgb_to_grayscale
 
 from ..features.backbones import normalized
-from .checkpoints import Checkpoints, Loop, generator
-from .pdn import Pair
+from .checkpoints import Loop, descend, generator
+from .least_squares import LeastSquares
+from .pdn import Pair, inputs
 from .settings import Training
 
 JITTERS = (adjust_brightness, adjust_contrast, adjust_saturation)
 ADVICE = "the images or the teacher's weights may be broken, or the rate too high"
-TARGETS = 2 << 30  # bytes of the teacher's outputs that stay in memory rather than being computed at each step
 EVERY = 50  # steps between two readings of the loss: each waits for the device
 
 
@@ -84,6 +84,8 @@ class StudentTrainer:
         images: uint8 (n, height, width, 3).
         penalties: images of anything else, uint8 (m, height, width, 3), or None.
         training: settings.
+        targets: the teacher's outputs (1, 384, h, w) for the first of the images, as far as they are kept; nothing
+            about them is random.
         earlier: seconds of the steps before it was stopped, if it was; set by `run`.
     """
 
@@ -92,17 +94,17 @@ class StudentTrainer:
     images: Tensor
     penalties: Tensor | None
     training: Training
+    targets: Sequence[Tensor] = ()
     earlier: float = 0.0
 
     def __post_init__(self) -> None:
-        self.optimizer = torch.optim.Adam(
-            self.pair.parameters(), lr=self.training.rate, weight_decay=self.training.decay, foreach=True
-        )
-        self._targets: dict[int, Tensor] = {}
+        t = self.training
+        learning = self.pair if t.trunk == "trained" else self.pair.autoencoder
+        self.optimizer = torch.optim.Adam(learning.parameters(), lr=t.rate, weight_decay=t.decay, foreach=True)
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
 
     def run(self, checkpoint: Path | None, facts: Mapping[str, object], minutes: float = 2.0) -> float:
-        """All steps, from the checkpoint on where there is one.
+        """All steps, from the checkpoint on where there is one, and the solution where the settings ask for it.
 
         Args:
             checkpoint: the file, or None.
@@ -112,39 +114,54 @@ class StudentTrainer:
         Returns:
             The mean of the last ten losses that were read.
         """
-        t, state = self.training, None
+        t = self.training
+        loop = Loop("training", {"pair": self.pair}, self.optimizer, steps=t.steps, every=EVERY, advice=ADVICE)
         if checkpoint is not None:
-            state = Checkpoints(checkpoint, {**asdict(t), **facts}, minutes, {"pair": self.pair}, self.optimizer)
-        loop = Loop("training", 0, t.steps, state, EVERY, ADVICE)
+            loop.resume(checkpoint, {**asdict(t), **facts}, minutes)
         self.earlier = loop.seconds
         self.pair.train()
         for step, _ in loop:
             loop.record(self.step(step).total)
         self.pair.eval()
+        if t.last == "solved":
+            self.solve_last()
         last = [loss for _, loss in loop.curve[-10:]]
         return sum(last) / max(len(last), 1)
 
     def step(self, step: int) -> Losses:
-        """One step of the algorithm; all that is random in it comes from the seed and the number of the step."""
+        """One step of the algorithm; all that is random in it comes from the seed and the number of the step.
+
+        Where the student's trunk stays random, the autoencoder alone learns, from images as they are.
+        """
         t, device = self.training, self.images.device
-        rng = generator(t.seed, step)
+        rng, dropout = generator(t.seed, step), generator(t.seed, step, device)
         index = self._index(step)
         image = _floats(self.images[index : index + 1])
-        jittered = jitter(image, rng)
-        batch = normalized(torch.cat([image, *self._penalty(rng), jittered]))
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=t.bf16):
-            with torch.no_grad():
-                target = self._target(index, batch[:1])
-                target_jittered = self.teacher(batch[-1:])
-            terms = losses(
-                self.pair, target.float(), target_jittered.float(), batch, t.hard, generator(t.seed, step, device)
-            )
-        for group in self.optimizer.param_groups:
-            group["lr"] = t.rate * (0.1 if step >= int(t.drop_at * t.steps) else 1.0)
-        self.optimizer.zero_grad(set_to_none=True)
-        terms.total.backward()
-        self.optimizer.step()
+            if t.trunk == "random":
+                batch = normalized(image)
+                distance = self._target(index, batch).float() - self.pair.autoencoder(batch, dropout).float()
+                zero = batch.new_zeros(())
+                terms = Losses(zero, zero, distance.square().mean(), zero)
+            else:
+                jittered = jitter(image, rng)
+                batch = normalized(torch.cat([image, *self._penalty(rng), jittered]))
+                with torch.no_grad():
+                    target_jittered = self.teacher(batch[-1:]).float()
+                target = self._target(index, batch[:1]).float()
+                terms = losses(self.pair, target, target_jittered, batch, t.hard, dropout)
+        descend(self.optimizer, terms.total, t.rate * (0.1 if step >= int(t.drop_at * t.steps) else 1.0))
         return terms
+
+    @torch.no_grad()
+    def solve_last(self) -> None:
+        """Solve the student's last convolution for the outputs of teacher and autoencoder on all training images."""
+        student = self.pair.student
+        squares = LeastSquares(student.last, self.training.ridge)
+        for index in range(len(self.images)):
+            x = inputs(self.images[index : index + 1])
+            squares.add(student.trunk(x), torch.cat([self._target(index, x).float(), self.pair.autoencoder(x)], 1))
+        squares.solve()
 
     def _index(self, step: int) -> int:
         """The image of a step: each comes once in every round, in a new order."""
@@ -163,14 +180,10 @@ class StudentTrainer:
         gray = torch.rand(1, generator=rng).item() < self.training.gray
         return [rgb_to_grayscale(image, 3) if gray else image]
 
+    @torch.no_grad()
     def _target(self, index: int, image: Tensor) -> Tensor:
-        """The teacher's output for an image as it is: nothing about it is random, so it is computed once."""
-        if index in self._targets:
-            return self._targets[index]
-        target = self.teacher(image)
-        if (len(self._targets) + 1) * target.nbytes <= TARGETS:
-            self._targets[index] = target
-        return target
+        """The teacher's output for an image as it is."""
+        return self.targets[index] if index < len(self.targets) else self.teacher(image)
 
 
 def jitter(image: Tensor, rng: torch.Generator) -> Tensor:

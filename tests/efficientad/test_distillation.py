@@ -15,7 +15,7 @@ from torch.nn.functional import adaptive_avg_pool1d, interpolate
 from padim_nb.cli import main
 from padim_nb.efficientad import distillation, pdn
 from padim_nb.efficientad.cards import card
-from padim_nb.efficientad.distillation import Distillation, Draws, TargetFeatures, distill, photographs
+from padim_nb.efficientad.distillation import Distillation, TargetFeatures, distill, drawn, photographs
 from padim_nb.efficientad.teacher import load_teacher
 from padim_nb.errors import DataError, OptionError
 from padim_nb.features.backbones import backbone
@@ -75,14 +75,14 @@ def test_a_folders_images_are_resized_whole_and_keep_their_colors(tmp_path):
     settings = replace(TINY, source=(str(tmp_path / "images"),), held_out=0.5)
     source = distillation._source(settings.source[0], settings)
     source.learned = np.array([0])
-    small, large = Draws([source], settings)[WHOLE]
+    small, large = drawn([source], settings, WHOLE)
     whole = Image.open(path)
     assert np.array_equal(small.numpy(), np.asarray(whole.resize((32, 32), Image.BILINEAR)))
     assert np.array_equal(large.numpy(), np.asarray(whole.resize((64, 64), Image.BILINEAR)))
-    _, gray = Draws([source], settings)[(0.0,) * 6]
+    _, gray = drawn([source], settings, (0.0,) * 6)
     assert (gray[..., 0] == gray[..., 1]).all()
     cropped = replace(settings, crop=0.5)
-    _, part = Draws([source], cropped)[WHOLE]
+    _, part = drawn([source], cropped, WHOLE)
     assert np.array_equal(part.numpy(), np.asarray(whole.resize((64, 64), Image.BILINEAR, (0, 0, 100, 45))))
 
 
@@ -126,7 +126,7 @@ def test_one_command_makes_a_teacher_from_lite0_with_its_card(tmp_path, narrow, 
     assert facts["taught by"] == backbone("efficientnet-lite0").weights
     assert {name.split()[1] for name in facts["held-out loss"]} == {"procedural", "photographs"}
     assert all(0 < loss < 100 for loss in facts["held-out loss"].values())
-    assert set(card("pdn-small")) - {"source", "pictures", "grey", "pictures seen"} <= set(facts)
+    assert set(card("pdn-small")) - {"command"} <= set(facts)
     teacher, _ = load_teacher("small", str(path))
     assert torch.isfinite(teacher(torch.rand(1, 3, 256, 256))).all()
     assert main([*command.split(), "seeds=1"]) == 2

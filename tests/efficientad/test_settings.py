@@ -26,6 +26,10 @@ from padim_nb.errors import OptionError
         (Training, {"rate": 0}, "rate: .*not 0"),
         (Training, {"drop_at": 95}, "drop_at: .*not 95"),
         (Training, {"seed": -1}, "seed: .*not -1"),
+        (Training, {"trunk": "random"}, "a last layer on a random trunk is 'solved'"),
+        (Training, {"ridge": 0}, "ridge: .*not 0"),
+        (EfficientADSettings, {"width": 0}, "width: .*not 0"),
+        (EfficientADSettings, {"images": 0}, "images: .*not 0"),
     ],
 )
 def test_a_wrong_value_is_refused_in_one_line(make, values, message):

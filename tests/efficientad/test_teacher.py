@@ -11,7 +11,7 @@ from small_training import fresh, teacher_in
 from padim_nb.efficientad import cards
 from padim_nb.efficientad.teacher import load_teacher, standardized
 from padim_nb.errors import WeightsError
-from padim_nb.features.backbones import normalized
+from padim_nb.features.backbones import backbone, normalized
 from padim_nb.util.files import cache_root, sha256
 
 
@@ -20,6 +20,9 @@ def test_the_card_says_how_it_was_made_and_is_right_about_the_file():
     assert card["sha256"] == sha256(path)
     assert path.stat().st_size <= 6_000_000
     assert all(card[key] for key in ("steps", "minutes", "source", "taught by", "loss curve", "made", "machine"))
+    assert card["command"].startswith("padim-nb distill ")
+    assert card["taught by"] == backbone("efficientnet-lite0").weights
+    assert all(0 < loss < 1 for loss in card["held-out loss"].values()), "1 is the loss of a constant"
     losses = [loss for _, loss in card["loss curve"]]
     assert sum(losses[-3:]) < sum(losses[:3])
 
@@ -77,7 +80,8 @@ def test_a_plain_sequential_such_as_nelson1425s_is_read_also_from_the_cache_by_i
 def test_the_statistics_are_in_the_teachers_last_convolution():
     teacher, _ = fresh()
     shown = torch.randint(0, 256, (5, 256, 256, 3), dtype=torch.uint8)
+    scaled, _ = standardized(teacher, shown)
     with torch.no_grad():
-        found = standardized(teacher, shown)(normalized(shown.permute(0, 3, 1, 2).float() / 255))
+        found = scaled(normalized(shown.permute(0, 3, 1, 2).float() / 255))
     assert found.mean((0, 2, 3)).abs().max() < 1e-4
     assert (found.std((0, 2, 3), correction=0) - 1).abs().max() < 1e-4

@@ -8,6 +8,7 @@ from torch.nn.functional import relu
 
 from padim_nb.efficientad import pdn
 from padim_nb.efficientad.settings import Training
+from padim_nb.efficientad.teacher import standardized
 from padim_nb.efficientad.training import StudentTrainer, hardest, jitter, losses
 from padim_nb.features.backbones import normalized
 
@@ -70,17 +71,62 @@ def test_a_step_without_penalty_images_has_no_such_term():
     assert terms.hard > 0
 
 
-@pytest.mark.parametrize(("room", "passes"), [(2 << 30, 2), (8, 3)])
-def test_the_teacher_looks_at_each_image_once_while_there_is_room(room, passes, monkeypatch):
-    asked = []
-    teacher = torch.nn.Conv2d(3, 2, 1)
-    teacher.register_forward_hook(lambda *_: asked.append(1))
-    monkeypatch.setattr("padim_nb.efficientad.training.TARGETS", room)
-    images = torch.zeros(2, 1, 1, 3, dtype=torch.uint8)
-    trainer = StudentTrainer(teacher, torch.nn.Linear(1, 1), images, None, Training())
+@pytest.mark.parametrize(("room", "kept"), [(2 << 30, 5), (3 * 384 * 56 * 56 * 4, 3), (8, 0)])
+def test_the_teachers_outputs_are_kept_as_far_as_there_is_room(room, kept):
+    teacher, pair = fresh()
+    images = torch.randint(0, 256, (5, 256, 256, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    scaled, targets = standardized(teacher, images, room)
+    assert len(targets) == kept
+    trainer = StudentTrainer(scaled, pair, images, None, Training(), targets)
+    for index in range(5):
+        x = normalized(images[index : index + 1].permute(0, 3, 1, 2).float() / 255)
+        with torch.no_grad():
+            torch.testing.assert_close(trainer._target(index, x), scaled(x), rtol=0, atol=1e-4)
+        assert (trainer._target(index, x) is trainer._target(index, x)) == (index < kept)
+
+
+def solved(size, padding=False):
+    """(trainer, images): two images, a student with a quarter of the channels whose last layer is solved."""
+    teacher, _ = fresh(size, padding=padding)
+    pair = pdn.Pair(pdn.student(size, padding, 0.25), pdn.autoencoder(padding)).eval()
+    pair.student.initialize()
+    images = torch.randint(0, 256, (2, 256, 256, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    training = Training(trunk="random", last="solved", ridge=1e-6)
+    trainer = StudentTrainer(*standardized(teacher, images)[:1], pair, images, None, training)
+    trainer.solve_last()
+    return trainer
+
+
+@pytest.mark.parametrize(("size", "padding"), [("small", False), ("medium", True)])
+def test_the_solved_layer_has_the_least_squared_error_at_the_places_it_is_solved_for(size, padding, narrow):
+    trainer = solved(size, padding)
+    x = normalized(trainer.images.permute(0, 3, 1, 2).float() / 255)
     with torch.no_grad():
-        shown = {index: torch.rand(1, 3, 1, 1) for index in (0, 1)}
-        found = [trainer._target(index, shown[index]) for index in (0, 1, 0, 1)]
-        assert len(asked) == passes
-        for index, target in zip((0, 1, 0, 1), found, strict=True):
-            assert torch.equal(target, teacher(shown[index]))
+        wanted = torch.cat([trainer.teacher(x), trainer.pair.autoencoder(x)], 1)
+    student = trainer.pair.student.requires_grad_(True)
+
+    def error():
+        return (student(x) - wanted)[..., ::2, ::2].square().mean()
+
+    least = error()
+    least.backward()
+    assert student.last.bias.grad.abs().max() < 1e-4 * wanted.square().mean()
+    assert least < 0.9 * wanted.square().mean(), "it has learned something"
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for scale in (1e-2, 1e-1):
+            kept = student.last.weight.clone()
+            student.last.weight += scale * kept.std() * torch.randn(kept.shape, generator=generator)
+            assert error() > least
+            student.last.weight.copy_(kept)
+
+
+def test_with_a_random_trunk_the_steps_train_the_autoencoder_alone():
+    teacher, pair = fresh()
+    images = torch.randint(0, 256, (2, 256, 256, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    trainer = StudentTrainer(teacher, pair, images, None, Training(steps=2, trunk="random", last="solved"))
+    before = {key: value.clone() for key, value in pair.state_dict().items()}
+    terms = trainer.step(0)
+    assert terms.total == terms.autoencoder > 0
+    for key, value in pair.state_dict().items():
+        assert torch.equal(before[key], value) == key.startswith("student."), key
