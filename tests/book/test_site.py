@@ -21,7 +21,7 @@ def built(folder: Path) -> str:
 
     config = {key: value for key, value in configuration("off").items() if key not in LOCAL}
     del config["html"]["favicon"], config["sphinx"]["config"]["bibtex_reference_style"]
-    config["sphinx"]["config"] |= {"html_static_path": [], "html_css_files": []}
+    config["sphinx"]["config"] |= {"html_static_path": [], "html_css_files": [], "html_js_files": []}
     (folder / "_config.yml").write_text(yaml.safe_dump(config))
     (folder / "_toc.yml").write_text("format: jb-book\nroot: index\nchapters:\n- file: notebooks/chapter\n")
     (folder / "index.md").write_text("# A book\n")

@@ -327,3 +327,22 @@ def test_without_scripts_there_are_still_images_and_folded_answers(browser, addr
     answer.locator("summary").click()
     assert answer.locator("p").last.is_visible()
     context.close()
+
+
+# Images
+
+
+def test_a_contact_sheet_opens_large_by_mouse_and_keyboard(page, address):
+    page.goto(f"{address}/book/twin.html")
+    sheet = page.locator("article img.zoomable").first
+    sheet.scroll_into_view_if_needed()
+    shown = sheet.bounding_box()["width"]
+    for opened in (sheet.click, lambda: sheet.press("Enter")):
+        opened()
+        large = page.locator("dialog.zoom img")
+        assert large.is_visible()
+        assert large.get_attribute("alt") == sheet.get_attribute("alt")
+        assert large.bounding_box()["width"] > 1.2 * shown
+        page.keyboard.press("Escape")
+        assert not large.is_visible()
+    assert page.wrong == []
