@@ -174,8 +174,8 @@ def distill(
     loop.resume(path.with_suffix(".checkpoint.safetensors"), identity, every)
     if loop.step == 0:
         number = min(s.statistics, sum(len(source.learned) for source in sources))
-        batches = islice(_batches(sources, s, s.seed + 1), -(-number // s.batch))
-        target.standardize(large.to(device) for _, large in batches)
+        first = islice(_batches(sources, s, s.seed + 1), -(-number // s.batch))
+        target.standardize(large.to(device) for _, large in first)
     batches = _batches(sources, s, s.seed, loop.step)
     for _, done in loop:
         small, large = next(batches)

@@ -35,8 +35,10 @@ class Recipe:
 
 def _published(text: str) -> tuple[str, str]:
     """("source", "row"), or ("", what it is) where nothing of the kind was published."""
-    source, comma, row = text.partition(", ")
-    return (source, row) if comma else ("", text)
+    if text.startswith("nothing published"):
+        return "", text
+    source, _, row = text.partition(", ")
+    return source, row
 
 
 def _padim(name: str, backbone: str, frame: Frame, selection: Selection, published: str, **more: Any) -> Recipe:
@@ -94,7 +96,7 @@ _ROWS = (
                  f"{_TEACHER}, and Imagenette {_FOLDER}", border="raw-zero", **_IMAGES),
     _efficientad("efficientad-quick", "nothing published: our own teacher, a student by least squares", "nothing",
                  weights="shipped", width=0.5, images=48, weigh="learned", penalty="none", precision="auto",
-                 training=Training(steps=80, rate=2e-3, drop_at=0.7, trunk="random", last="solved")),
+                 training=Training(steps=160, rate=2e-3, drop_at=0.7, trunk="random", last="solved")),
     _efficientad("efficientad-lite", "nothing published: our own teacher and 1500 steps", "nothing",
                  weights="shipped", weigh="learned", penalties=256, precision="auto",
                  training=Training(steps=1500, rate=1e-3, last="solved")),

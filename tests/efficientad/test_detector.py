@@ -78,6 +78,38 @@ def test_fit_score_save_load_calibrate_and_export(settled, parts, tmp_path):
         PaDiM.load(tmp_path / "model.safetensors")
 
 
+def test_a_solved_student_is_saved_resumed_and_exported_like_a_trained_one(quick, parts, tmp_path):
+    training = Training(steps=2, rate=2e-3, trunk="random", last="solved")
+    settings = replace(quick, width=0.5, images=5, weigh="learned", penalty="none", training=training)
+    widget = load_category("widget", parts)
+    detector = EfficientAD.from_settings(settings, "cpu").fit(widget.train)
+    assert detector.facts["learnt from"] == 5
+    maps = detector.score(widget.test)
+    again = load(detector.save(tmp_path / "model.safetensors"), device="cpu")
+    assert again.settings == settings
+    assert np.array_equal(again.score(widget.test), maps)
+    framed = np.stack([np.full((256, 256, 3), 90, np.uint8)] * 2)
+    exported = onnxruntime.InferenceSession(str(export(detector, tmp_path / "model.onnx")))
+    wanted = detector.score_images(framed).maps
+    assert np.abs(exported.run(None, {"images": framed})[0] - wanted).max() < 1e-3 * max(1, np.abs(wanted).max())
+    resumed = EfficientAD.from_settings(settings, "cpu")
+    resumed.checkpoint, resumed.minutes = tmp_path / "checkpoint.safetensors", 0.0
+    interrupted_once(resumed, widget.train)
+    assert np.array_equal(resumed.fit(widget.train).score(widget.test), maps)
+
+
+def interrupted_once(detector, samples):
+    """Fit until the first checkpoint is written."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StudentTrainer, "solve_last", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            detector.fit(samples)
+
+
+def stopped(_):
+    raise KeyboardInterrupt
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(settled):
     settings, samples, detector = settled
     states = [detector.model_.state_dict()]
