@@ -64,7 +64,7 @@ class PatchGaussians:
                 for block, a in zip(link[k], coupling[k], strict=True):
                     block[own] = torch.bmm(lower[k], a).float()
 
-        in_threads(factor, blocks(moments.grids), mean[0].device)
+        in_threads(factor, blocks(moments.grids, mean[0].device), mean[0].device)
         return cls(moments.grids, mean, inverse, link)
 
     def distances(self, features: Sequence[Tensor]) -> Tensor:

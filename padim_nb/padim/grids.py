@@ -47,11 +47,14 @@ def nesting(grids: tuple[Grid, ...], device: torch.device | str = "cpu") -> tupl
     return tuple(orders)
 
 
-def blocks(grids: Sequence[Grid]) -> list[list[slice]]:
-    """The rows of each layer in nested order that belong to the same `BLOCK` coarse cells, block by block."""
+def blocks(grids: Sequence[Grid], device: torch.device | str = "cpu") -> list[list[slice]]:
+    """The rows of each layer in nested order that belong to the same `BLOCK` coarse cells, block by block; a GPU takes
+    all cells at once.
+    """
     sizes = [height * width for height, width in grids]
     ratios = [size // sizes[0] for size in sizes]
-    return [[slice(start * r, (start + BLOCK) * r) for r in ratios] for start in range(0, sizes[0], BLOCK)]
+    step = BLOCK if torch.device(device).type == "cpu" else sizes[0]
+    return [[slice(start * r, (start + step) * r) for r in ratios] for start in range(0, sizes[0], step)]
 
 
 def nested(features: Sequence[Tensor], rows: Sequence[slice] | None = None) -> list[Tensor]:

@@ -69,7 +69,7 @@ class LowRankGaussians:
                     gain[k][place] = z.float()
                     m = torch.baddbmm(over_cells(m, x), z.mT, z, alpha=-1.0)
 
-        in_threads(condition, blocks(grids), device)
+        in_threads(condition, blocks(grids, device), device)
         return cls(grids, mean, inverse, gain, vectors)
 
     def distances(self, features: Sequence[Tensor]) -> Tensor:

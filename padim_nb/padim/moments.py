@@ -56,7 +56,8 @@ class Moments:
             means = [v.mean(-1) for v in vectors]
             self._absorb(rows, n, means, [v - mean[..., None] for v, mean in zip(vectors, means, strict=True)])
 
-        in_threads(update, blocks(self.grids), self.mean[0].device)
+        device = self.mean[0].device
+        in_threads(update, blocks(self.grids, device), device)
         self.count += n
         return self
 
