@@ -248,6 +248,7 @@
   window.padimLearn.state = state;
 
   async function start() {
+    at("why").textContent = "Loading the network … (16 MB, once)";
     if (location.protocol === "file:") throw new Error("open the book through a web server: python -m http.server");
     facts = await (await fetched(`${base}/learn.json`)).json();
     await script(`${runtime}/ort.wasm.min.js`);
@@ -410,10 +411,10 @@
     for (const node of root.querySelectorAll("[data-needs-model]")) node.disabled = !state.model;
     at("judging").classList.toggle("learn-waits", !state.model);
     if (!n) say("");
-    else if (!state.model) say(`${n} of at least ${FEWEST} good images: ten are a good start.`);
+    else if (!state.model) say(`of at least ${FEWEST}; ten are a good start.`);
     else {
       const ideal = Math.ceil(1 / facts.false_alarm - 1);
-      say(`${n} images learnt${state.seconds ? ` in ${state.seconds.toFixed(1)} s` : ""}. Threshold ` +
+      say(`learnt in ${state.seconds.toFixed(1)} s. Threshold ` +
         `${number(state.threshold.value)}: ` + (state.threshold.few
         ? `the largest of ${n} held-out scores (a rate of 1 in 100 would need ${ideal}).`
         : `at most 1 in ${Math.round(1 / facts.false_alarm)} held-out scores lies above it.`));
