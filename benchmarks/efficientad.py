@@ -18,10 +18,11 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 
-from padim_nb.efficientad import pdn
+from padim_nb.efficientad import pdn, winograd
 from padim_nb.efficientad.model import AnomalyMapModel
 from padim_nb.efficientad.settings import Training
 from padim_nb.efficientad.teacher import standardized
@@ -56,6 +57,16 @@ def trainer_step(size: str, device: str, bf16: bool) -> Callable[[int], object]:
     trainer = StudentTrainer(teacher, pair, shown, shown.flip(0), Training(bf16=bf16))
     pair.train()
     return trainer.step
+
+
+def by_torch(step: Callable[[int], object]) -> Callable[[int], object]:
+    """A training step whose convolutions are all torch's own."""
+
+    def plain(number: int) -> object:
+        with patch.object(winograd, "is_faster", lambda *_: False):
+            return step(number)
+
+    return plain
 
 
 def peer(size: str, device: str) -> tuple[torch.nn.Module, Callable[[int], object]]:
@@ -114,6 +125,8 @@ def agreement(size: str) -> dict[str, float]:
 def training(size: str, steps: int, rounds: int, device: str) -> dict:
     """Steps a second of all ways in turn."""
     ways: dict[str, Callable[[int], object]] = {"ours float32": trainer_step(size, device, False)}
+    if device == "cpu":
+        ways["ours float32, convolutions by torch"] = by_torch(trainer_step(size, device, False))
     if has_fast_bf16(device):
         ways["ours bfloat16"] = trainer_step(size, device, True)
     with suppress(ImportError):
