@@ -61,24 +61,24 @@ def channel_statistics(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def standardized(
-    teacher: pdn.PatchDescription, images: Tensor, room: int = 0
+    teacher: pdn.PatchDescription, images: Tensor, memory: int = 0
 ) -> tuple[pdn.PatchDescription, list[Tensor]]:
     """A copy of the teacher whose channels have mean 0 and standard deviation 1 over these images.
 
     Args:
         teacher: stays as it is; the statistics go into the last convolution of the copy.
         images: uint8 (n, height, width, 3).
-        room: bytes for outputs that are returned too, as they had to be computed anyway.
+        memory: bytes for outputs that are returned too, as they had to be computed anyway.
 
     Returns:
-        The copy, and its outputs (1, 384, h, w) for the first images, as many as there is room for.
+        The copy, and its outputs (1, 384, h, w) for the first images, as many as fit.
     """
     outputs: list[Tensor] = []
 
     def batches() -> Iterator[Tensor]:
         for batch in images.split(8):
             output = teacher(pdn.inputs(batch))
-            outputs.extend(output.split(1)[: room // output[:1].nbytes - len(outputs)])
+            outputs.extend(output.split(1)[: memory // output[:1].nbytes - len(outputs)])
             yield output
 
     mean, deviation = channel_statistics(batches())

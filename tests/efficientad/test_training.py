@@ -71,18 +71,18 @@ def test_a_step_without_penalty_images_has_no_such_term():
     assert terms.hard > 0
 
 
-@pytest.mark.parametrize(("room", "kept"), [(2 << 30, 5), (3 * 384 * 56 * 56 * 4, 3), (8, 0)])
-def test_the_teachers_outputs_are_kept_as_far_as_there_is_room(room, kept):
+@pytest.mark.parametrize(("memory", "count"), [(2 << 30, 5), (3 * 384 * 56 * 56 * 4, 3), (8, 0)])
+def test_the_teachers_outputs_are_stored_as_far_as_they_fit(memory, count):
     teacher, pair = fresh()
     images = torch.randint(0, 256, (5, 256, 256, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    scaled, targets = standardized(teacher, images, room)
-    assert len(targets) == kept
+    scaled, targets = standardized(teacher, images, memory)
+    assert len(targets) == count
     trainer = StudentTrainer(scaled, pair, images, None, Training(), targets)
     for index in range(5):
         x = normalized(images[index : index + 1].permute(0, 3, 1, 2).float() / 255)
         with torch.no_grad():
             torch.testing.assert_close(trainer._target(index, x), scaled(x), rtol=0, atol=1e-4)
-        assert (trainer._target(index, x) is trainer._target(index, x)) == (index < kept)
+        assert (trainer._target(index, x) is trainer._target(index, x)) == (index < count)
 
 
 def solved(size, padding=False):
