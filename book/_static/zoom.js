@@ -2,15 +2,16 @@
 (() => {
   "use strict";
   const WORTH = 1.25; // times larger than shown
-  const viewer = document.createElement("dialog"), large = document.createElement("img"), close = document.createElement("button");
+  const viewer = document.createElement("dialog"), close = document.createElement("button");
   viewer.className = "zoom";
   close.type = "button";
   close.textContent = "close";
-  viewer.append(close, large);
   let opener = null;
 
   function open(image) {
     opener = image;
+    const large = document.createElement("img");
+    viewer.replaceChildren(close, large);
     large.src = image.currentSrc || image.src;
     large.alt = image.alt;
     viewer.setAttribute("aria-label", image.alt);
