@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -38,13 +39,14 @@ HOST_RESULT = {"tolist", "size", "dim", "numel", "stride", "__len__"}
 class CudaRules(TorchFunctionMode):
     """Every call of torch from Python passes through here."""
 
+    _marked: ClassVar[dict[int, StorageWeakRef]] = {}  # of all emulations: the package caches constants on a device
+
     def __init__(self) -> None:
         super().__init__()
         self.reads: Counter[str] = Counter()
         self.uploads: Counter[str] = Counter()
         self.downloads: Counter[str] = Counter()
         self.operations = 0
-        self._marked: dict[int, StorageWeakRef] = {}
 
     def is_on(self, x: object) -> bool:
         """Whether x is a tensor on the device."""
@@ -56,7 +58,8 @@ class CudaRules(TorchFunctionMode):
     def mark(self, x: Tensor) -> Tensor:
         """Put the storage of x on the device."""
         if len(self._marked) > 10_000:
-            self._marked = {key: ref for key, ref in self._marked.items() if not ref.expired()}
+            for key in [key for key, ref in self._marked.items() if ref.expired()]:
+                del self._marked[key]
         storage = x.untyped_storage()
         self._marked[storage._cdata] = StorageWeakRef(storage)
         return x

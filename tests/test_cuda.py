@@ -112,7 +112,7 @@ def test_run_category_runs_on_cuda(parts, tmp_path, cuda, monkeypatch):
 def test_a_step_of_efficientad_neither_waits_for_the_device_nor_copies(narrow, parts, tmp_path, monkeypatch):
     """Steps between two readings of the loss: counts of two lengths of training differ by nothing but operations."""
     widget, settings, counts = load_category("widget", parts), quick_in(tmp_path), []
-    for steps in (3, 13):
+    for steps in (2, 5):
         training = replace(settings, training=replace(settings.training, steps=steps))
         with emulated_cuda(monkeypatch) as cuda:
             EfficientAD.from_settings(training, "cuda").fit(widget.train)

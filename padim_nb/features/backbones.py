@@ -6,7 +6,7 @@ import copy
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -143,8 +143,16 @@ def folded(network: nn.Module) -> nn.Module:
 
 def normalized(x: Tensor) -> Tensor:
     """RGB in 0..1 (n, 3, height, width) by ImageNet's mean and standard deviation."""
-    mean, std = torch.tensor(IMAGENET_MEAN, device=x.device), torch.tensor(IMAGENET_STD, device=x.device)
-    return ((x - mean[:, None, None]) / std[:, None, None]).contiguous(memory_format=torch.channels_last)
+    mean, std = _imagenet(x.device)
+    return ((x - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+@cache
+@torch.inference_mode(False)  # so that gradients may pass through whatever they are used in
+def _imagenet(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation, (3, 1, 1) each, copied to a device once."""
+    mean, std = (torch.tensor(values, device=device) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    return mean[:, None, None], std[:, None, None]
 
 
 def backbone(name: str, weights: str = "", seed: int = 0) -> Backbone:
