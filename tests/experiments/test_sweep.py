@@ -213,6 +213,7 @@ def test_a_run_has_its_share_of_the_cores(parts, tmp_path, monkeypatch):
 
 def test_a_run_keeps_its_memory_whatever_dask_set_for_its_workers(parts, tmp_path, monkeypatch):
     seen = {}
+    monkeypatch.delenv("MALLOC_MMAP_MAX_", raising=False)
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
     monkeypatch.setattr("papermill.execute_notebook", lambda *_, **__: seen.update(os.environ))
     assert run_one(quick_plan(parts, tmp_path)[0]).state == "failed", (
