@@ -263,7 +263,12 @@ SHAPES = {  # dimensions of a patch vector, side of the map, finest grid
 }
 
 
-@pytest.mark.parametrize("name", [name for name in RECIPES if name.startswith("padim")])
+# What takes longest of all recipes, 12 to 40 s each, runs in `make torture`.
+LARGE = ("padim-tf-net2", "padim-tf-net3")
+NAMES = [name for name in RECIPES if name.startswith("padim")]
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.torture] * (name in LARGE)) for name in NAMES])
 def test_every_recipe_runs_with_random_weights_and_has_the_published_shape(name, parts):
     d, side, grid = SHAPES[name]
     weights = None if name == "padim-gabor" else "random"
