@@ -25,7 +25,6 @@ from ..util.validation import validated
 from . import pdn
 from .cards import write_card
 from .checkpoints import Loop, descend, expect_one_length, generator
-from .least_squares import LeastSquares
 from .penalty import images_below
 from .settings import PROCEDURAL, Share, Size, Source
 from .teacher import channel_statistics, distilled
@@ -62,9 +61,6 @@ class Distillation:
         decay: weight decay of Adam.
         drop_at: share of the training after which the rate falls to a tenth; 1 for never.
         gray: share of the images that are made gray.
-        solved: number of images over which the last convolution is solved by least squares in the end; 0: it stays as
-            the steps have trained it.
-        ridge: of the least squares.
         seed: of the weights and of what is drawn in each step.
         bf16: compute in bfloat16.
     """
@@ -83,8 +79,6 @@ class Distillation:
     decay: Annotated[float, Field(ge=0)] = 1e-5
     drop_at: Annotated[float, Field(ge=0, le=1)] = 1.0
     gray: Annotated[float, Field(ge=0, le=1)] = 0.1
-    solved: Annotated[int, Field(ge=0)] = 0
-    ridge: Annotated[float, Field(gt=0)] = 1e-3
     seed: Annotated[int, Field(ge=0)] = 0
     bf16: bool = False
 
@@ -182,12 +176,6 @@ def distill(
         loss = _loss(teacher, target, small.to(device), large.to(device), s)
         descend(optimizer, loss, s.rate * (0.1 if done >= s.drop_at else 1.0))
         loop.record(loss)
-    if s.solved:
-        squares = LeastSquares(teacher.last, s.ridge, stride=3)
-        for small, large in islice(_batches(sources, s, s.seed + 2), -(-s.solved // s.batch)):
-            with torch.no_grad():
-                squares.add(teacher.trunk(pdn.inputs(small.to(device))), target(large.to(device)))
-        squares.solve()
     card = identity | {
         "weights": net.weights["name"],
         "steps": loop.step,

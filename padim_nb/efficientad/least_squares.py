@@ -8,6 +8,8 @@ from torch.nn.functional import unfold
 
 from .pdn import Convolution
 
+STRIDE = 2  # every so many rows and columns of places are taken: neighbors are alike
+
 
 class LeastSquares:
     """The least-squares solution of a convolution, from sums over batches of images.
@@ -19,11 +21,10 @@ class LeastSquares:
     Args:
         layer: the convolution, with a stride of 1 and no padding.
         ridge: the larger, the smaller the weights.
-        stride: every so many rows and columns of places are taken.
     """
 
-    def __init__(self, layer: Convolution, ridge: float, stride: int = 2) -> None:
-        self.layer, self.ridge, self.stride = layer, ridge, stride
+    def __init__(self, layer: Convolution, ridge: float) -> None:
+        self.layer, self.ridge = layer, ridge
         inputs, outputs = layer.weight[0].numel() + 1, len(layer.weight)
         self.gram, self.cross = (layer.weight.new_zeros(inputs, n, dtype=torch.float64) for n in (inputs, outputs))
 
@@ -35,9 +36,9 @@ class LeastSquares:
             x: input of the convolution, (n, channels, height, width).
             y: what it should give, (n, filters, h, w).
         """
-        patches = unfold(x.float(), self.layer.kernel_size, stride=self.stride).transpose(0, 1).flatten(1)
+        patches = unfold(x.float(), self.layer.kernel_size, stride=STRIDE).transpose(0, 1).flatten(1)
         patches = torch.cat([patches, patches.new_ones(1, patches.shape[1])])
-        wanted = y.float()[:, :, :: self.stride, :: self.stride].transpose(0, 1).flatten(1)
+        wanted = y.float()[:, :, ::STRIDE, ::STRIDE].transpose(0, 1).flatten(1)
         self.gram += (patches @ patches.T).double()
         self.cross += (patches @ wanted.T).double()
 
