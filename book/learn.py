@@ -35,6 +35,7 @@ from padim_nb.deploy.export import OPSET
 from padim_nb.evaluation.thresholds import folds
 from padim_nb.experiments.recipes import RECIPES
 from padim_nb.padim.detector import PaDiM
+from padim_nb.padim.shrinkage import LARGEST_SHARE, SMALLEST
 from padim_nb.plots import figures
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -113,15 +114,15 @@ def write_samples(folder: Path, detector: PaDiM) -> dict[str, list[dict[str, str
 def facts(detector: PaDiM, shapes: list[list[int]], samples: dict[str, list[dict[str, str]]]) -> dict[str, object]:
     """What the page has to know: settings, shapes, and the fold of each image for every number of images."""
     settings = detector.settings
-    taken = (settings.border, settings.upsample, settings.frame.resample, settings.frame.crop)
-    if taken != ("reflect", "bilinear", "bilinear", None):
-        raise RuntimeError(f"learn.js knows padim-lite0's blur and frame, not {taken}")
+    taken = (settings.eps, settings.border, settings.upsample, settings.frame.resample, settings.frame.crop)
+    if taken != ("oas", "reflect", "bilinear", "bilinear", None):
+        raise RuntimeError(f"learn.js knows padim-lite0's shrinkage, blur and frame, not {taken}")
     return {
         "recipe": RECIPE,
         "weights": detector.weights["sha256"],
         "size": _size(detector),
         "shapes": shapes,
-        "eps": settings.eps,
+        "shrinkage": {"smallest": SMALLEST, "largest_share": LARGEST_SHARE},
         "sigma": settings.sigma,
         "false_alarm": FALSE_ALARM,
         "most": MOST,

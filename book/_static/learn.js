@@ -51,7 +51,7 @@
 
   /* The Gaussians of n images, without any d x d matrix: Z (n x d) are the centered vectors of a place, and
      L L' = Z Z' + eps (n - 1) I is n x n. Layers are coarse to fine; a coarse cell's part of Z Z' is summed up once. */
-  function fit(images, shapes, eps) {
+  function fit(images, shapes, shrinkage) {
     const n = images.length, places = area(shapes[shapes.length - 1]);
     const layers = shapes.map((shape, k) => center(images.map((image) => image[k]), shape));
     const lower = new Float64Array((places * n * (n + 1)) / 2);
@@ -64,8 +64,28 @@
         }
       }
     }
+    const eps = oas(lower, places, n, shapes.reduce((sum, shape) => sum + shape[0], 0), shrinkage);
     for (let q = 0; q < places; q++) cholesky(lower, q, places, n, eps * (n - 1));
     return { n, shapes, eps, layers, lower, places };
+  }
+
+  /* What is added to the variances: the median over places of oracle approximating shrinkage, from Z Z' alone. */
+  function oas(products, places, n, d, { smallest, largest_share }) {
+    const all = new Float64Array(places);
+    for (let q = 0; q < places; q++) {
+      let trace = 0, square = 0;
+      for (let i = 0, pair = 0; i < n; i++) {
+        for (let j = 0; j <= i; j++, pair++) {
+          const value = products[pair * places + q] / (n - 1);
+          square += (i === j ? 1 : 2) * value * value;
+          if (i === j) trace += value;
+        }
+      }
+      const m = trace / d, a = square / (d * d);
+      const share = Math.min((a + m * m) / Math.max((n + 1) * (a - (m * m) / d), 1e-30), largest_share);
+      all[q] = (share * m) / (1 - share);
+    }
+    return Math.max(all.sort()[(places - 1) >> 1], smallest);
   }
 
   /* Mahalanobis distance of every patch, d^2 = (|delta|^2 - |L^-1 Z delta|^2) / eps, in float64. */
@@ -361,11 +381,11 @@
       await new Promise((done) => setTimeout(done));
       const fold = facts.folds[n], scores = new Array(n);
       for (const own of new Set(fold)) {
-        const others = fit(images.filter((_, i) => fold[i] !== own), facts.shapes, facts.eps);
+        const others = fit(images.filter((_, i) => fold[i] !== own), facts.shapes, facts.shrinkage);
         fold.forEach((number, i) => { if (number === own) scores[i] = largest(mapOf(others, images[i])); });
       }
       state.threshold = conformal(scores, facts.false_alarm);
-      state.model = fit(images, facts.shapes, facts.eps);
+      state.model = fit(images, facts.shapes, facts.shrinkage);
       state.seconds = (performance.now() - began) / 1000;
     }
     judgeAgain();

@@ -39,6 +39,7 @@ class PaDiM:
 
     Attributes:
         statistics_: what was summed up of the training images.
+        eps_: what was added to the variances: the settings' number, or what their rule makes of the images.
         size_: (height, width) of the framed images it was fitted on.
         threshold_: image scores above it are anomalous; set by `calibrate`.
     """
@@ -61,6 +62,7 @@ class PaDiM:
         self.statistics_ = Statistics(self.settings.form)
         self.size_: tuple[int, int] | None = None
         self.threshold_: Threshold | None = None
+        self.eps_: float | None = None
         self._gaussians: Gaussians | None = None
 
     @property
@@ -81,7 +83,8 @@ class PaDiM:
     def gaussians_(self) -> Gaussians | None:
         """One Gaussian a patch, made of `statistics_` when first asked for; None before any fit."""
         if self._gaussians is None and self.count:
-            self._gaussians = self.statistics_.gaussians(self.settings.eps)
+            self.eps_ = self.statistics_.eps(self.settings.eps)
+            self._gaussians = self.statistics_.gaussians(self.eps_)
         return self._gaussians
 
     @property
@@ -104,6 +107,8 @@ class PaDiM:
         """What a record says of the fit besides its settings."""
         form = "low-rank" if isinstance(self.gaussians_, LowRankGaussians) else self.settings.form
         facts: dict[str, object] = {"dimensions": self.embedding.d, "form": form.replace("auto", "multi-resolution")}
+        if isinstance(self.settings.eps, str):
+            facts["eps"] = self.eps_
         return facts | ({"quirks": list(self.settings.quirks)} if self.settings.quirks else {})
 
     def fit(self, samples: Sequence[Sample], false_alarm: float | None = None) -> PaDiM:
@@ -225,6 +230,7 @@ class PaDiM:
             "weights": self.weights | ({"path": str(weights.absolute())} if weights.is_file() else {}),
             "grids": gaussians.grids,
             "size": self.size_,
+            "eps": self.eps_,
             "threshold": asdict(self.threshold_) if self.threshold_ else None,
         }
         return write_model(Path(path), "padim", header, gaussians.tensors())
@@ -253,7 +259,8 @@ class PaDiM:
                 )
             detector = cls(settings, network, device)
             grids = tuple((int(height), int(width)) for height, width in header["grids"])
-            detector._gaussians = read_gaussians(tensors, grids, settings.eps, device)
+            detector.eps_ = float(header.get("eps", settings.eps))
+            detector._gaussians = read_gaussians(tensors, grids, detector.eps_, device)
             detector.threshold_ = Threshold.of(header["threshold"])
             height, width = detector.size_ = image_size(header["size"])
             expect_fit(detector._gaussians, detector.extract(np.zeros((1, height, width, 3), dtype=np.uint8)))

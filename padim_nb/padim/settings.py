@@ -62,7 +62,7 @@ class PaDiMSettings:
         backbone: a name of `features.backbones.SPECS`.
         frame: how images are resized and cropped.
         selection: the dimensions of a patch vector.
-        eps: added to the variances.
+        eps: added to the variances; "oas" reads it off the training images (`shrinkage`).
         sigma: of the blur, in pixels of the frame.
         border: how the blur continues the map: scipy's "reflect" or "mirror".
         upsample: from the finest layer's grid to pixels.
@@ -76,7 +76,7 @@ class PaDiMSettings:
     backbone: str
     frame: Frame
     selection: Selection
-    eps: Annotated[float, Field(gt=0)] = 0.01
+    eps: Annotated[float, Field(gt=0)] | Literal["oas"] = 0.01
     sigma: Annotated[float, Field(ge=0, lt=1000)] = 4.0
     border: Literal["reflect", "mirror"] = "reflect"
     upsample: Literal["bilinear", "bicubic"] = "bilinear"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,8 +16,10 @@ from .gaussian import PatchGaussians
 from .grids import Grid, grids_of
 from .low_rank import LowRankGaussians, is_cheaper
 from .moments import Moments
+from .shrinkage import oas
 
 Gaussians = PatchGaussians | LowRankGaussians
+Eps = float | Literal["oas"]
 
 
 @dataclass
@@ -53,6 +56,14 @@ class Statistics:
             self._sum_up()
             self.moments = self.moments.merge(other.moments) if self.moments else other.moments.copy(device)
 
+    def eps(self, setting: Eps) -> float:
+        """What is added to the variances of these images, in numbers."""
+        if setting != "oas":
+            return setting
+        summed = self.features if self.features is not None else self.moments
+        assert summed is not None, "callers see to it that there are images"
+        return oas(summed)
+
     def gaussians(self, eps: float) -> Gaussians:
         """One Gaussian a patch, in the form that was chosen."""
         if self.features is not None:
@@ -69,7 +80,7 @@ class Statistics:
 
 
 def held_out(
-    features: Sequence[Tensor], groups: Sequence[np.ndarray], form: str, eps: float, device: str
+    features: Sequence[Tensor], groups: Sequence[np.ndarray], form: str, eps: Eps, device: str
 ) -> Iterator[tuple[list[Tensor], Gaussians]]:
     """Each group's own features, and the Gaussians of all other groups.
 
@@ -77,7 +88,7 @@ def held_out(
         features: of all images, one tensor a layer (n, channels, height, width), coarse to fine.
         groups: the images' numbers in each group.
         form: of the Gaussians, as in the settings.
-        eps: added to the variances.
+        eps: added to the variances, as in the settings.
         device: where to compute.
     """
 
@@ -90,7 +101,7 @@ def held_out(
         for group in groups:
             if group is not own:
                 others.add(part(group), len(features[0]))
-        yield part(own), others.gaussians(eps)
+        yield part(own), others.gaussians(others.eps(eps))
 
 
 def read_gaussians(tensors: Mapping[str, Tensor], grids: tuple[Grid, ...], eps: float, device: str) -> Gaussians:
