@@ -54,7 +54,8 @@ def mean_of(rows: list[dict], seed: int = 0) -> dict[str, object]:
     """Means over categories, and intervals of the mean difference over categories drawn anew."""
     rng = np.random.default_rng(seed)
     means: dict[str, object] = {
-        eps: {name: float(np.mean([row[eps][name] for row in rows])) for name in rows[0][eps]} for eps in ("0.01", "oas")
+        eps: {name: float(np.mean([row[eps][name] for row in rows])) for name in rows[0][eps]}
+        for eps in ("0.01", "oas")
     }
     for metric in METRICS:
         gains = np.array([row["oas"][metric] - row["0.01"][metric] for row in rows])

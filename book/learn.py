@@ -10,11 +10,9 @@ twice: the network up to its chosen layers as an ONNX graph, the settings, and t
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import json
 import logging
-import shutil
 import sys
 import tempfile
 import warnings
@@ -23,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from live import in_half_precision
+from live import in_half_precision, megabytes, unless_fresh
 from matplotlib import colormaps
 from PIL import Image
 from torch import Tensor, nn
@@ -64,17 +62,8 @@ def main() -> int:
     """Build whatever is missing or older than its sources."""
     if "--still" in sys.argv[1:]:
         return still()
-    stamp, wanted = TARGET / "sources", _sources()
-    if not (stamp.is_file() and stamp.read_text() == wanted):
-        shutil.rmtree(TARGET, ignore_errors=True)
-        TARGET.mkdir(parents=True)
-        detector = PaDiM.from_settings(RECIPES[RECIPE].settings, "cpu")
-        samples = write_samples(TARGET, detector)
-        shapes = write_network(TARGET / "features.onnx", detector)
-        (TARGET / "learn.json").write_text(json.dumps(facts(detector, shapes, samples)))
-        stamp.write_text(wanted)
-    size = sum(path.stat().st_size for path in TARGET.rglob("*") if path.is_file())
-    print(f"learning page: {size / 1e6:.1f} MB beside the runtime")
+    unless_fresh(TARGET, [Path(__file__), ROOT / "book" / "live.py"], _write)
+    print(f"learning page: {megabytes(TARGET):.1f} MB beside the runtime")
     return 0
 
 
@@ -159,6 +148,13 @@ def still() -> int:
     return 0
 
 
+def _write() -> None:
+    detector = PaDiM.from_settings(RECIPES[RECIPE].settings, "cpu")
+    samples = write_samples(TARGET, detector)
+    shapes = write_network(TARGET / "features.onnx", detector)
+    (TARGET / "learn.json").write_text(json.dumps(facts(detector, shapes, samples)))
+
+
 def _size(detector: PaDiM) -> tuple[int, int]:
     height, width = detector.settings.frame.resized(1, 1)
     return height, width
@@ -169,12 +165,6 @@ def _fold_of_each(count: int) -> list[int]:
     for fold, images in enumerate(folds(count)):
         numbers[images] = fold
     return numbers.tolist()
-
-
-def _sources() -> str:
-    """The hash of everything the files depend on."""
-    files = [Path(__file__), ROOT / "book" / "live.py", *sorted((ROOT / "padim_nb").rglob("*.py"))]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 if __name__ == "__main__":

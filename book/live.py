@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -69,18 +70,27 @@ def main() -> int:
     """Build whatever is missing or older than its sources."""
     if "--still" in sys.argv[1:]:
         return still()
-    stamp, wanted = TARGET / "sources", _sources()
-    if not (stamp.is_file() and stamp.read_text() == wanted):
-        shutil.rmtree(TARGET, ignore_errors=True)
-        TARGET.mkdir(parents=True)
-        parts = [_part(shown) for shown in PARTS]
-        (TARGET / "parts.json").write_text(json.dumps(parts))
-        stamp.write_text(wanted)
+    unless_fresh(TARGET, [Path(__file__)], _parts)
     if not all((TARGET / "ort" / name).is_file() for name in FILES):
         _runtime()
-    size = sum(path.stat().st_size for path in TARGET.rglob("*") if path.is_file())
-    print(f"live page: {size / 1e6:.1f} MB")
+    print(f"live page: {megabytes(TARGET):.1f} MB")
     return 0
+
+
+def unless_fresh(target: Path, scripts: Sequence[Path], make: Callable[[], None]) -> None:
+    """Make a folder anew, unless these scripts and the package are as they were when it was made."""
+    files = [*scripts, *sorted((ROOT / "padim_nb").rglob("*.py"))]
+    wanted, stamp = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest(), target / "sources"
+    if not (stamp.is_file() and stamp.read_text() == wanted):
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        make()
+        stamp.write_text(wanted)
+
+
+def megabytes(folder: Path) -> float:
+    """The size of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
 
 
 def still() -> int:
@@ -99,6 +109,10 @@ def still() -> int:
     row = np.concatenate([good, gap, np.asarray(drawn), gap, heat], axis=1)
     Image.fromarray(row).save(ROOT / "book" / "images" / "live.png", optimize=True)
     return 0
+
+
+def _parts() -> None:
+    (TARGET / "parts.json").write_text(json.dumps([_part(shown) for shown in PARTS]))
 
 
 def _part(shown: Shown) -> dict[str, object]:
@@ -169,12 +183,6 @@ def _stored(tensor: TensorProto, name: str) -> onnx.NodeProto:
 
 def _axis(node: onnx.NodeProto) -> int:
     return next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 0)
-
-
-def _sources() -> str:
-    """The hash of everything the graphs and images depend on."""
-    files = [Path(__file__), *sorted((ROOT / "padim_nb").rglob("*.py"))]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def _runtime() -> None:

@@ -262,19 +262,15 @@
   const root = document.getElementById("learn");
   if (!root) return;
   const at = (id) => document.getElementById(`learn-${id}`);
-  const base = root.dataset.base, runtime = root.dataset.runtime;
+  const base = root.dataset.base, { runtime, inferno } = window.padimPage;
   const state = { ready: false, good: [], model: null, threshold: null, fresh: null, map: null, score: null, seconds: null };
   let facts, network, rows, columns, stream = null, queue = Promise.resolve();
   window.padimLearn.state = state;
 
   async function start() {
     at("why").textContent = "Loading the network … (16 MB, once)";
-    if (location.protocol === "file:") throw new Error("open the book through a web server: python -m http.server");
+    await runtime(root.dataset.runtime);
     facts = await (await fetched(`${base}/learn.json`)).json();
-    await script(`${runtime}/ort.wasm.min.js`);
-    ort.env.wasm.wasmPaths = new URL(`${runtime}/`, document.baseURI).href;
-    ort.env.wasm.numThreads = 1;
-    ort.env.wasm.proxy = true;
     network = await ort.InferenceSession.create(`${base}/features.onnx`);
     const [, height, width] = facts.shapes[facts.shapes.length - 1];
     rows = smoother(height, facts.size[0], facts.sigma);
@@ -289,19 +285,6 @@
     const answer = await fetch(address);
     if (!answer.ok) throw new Error(`${address.split("/").pop()} is not part of this build of the book`);
     return answer;
-  }
-
-  function script(address) {
-    return new Promise((done, failed) => {
-      // require.js, where a page has it, would swallow the library: it announces itself as a module loader.
-      const loader = window.define;
-      window.define = undefined;
-      const tag = document.createElement("script");
-      tag.src = address;
-      tag.onload = () => { window.define = loader; done(); };
-      tag.onerror = () => failed(new Error("the runtime is not part of this build of the book"));
-      document.head.append(tag);
-    });
   }
 
   /* One thing at a time, in the order in which it was asked for. */
@@ -412,14 +395,6 @@
   }
 
   /* ---- What one sees. ---- */
-
-  /* Inferno at nine places, blended between: the colors of every map in this book. */
-  const STOPS = [[0, 0, 4], [31, 12, 72], [85, 15, 109], [136, 34, 106], [186, 54, 85], [227, 89, 51], [249, 140, 10],
-    [249, 201, 50], [252, 255, 164]];
-  function inferno(share) {
-    const place = Math.min(Math.max(share, 0), 1) * (STOPS.length - 1), low = Math.min(Math.floor(place), STOPS.length - 2);
-    return STOPS[low].map((value, i) => value + (STOPS[low + 1][i] - value) * (place - low));
-  }
 
   const TOP = 1.5; // thresholds that the bar and the colors reach to
 

@@ -4,48 +4,23 @@
   const SIDE = 256;
   const root = document.getElementById("live");
   if (!root) return;
-  const base = root.dataset.base;
+  const base = root.dataset.base, { runtime, inferno } = window.padimPage;
   const at = (id) => document.getElementById(`live-${id}`);
   const photo = at("photo").getContext("2d", { willReadFrequently: true });
   const heat = at("heat").getContext("2d");
   const state = { parts: [], part: null, image: null, undo: [], features: null, distances: {}, busy: false, stale: false };
   window.padimLive = { ready: false, runs: 0, map: null, score: null, milliseconds: null };
 
-  /* Inferno at nine places, blended between: the colors of every map in this book. */
-  const STOPS = [[0, 0, 4], [31, 12, 72], [85, 15, 109], [136, 34, 106], [186, 54, 85], [227, 89, 51], [249, 140, 10],
-    [249, 201, 50], [252, 255, 164]];
-  const inferno = (share) => {
-    const place = Math.min(Math.max(share, 0), 1) * (STOPS.length - 1);
-    const low = Math.min(Math.floor(place), STOPS.length - 2);
-    return STOPS[low].map((value, i) => value + (STOPS[low + 1][i] - value) * (place - low));
-  };
   const LOOKUP = Array.from({ length: 256 }, (_, i) => inferno(i / 255));
 
   async function start() {
-    if (location.protocol === "file:") throw new Error("open the book through a web server: python -m http.server");
+    await runtime(`${base}/ort`);
     state.parts = await (await fetch(`${base}/parts.json`)).json();
-    await script(`${base}/ort/ort.wasm.min.js`);
-    ort.env.wasm.wasmPaths = new URL(`${base}/ort/`, document.baseURI).href;
-    ort.env.wasm.numThreads = 1;
-    ort.env.wasm.proxy = true;
     state.features = await ort.InferenceSession.create(`${base}/features.onnx`);
     for (const part of state.parts) at("parts").append(button(part.name, () => choosePart(part)));
     listen();
     root.classList.add("live-on");
     await choosePart(state.parts[0]);
-  }
-
-  function script(address) {
-    return new Promise((done, failed) => {
-      // require.js, where a page has it, would swallow the library: it announces itself as a module loader.
-      const loader = window.define;
-      window.define = undefined;
-      const tag = document.createElement("script");
-      tag.src = address;
-      tag.onload = () => { window.define = loader; done(); };
-      tag.onerror = () => failed(new Error("the runtime is not part of this build of the book"));
-      document.head.append(tag);
-    });
   }
 
   function button(name, action) {
