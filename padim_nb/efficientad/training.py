@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import adjust_brightness, adjust_contrast, adjust_saturation, rgb_to_grayscale
 
 from ..features.backbones import normalized
+from .capture import Captured
 from .checkpoints import Loop, adam, descend, generator, set_rate
 from .least_squares import LeastSquares
 from .pdn import Pair, inputs
@@ -99,9 +100,10 @@ class StudentTrainer:
     earlier: float = 0.0
 
     def __post_init__(self) -> None:
-        t = self.training
+        t, device = self.training, self.images.device
         self.optimizer = adam(self._learning(self.pair), t.rate, t.decay)
-        self._dropout = torch.Generator(self.images.device)
+        self._dropout = torch.Generator(device)
+        self._captured = Captured(self._dropout) if device.type == "cuda" else None
         self._networks = (self.teacher, self.pair)
         if t.bf16:  # copies whose weights are cast all at once, where autocast casts each one and its gradient
             self._networks = (copy.deepcopy(self.teacher).bfloat16(), copy.deepcopy(self.pair).bfloat16())
@@ -139,7 +141,8 @@ class StudentTrainer:
     def step(self, step: int) -> Losses:
         """One step of the algorithm; all that is random in it comes from the seed and the number of the step.
 
-        Where the student's trunk stays random, the autoencoder alone learns, from images as they are.
+        Where the student's trunk stays random, the autoencoder alone learns, from images as they are. On a GPU the next
+        step overwrites the losses.
         """
         t, rng = self.training, generator(self.training.seed, step)
         index = self._index(step)
@@ -152,7 +155,7 @@ class StudentTrainer:
             target = self._target(index, batch[:1]).float()
         generator(t.seed, step, self._dropout)
         set_rate(self.optimizer, t.rate * (0.1 if step >= int(t.drop_at * t.steps) else 1.0))
-        return self._update(batch, target)
+        return self._captured(self._update, batch, target) if self._captured else self._update(batch, target)
 
     def _update(self, batch: Tensor, target: Tensor) -> Losses:
         """The arithmetic of a step: of tensors alone, with nothing that a CUDA graph cannot hold.
