@@ -7,7 +7,9 @@
 A tensor is on the device where its storage was marked; views and parameters share storages, so they follow. What CUDA
 would refuse is refused with its words: tensors of two devices in one operation, a generator of the other device,
 `numpy()`. What costs is counted by the line of the package that asked for it: reads that wait for the device, copies
-each way. Not emulated: kernels' own limits, memory, streams and graphs, and what happens inside torch's own functions.
+each way. A graph records operations without taking effect and does them again on the tensors of the recording; what
+cannot be recorded is refused. Not emulated: kernels' own limits, memory, streams, and what happens inside torch's own
+functions.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 CUDA = torch.device("cuda", 0)
@@ -161,6 +164,54 @@ def _line() -> str:
     return f"{'/'.join(path[-2:])}:{frame.f_lineno} {frame.f_code.co_name}"
 
 
+class RecordedGraph(TorchDispatchMode):
+    """torch.cuda.CUDAGraph and, as a context, torch.cuda.graph."""
+
+    def __init__(self, rules: CudaRules) -> None:
+        super().__init__()
+        self.rules, self.generators, self.operations, self.overwritten = rules, [], [], []
+
+    def register_generator_state(self, generator: torch.Generator) -> None:
+        self.generators.append(generator)
+
+    def __enter__(self):
+        self.states, self.waits = [generator.get_state() for generator in self.generators], self._waits()
+        return super().__enter__()
+
+    def __exit__(self, *error):
+        super().__exit__(*error)
+        with torch._C.DisableTorchFunction(), torch.no_grad():
+            for x, value in reversed(self.overwritten):
+                x.copy_(value)
+        for generator, state in zip(self.generators, self.states, strict=True):
+            generator.set_state(state)
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func is torch.ops.aten._local_scalar_dense.default or self._waits() != self.waits:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        rng = kwargs.get("generator")
+        if rng and not any(torch.equal(rng.get_state(), each.get_state()) for each in self.generators):
+            raise RuntimeError("Attempt to increase offset for a CUDA generator not in capture mode")
+        written = [x for x, argument in zip(args, func._schema.arguments, strict=False) if argument.is_write]
+        with torch._C.DisableTorchFunction():
+            self.overwritten += [(x, x.clone()) for x in tree_leaves(written)]
+            result = func(*args, **kwargs)
+        self.operations.append((func, args, kwargs, result))
+        return result
+
+    def replay(self) -> None:
+        with torch._C.DisableTorchFunction(), torch.no_grad():
+            for func, args, kwargs, result in self.operations:
+                for x, new in zip(tree_leaves(result), tree_leaves(func(*args, **kwargs)), strict=True):
+                    if isinstance(x, Tensor) and x.data_ptr() != new.data_ptr():
+                        x.copy_(new)
+
+    def _waits(self) -> int:
+        rules = self.rules
+        return sum((rules.reads + rules.uploads + rules.downloads).values())
+
+
 class _Generator(torch._C.Generator):
     def __new__(cls, device: str | torch.device = "cpu") -> _Generator:
         self = super().__new__(cls, "cpu")
@@ -212,10 +263,21 @@ def emulated_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[CudaRules]:
             "max_memory_allocated": lambda *_: 0,
             "reset_peak_memory_stats": lambda *_: None,
             "empty_cache": lambda: None,
+            "CUDAGraph": lambda: RecordedGraph(rules),
+            "graph": lambda graph, **_: graph,
+            "Stream": lambda: stream,
+            "stream": lambda _: nullcontext(),
+            "current_stream": lambda: stream,
         }
+        stream = SimpleNamespace(is_capturing=lambda: False, wait_stream=lambda _: None)
         for name, value in cuda.items():
             patch.setattr(torch.cuda, name, value)
-        stream = SimpleNamespace(is_capturing=lambda: False)
+        groups = torch.optim.Optimizer._group_tensors_by_device_and_dtype  # of the devices that C++ sees
+
+        def grouped(*args):
+            return {(value[0][0][0].device, dtype): value for (_, dtype), value in groups(*args).items()}
+
+        patch.setattr(torch.optim.Optimizer, "_group_tensors_by_device_and_dtype", staticmethod(grouped))
         patch.setattr(torch.accelerator, "current_stream", lambda *_: stream)
         patch.setattr(torch, "Generator", _Generator)
         patch.setattr(torch, "autocast", _Autocast)

@@ -8,13 +8,17 @@ import numpy as np
 import pytest
 import torch
 from emulated_cuda import emulated_cuda
-from small_training import NARROW, quick_in
+from small_training import NARROW, fresh, quick_in
 
 from padim_nb import load, load_category, recipe
 from padim_nb.deploy.export import export
-from padim_nb.efficientad import pdn
+from padim_nb.efficientad import capture, pdn
+from padim_nb.efficientad.capture import Captured
 from padim_nb.efficientad.detector import EfficientAD
 from padim_nb.efficientad.distillation import Distillation, distill
+from padim_nb.efficientad.settings import Training
+from padim_nb.efficientad.teacher import standardized
+from padim_nb.efficientad.training import StudentTrainer
 from padim_nb.experiments.recipes import RECIPES, settings_of
 from padim_nb.padim.detector import PaDiM
 from padim_nb.padim.distributed import merged, statistics_of
@@ -120,6 +124,76 @@ def test_a_step_of_efficientad_neither_waits_for_the_device_nor_copies(narrow, p
     short, long = counts
     for before, after in zip(short, long, strict=True):
         assert not {line: count - before[line] for line, count in after.items() if count != before[line]}
+
+
+def trainer_on_cuda(**settings):
+    teacher, pair = (network.to("cuda") for network in fresh())
+    images = torch.randint(0, 256, (3, 256, 256, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images, others = images.to("cuda"), images.flip(0).to("cuda")
+    teacher, targets = standardized(teacher, images, 1 << 30)
+    training = Training(steps=6, rate=1e-3, drop_at=0.9, last="solved", **settings)
+    trainer = StudentTrainer(teacher, pair, images, others, training, targets)
+    trainer.solve_last = lambda: None
+    return trainer
+
+
+@pytest.mark.parametrize(("trunk", "bf16", "most"), [("trained", True, 30), ("random", False, 15)])
+def test_replayed_steps_have_the_bits_of_called_ones(trunk, bf16, most, narrow, tmp_path, monkeypatch, cuda):
+    """Of other images each, the rate falls at the last, which is replayed after a stop."""
+    monkeypatch.setattr(capture, "WARM_UP", 1)
+    called, first, second = (trainer_on_cuda(trunk=trunk, bf16=bf16) for _ in range(3))
+    called._captured = None
+    called.run(None, {})
+    counts = []
+
+    def stopped(step):
+        if step == 3:
+            raise KeyboardInterrupt
+        before = cuda.operations
+        terms = StudentTrainer.step(first, step)
+        counts.append(cuda.operations - before)
+        return terms
+
+    first.step = stopped
+    with pytest.raises(KeyboardInterrupt):
+        first.run(tmp_path / "checkpoint.safetensors", {}, minutes=0.0)
+    second.run(tmp_path / "checkpoint.safetensors", {})
+    for wanted, found in zip(called.pair.parameters(), second.pair.parameters(), strict=True):
+        assert torch.equal(wanted, found)
+    assert torch.equal(called._dropout.get_state(), second._dropout.get_state())
+    assert counts[2] <= most < counts[0]
+
+
+def test_each_call_of_what_is_recorded_takes_effect_once(cuda):
+    rng, total, wanted = torch.Generator("cuda"), *torch.zeros(2, 3, device="cuda")
+    captured = Captured(rng)
+
+    def add(x):
+        total.add_(x * torch.rand(3, generator=rng, device="cuda"))
+        return total * 2
+
+    for call in range(3 * capture.WARM_UP):
+        rng.manual_seed(call)
+        x = torch.full((3,), float(call), device="cuda")
+        result = captured(add, x)
+        wanted += x * torch.rand(3, generator=torch.Generator("cuda").manual_seed(call), device="cuda")
+        assert torch.equal(total, wanted) and torch.equal(result, 2 * wanted)
+
+
+def test_what_a_graph_cannot_hold_is_refused(cuda):
+    x, other = torch.ones(3, device="cuda"), torch.Generator("cuda").manual_seed(7)
+    mistakes = {
+        "a read": lambda x: x * x.sum().item(),
+        "a copy": lambda x: x + torch.ones(3).to("cuda"),
+        "another generator": lambda x: x * torch.rand(3, generator=other, device="cuda"),
+    }
+    for name, mistake in mistakes.items():
+        captured = Captured(torch.Generator("cuda"))
+        for _ in range(capture.WARM_UP):
+            captured(mistake, x)
+        with pytest.raises(RuntimeError, match="captur"):
+            captured(mistake, x)
+            pytest.fail(f"not caught: {name}")
 
 
 def test_padim_waits_a_bounded_number_of_times_for_each_batch(parts, cuda):

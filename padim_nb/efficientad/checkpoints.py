@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import Adam, Optimizer
 from tqdm import tqdm
 
 from ..errors import ModelError, OptionError, did_you_mean
@@ -22,9 +22,12 @@ S = TypeVar("S")
 LONGEST = 10.0  # seconds that a step may count for: a machine that slept has not trained
 
 
-def generator(seed: int, step: int, device: str | torch.device = "cpu") -> torch.Generator:
-    """The random numbers of one training step: they follow from its number, so a checkpoint need not hold any."""
-    return torch.Generator(device).manual_seed((seed * 1_000_003 + step) % (1 << 63))
+def generator(seed: int, step: int, rng: torch.Generator | None = None) -> torch.Generator:
+    """The random numbers of one training step: they follow from its number, so a checkpoint need not hold any.
+
+    With `rng` it is this one that gives them, as a CUDA graph knows the generator it was recorded with.
+    """
+    return (rng or torch.Generator()).manual_seed((seed * 1_000_003 + step) % (1 << 63))
 
 
 def changed(settings: S, pairs: Sequence[str]) -> S:
@@ -40,10 +43,24 @@ def changed(settings: S, pairs: Sequence[str]) -> S:
     return replace(settings, **values)  # type: ignore[type-var]  # any of our validated dataclasses
 
 
-def descend(optimizer: Optimizer, loss: Tensor, rate: float) -> None:
-    """One step of the optimizer at a learning rate, down the slope of a loss ()."""
+def adam(weights: Sequence[Tensor], rate: float, decay: float) -> Adam:
+    """Adam over weights, on a GPU with its rate there: a CUDA graph reads it at each replay."""
+    gpu = weights[0].is_cuda
+    lr = torch.tensor(rate, device=weights[0].device) if gpu else rate
+    return Adam(weights, lr, weight_decay=decay, foreach=not gpu, fused=gpu, capturable=gpu)
+
+
+def set_rate(optimizer: Optimizer, rate: float) -> None:
+    """The learning rate of the next steps; where it is a tensor, it stays that one."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+
+
+def descend(optimizer: Optimizer, loss: Tensor) -> None:
+    """One step of the optimizer down the slope of a loss ()."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()

@@ -24,7 +24,7 @@ from ..util.files import ensure_dir
 from ..util.validation import validated
 from . import pdn
 from .cards import write_card
-from .checkpoints import Loop, descend, expect_one_length, generator
+from .checkpoints import Loop, adam, descend, expect_one_length, generator, set_rate
 from .penalty import images_below
 from .settings import PROCEDURAL, Share, Size, Source
 from .teacher import channel_statistics, distilled
@@ -162,7 +162,7 @@ def distill(
     target = TargetFeatures(net, (s.side // 4, s.side // 4)).to(device)
     sources = [_source(name, s) for name in s.source]
     plain = asdict(s) | {"source": [source.name for source in sources], "taught by": net.weights}
-    optimizer = torch.optim.Adam(teacher.parameters(), lr=s.rate, weight_decay=s.decay, foreach=True)
+    optimizer = adam(list(teacher.parameters()), s.rate, s.decay)
     identity = plain | {"minutes": minutes, "steps": steps}
     loop = Loop(path.stem, {"teacher": teacher, "target": target}, optimizer, minutes, steps)
     loop.resume(path.with_suffix(".checkpoint.safetensors"), identity, every)
@@ -174,7 +174,8 @@ def distill(
     for _, done in loop:
         small, large = next(batches)
         loss = _loss(teacher, target, small.to(device), large.to(device), s)
-        descend(optimizer, loss, s.rate * (0.1 if done >= s.drop_at else 1.0))
+        set_rate(optimizer, s.rate * (0.1 if done >= s.drop_at else 1.0))
+        descend(optimizer, loss)
         loop.record(loss)
     card = identity | {
         "weights": net.weights["name"],

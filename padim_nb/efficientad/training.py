@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import adjust_brightness, adjust_contrast, adjust_saturation, rgb_to_grayscale
 
 from ..features.backbones import normalized
-from .checkpoints import Loop, descend, generator
+from .capture import Captured
+from .checkpoints import Loop, adam, descend, generator, set_rate
 from .least_squares import LeastSquares
 from .pdn import Pair, inputs
 from .settings import Training
@@ -98,9 +100,17 @@ class StudentTrainer:
     earlier: float = 0.0
 
     def __post_init__(self) -> None:
-        t = self.training
-        learning = self.pair if t.trunk == "trained" else self.pair.autoencoder
-        self.optimizer = torch.optim.Adam(learning.parameters(), lr=t.rate, weight_decay=t.decay, foreach=True)
+        t, device = self.training, self.images.device
+        self.optimizer = adam(self._learning(self.pair), t.rate, t.decay)
+        self._dropout = torch.Generator(device)
+        self._captured = Captured(self._dropout) if device.type == "cuda" else None
+        self._networks = (self.teacher, self.pair)
+        if t.bf16:  # copies whose weights are cast all at once, where autocast casts each one and its gradient
+            self._networks = (copy.deepcopy(self.teacher).bfloat16(), copy.deepcopy(self.pair).bfloat16())
+            self._weights, self._copies = map(self._learning, (self.pair, self._networks[1]))
+            self._slopes = [torch.zeros_like(weight) for weight in self._weights]
+            for weight, slope in zip(self._weights, self._slopes, strict=True):
+                weight.grad = slope
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
 
     def run(self, checkpoint: Path | None, facts: Mapping[str, object], minutes: float = 2.0) -> float:
@@ -131,27 +141,55 @@ class StudentTrainer:
     def step(self, step: int) -> Losses:
         """One step of the algorithm; all that is random in it comes from the seed and the number of the step.
 
-        Where the student's trunk stays random, the autoencoder alone learns, from images as they are.
+        Where the student's trunk stays random, the autoencoder alone learns, from images as they are. On a GPU the next
+        step overwrites the losses.
         """
-        t, device = self.training, self.images.device
-        rng, dropout = generator(t.seed, step), generator(t.seed, step, device)
+        t, rng = self.training, generator(self.training.seed, step)
         index = self._index(step)
-        image = _floats(self.images[index : index + 1])
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=t.bf16):
+        shown = _floats(self.images[index : index + 1])
+        if t.trunk == "trained":
+            jittered = jitter(shown, rng)
+            shown = torch.cat([shown, *self._penalty(rng), jittered])
+        batch = normalized(shown)
+        with self._precision():
+            target = self._target(index, batch[:1]).float()
+        generator(t.seed, step, self._dropout)
+        set_rate(self.optimizer, t.rate * (0.1 if step >= int(t.drop_at * t.steps) else 1.0))
+        return self._captured(self._update, batch, target) if self._captured else self._update(batch, target)
+
+    def _update(self, batch: Tensor, target: Tensor) -> Losses:
+        """The arithmetic of a step: of tensors alone, with nothing that a CUDA graph cannot hold.
+
+        Args:
+            batch: normalized I, P and I' as for `losses`, or I alone where the trunk stays random.
+            target: T(I), (1, 384, h, w).
+        """
+        t, (teacher, pair) = self.training, self._networks
+        if t.bf16:
+            with torch.no_grad():
+                torch._foreach_copy_(self._copies, self._weights)
+        with self._precision():
             if t.trunk == "random":
-                batch = normalized(image)
-                distance = self._target(index, batch).float() - self.pair.autoencoder(batch, dropout).float()
                 zero = batch.new_zeros(())
+                distance = target - pair.autoencoder(batch, self._dropout).float()
                 terms = Losses(zero, zero, distance.square().mean(), zero)
             else:
-                jittered = jitter(image, rng)
-                batch = normalized(torch.cat([image, *self._penalty(rng), jittered]))
                 with torch.no_grad():
-                    target_jittered = self.teacher(batch[-1:]).float()
-                target = self._target(index, batch[:1]).float()
-                terms = losses(self.pair, target, target_jittered, batch, t.hard, dropout)
-        descend(self.optimizer, terms.total, t.rate * (0.1 if step >= int(t.drop_at * t.steps) else 1.0))
-        return terms
+                    target_jittered = teacher(batch[-1:]).float()
+                terms = losses(pair, target, target_jittered, batch, t.hard, self._dropout)
+        if t.bf16:
+            torch._foreach_copy_(self._slopes, torch.autograd.grad(terms.total, self._copies))
+            self.optimizer.step()
+        else:
+            descend(self.optimizer, terms.total)
+        return Losses(*(term.detach() for term in (terms.hard, terms.penalty, terms.autoencoder, terms.student)))
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.images.device.type, dtype=torch.bfloat16, enabled=self.training.bf16)
+
+    def _learning(self, pair: Pair) -> list[Tensor]:
+        """The weights of student and autoencoder that the steps train."""
+        return list((pair if self.training.trunk == "trained" else pair.autoencoder).parameters())
 
     @torch.no_grad()
     def solve_last(self) -> None:

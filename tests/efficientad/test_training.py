@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from small_training import fresh
+from small_training import NARROW, fresh
 from torch.nn.functional import relu
 
 from padim_nb.efficientad import pdn
+from padim_nb.efficientad.checkpoints import generator
 from padim_nb.efficientad.settings import Training
 from padim_nb.efficientad.teacher import standardized
 from padim_nb.efficientad.training import StudentTrainer, hardest, jitter, losses
@@ -130,3 +131,49 @@ def test_with_a_random_trunk_the_steps_train_the_autoencoder_alone():
     assert terms.total == terms.autoencoder > 0
     for key, value in pair.state_dict().items():
         assert torch.equal(before[key], value) == key.startswith("student."), key
+
+
+def written_out(trainer, adam, step):
+    """A step with autocast's own casts, new generators, and a rate that is a number."""
+    t, pair, rng, dropout = trainer.training, trainer.pair, generator(42, step), generator(42, step)
+    index = trainer._index(step)
+    image = trainer.images[index : index + 1].permute(0, 3, 1, 2).float() / 255
+    with torch.autocast("cpu", torch.bfloat16, enabled=t.bf16):
+        jittered = jitter(image, rng)
+        batch = normalized(torch.cat([image, *trainer._penalty(rng), jittered]))
+        with torch.no_grad():
+            target, target_jittered = (trainer.teacher(x).float() for x in (batch[:1], batch[-1:]))
+        if t.trunk == "random":
+            loss = (target - pair.autoencoder(batch[:1], dropout).float()).square().mean()
+        else:
+            loss = losses(pair, target, target_jittered, batch, t.hard, dropout).total
+    adam.param_groups[0]["lr"] = t.rate * (0.1 if step >= 1 else 1.0)
+    adam.zero_grad()
+    loss.backward()
+    adam.step()
+
+
+@pytest.mark.parametrize(("trunk", "bf16"), [("trained", False), ("trained", True), ("random", True)])
+def test_steps_resumed_too_have_the_bits_of_those_written_out(trunk, bf16, tmp_path, monkeypatch):
+    monkeypatch.setitem(pdn._LAYERS, "small", NARROW)
+    images = torch.randint(0, 256, (2, 256, 256, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    training = Training(steps=3, rate=1e-3, drop_at=0.5, trunk=trunk, last="solved", bf16=bf16)
+    plain, first, second = (StudentTrainer(*fresh(), images, images.flip(0), training) for _ in range(3))
+    adam = torch.optim.Adam(
+        (plain.pair if trunk == "trained" else plain.pair.autoencoder).parameters(), weight_decay=1e-5, foreach=True
+    )
+    for step in range(3):
+        written_out(plain, adam, step)
+
+    def stopped(step):
+        if step == 2:
+            raise KeyboardInterrupt
+        return StudentTrainer.step(first, step)
+
+    first.step = stopped
+    with pytest.raises(KeyboardInterrupt):
+        first.run(tmp_path / "checkpoint.safetensors", {}, minutes=0.0)
+    second.solve_last = lambda: None
+    second.run(tmp_path / "checkpoint.safetensors", {})
+    for wanted, found in zip(plain.pair.parameters(), second.pair.parameters(), strict=True):
+        assert torch.equal(wanted, found)
