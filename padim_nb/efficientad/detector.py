@@ -113,11 +113,13 @@ class EfficientAD:
         model = AnomalyMapModel(teacher, pair, s.border, size, s.weigh == "learned").eval().to(self.device)
         if s.weigh == "learned":
             weigh(model, images, targets)
-        self.levels_, note = _levels(model, others, s.quantiles)
+        with torch.inference_mode():
+            raw = torch.cat([model.raw(batch) for batch in others.split(8)])
+        self.levels_, note = _levels(model.for_quantiles(raw), s.quantiles)
         model.set_levels(self.levels_)
         self.model_, self.size_, self.earlier_, self.threshold_ = model, size, trainer.earlier, None
         self._learned = np.unique(_fingerprints(images.cpu().numpy()))
-        self.held_out_ = np.concatenate([self.score_images(batch.cpu().numpy()).scores for batch in others.split(8)])
+        self.held_out_ = AnomalyMaps.of(model.combined(raw).cpu().numpy(), s.frame).expect_finite().scores
         self.facts = {
             "steps": s.training.steps,
             "penalty": penalty,
@@ -242,10 +244,9 @@ class EfficientAD:
         return self.model_
 
 
-@torch.inference_mode()
-def _levels(model: AnomalyMapModel, images: Tensor, quantiles: tuple[float, float]) -> tuple[list[list[float]], str]:
-    """(q_a, q_b) of the student's and of the autoencoder's map over held-out good images, and a note or ""."""
-    values = torch.cat([model.for_quantiles(batch).cpu() for batch in images.split(8)]).double().numpy()
+def _levels(held_out: Tensor, quantiles: tuple[float, float]) -> tuple[list[list[float]], str]:
+    """(q_a, q_b) of the student's and of the autoencoder's maps (n, 2, h, w) of good images, and a note or ""."""
+    values = held_out.cpu().double().numpy()
     levels, note = [], ""
     for maps in values.transpose(1, 0, 2, 3):
         if not np.isfinite(maps).all():

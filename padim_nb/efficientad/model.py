@@ -58,7 +58,10 @@ class AnomalyMapModel(nn.Module):
         return (maps - self.mean) / self.deviation if self.places else maps
 
     def forward(self, images: Tensor) -> Tensor:
-        raw = self.raw(images)
+        return self.combined(self.raw(images))
+
+    def combined(self, raw: Tensor) -> Tensor:
+        """Anomaly maps (n, height, width) of the two maps (n, 2, h, w)."""
         if self.border == "raw-zero":
             raw = self._with_border(raw)
         both = raw * self.factor[:, None, None] + self.shift[:, None, None]
@@ -67,9 +70,8 @@ class AnomalyMapModel(nn.Module):
             maps = self._with_border(maps)
         return self._resized(maps)[:, 0]
 
-    def for_quantiles(self, images: Tensor) -> Tensor:
+    def for_quantiles(self, raw: Tensor) -> Tensor:
         """The two maps whose quantiles are taken, (n, 2, h, w): of the patches, or for "raw-zero" of all pixels."""
-        raw = self.raw(images)
         return self._resized(self._with_border(raw)) if self.border == "raw-zero" else raw
 
     def _resized(self, maps: Tensor) -> Tensor:

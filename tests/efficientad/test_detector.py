@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from making import write_image, write_parts
+from making import write_parts
 from safetensors.torch import load_file
 from small_training import NARROW, quick_in
 
@@ -128,14 +128,8 @@ def test_held_out_pictures_are_not_learnt_from(quick, parts):
     assert not {s.image for s in learnt} & {s.image for s in held}
 
 
-def test_coinciding_quantiles_are_guarded_and_noted(quick, tmp_path):
-    for number in range(4):
-        write_image(tmp_path / "flat" / "train" / "good" / f"{number}.png", (256, 256), seed=0)
-    samples = load_category("flat", tmp_path).train
-    detector = EfficientAD.from_settings(replace(quick, training=Training(steps=1)), "cpu")
-    detector.fit(samples)
-    detector.model_.raw = lambda shown: torch.zeros(len(shown), 2, 56, 56)
-    levels, note = _levels(detector.model_, torch.zeros(2, 256, 256, 3, dtype=torch.uint8), (0.9, 0.995))
+def test_coinciding_quantiles_are_guarded_and_noted():
+    levels, note = _levels(torch.zeros(2, 2, 56, 56), (0.9, 0.995))
     assert all(high > low for low, high in levels)
     assert "coincide" in note
 
