@@ -90,8 +90,8 @@ class EfficientAD:
         from .weighing import weigh
 
         s = self.settings
-        learned, held_out = self._split(samples)
-        images, others = self._images(learned), self._images(held_out)
+        learned, held_out, others = self._split(samples)
+        images, judged = self._images(learned), self._images(held_out)
         size = (images.shape[1], images.shape[2])
         pdn.grid(*size)
         penalty_images, penalty = penalties(s.penalty, *size, s.penalties, self.seed)
@@ -111,22 +111,24 @@ class EfficientAD:
         }
         loss = trainer.run(self.checkpoint, identity, self.minutes)
         model = AnomalyMapModel(teacher, pair, s.border, size, s.weigh == "learned").eval().to(self.device)
+        shares, further = (0.5, 0.5), self._images(others) if others else images[:0]
         if s.weigh == "learned":
-            weigh(model, images, targets)
+            shares = weigh(model, images, targets, further)
         with torch.inference_mode():
-            raw = torch.cat([model.raw(batch) for batch in others.split(8)])
+            raw = torch.cat([model.raw(batch) for batch in judged.split(8)])
         self.levels_, note = _levels(model.for_quantiles(raw), s.quantiles)
-        model.set_levels(self.levels_)
+        model.set_levels(self.levels_, shares)
         self.model_, self.size_, self.earlier_, self.threshold_ = model, size, trainer.earlier, None
-        self._learned = np.unique(_fingerprints(images.cpu().numpy()))
+        self._learned = np.unique(_fingerprints(torch.cat([images, further]).cpu().numpy()))
         self.held_out_ = AnomalyMaps.of(model.combined(raw).cpu().numpy(), s.frame).expect_finite().scores
         self.facts = {
             "steps": s.training.steps,
             "penalty": penalty,
             "precision": "bfloat16" if bf16 else "float32",
             "loss": round(loss, 5),
-            "learnt from": len(learned),
+            "learnt from": len(learned) + len(others),
             "held out": len(held_out),
+            **({"shares": [round(share, 3) for share in shares]} if s.weigh == "learned" else {}),
             **({"note": note} if note else {}),
         }
         if false_alarm is not None:
@@ -215,14 +217,16 @@ class EfficientAD:
             detector.threshold_ = Threshold.of(header["threshold"])
         return detector
 
-    def _split(self, samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
+    def _split(self, samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample], list[Sample]]:
+        """Samples to learn from, to hold out, and to weigh differences over."""
         n = len(samples)
         count = max(1, round(self.settings.held_out * n))
         if n - count < 1:
             raise ModelError(f"there are {n} good images: give at least 2, one of them is held out")
         order = np.random.default_rng(self.seed).permutation(n)
-        learned, held_out = sorted(order[count:][: self.settings.images]), sorted(order[:count])
-        return [samples[i] for i in learned], [samples[i] for i in held_out]
+        parts = np.split(order, [count, count + min(self.settings.images or n, n - count)])
+        held_out, learned, others = ([samples[i] for i in sorted(part)] for part in parts)
+        return learned, held_out, others[: self.settings.others]
 
     def _images(self, samples: Sequence[Sample]) -> Tensor:
         framed = np.concatenate(list(image_batches(samples, self.settings.frame, 32)))

@@ -39,15 +39,16 @@ class AnomalyMapModel(nn.Module):
         self.register_buffer("factor", torch.ones(2))
         self.register_buffer("shift", torch.zeros(2))
 
-    def set_levels(self, levels: Sequence[Sequence[float]]) -> None:
-        """Scale each of the two maps to 0 at its q_a and 0.1 at its q_b; the anomaly map is their mean.
+    def set_levels(self, levels: Sequence[Sequence[float]], shares: Sequence[float] = (0.5, 0.5)) -> None:
+        """Scale each of the two maps to 0 at its q_a and 0.1 at its q_b; the anomaly map is their weighted mean.
 
         Args:
             levels: (q_a, q_b) of the student's map and of the autoencoder's.
+            shares: what each counts, with a sum of 1.
         """
-        for number, (low, high) in enumerate(levels):
-            self.factor[number] = 0.5 * 0.1 / (high - low)
-            self.shift[number] = -0.5 * 0.1 * low / (high - low)
+        for number, ((low, high), share) in enumerate(zip(levels, shares, strict=True)):
+            self.factor[number] = share * 0.1 / (high - low)
+            self.shift[number] = -share * 0.1 * low / (high - low)
 
     def raw(self, images: Tensor) -> Tensor:
         """Mean squared distances of teacher and autoencoder to the student, as they weigh, (n, 2, h, w)."""

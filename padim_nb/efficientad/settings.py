@@ -33,8 +33,8 @@ class Training:
         bf16: compute in bfloat16.
         trunk: of the student, all of it but its last convolution: "trained" by the steps, as in the paper, or "random",
             as it is made; the steps then train the autoencoder alone.
-        last: the student's last convolution: "trained" by the steps, as in the paper, or "solved" after them by least
-            squares over the training images.
+        last: the last convolutions of student and autoencoder: "trained" by the steps, as in the paper, or "solved"
+            after them by least squares over the training images.
         ridge: of the least squares.
     """
 
@@ -68,8 +68,9 @@ class EfficientADSettings:
         penalty: a folder of images, "procedural", "none", or "" where a folder must be given.
         penalties: number of penalty images that are kept in memory.
         images: number of training images that are learned from, at most; None for all.
-        weigh: what of the differences of teacher and student, "equal": all channels and places, as in the paper;
-            "learned": by their covariance, and by mean and deviation at each place, over images learned from.
+        weigh: the differences of the networks: "equal", all channels, places and both maps alike, as in the paper, or
+            "learned" from good images (`weighing`).
+        others: number of training images beyond those learned from, at most, over which differences are weighed.
         held_out: share of the training images that are not learned from, for the quantiles and the threshold.
         quantiles: q_a and q_b of the held-out images' maps, which become 0 and 0.1.
         border: what fills the 4 rows and columns of patches that a map lacks on each side. "replicate" repeats the
@@ -88,6 +89,7 @@ class EfficientADSettings:
     penalties: Annotated[int, Field(ge=1)] = 1024
     images: Annotated[int, Field(ge=1)] | None = None
     weigh: Literal["equal", "learned"] = "equal"
+    others: Annotated[int, Field(ge=0)] = 0
     held_out: Share = 0.1
     quantiles: tuple[Share, Share] = (0.9, 0.995)
     border: Literal["replicate", "zero", "raw-zero"] = "replicate"

@@ -1,7 +1,8 @@
-"""What a difference of teacher and student weighs: by how the differences vary over the images that were learned from.
+"""What a difference of two networks weighs: by how the differences vary over good images.
 
-The paper weighs all channels and all places alike. After few steps a student is wrong in some directions and at some
-places of good images too: there, a difference says less.
+The paper weighs all channels, all places and both maps alike. After few steps a student is wrong in some directions and
+at some places of good images too: there, a difference says less. And a network that explains little of what it should
+give says less than one that explains much.
 """
 
 from __future__ import annotations
@@ -19,47 +20,71 @@ from .pdn import CHANNELS
 EPS = 0.01  # of the mean variance, added to each
 KERNEL, SIGMA = 17, 2.0  # of the blur over places, in patches: neighbors are alike, and images are few
 SPREAD = 1e-6  # the least deviation of a map at a place
+LEAST = 0.01  # the least share that a network is taken to explain
 
 
 @torch.no_grad()
-def weigh(model: AnomalyMapModel, images: Tensor, targets: Sequence[Tensor]) -> None:
-    """Whiten the differences of teacher and student, and standardize both maps at each place.
+def weigh(model: AnomalyMapModel, images: Tensor, targets: Sequence[Tensor], others: Tensor) -> tuple[float, float]:
+    """Whiten both differences, standardize both maps at each place, and say what each map should count.
 
     With the mean m and the covariance C = L L^T of T - S over images and places, T - S becomes L^-1 (T - S - m): its
-    mean square is the Mahalanobis distance. This goes into the last convolutions of both. Mean and deviation of the
-    maps at each place go into `mean` and `deviation` of the model.
+    mean square is the Mahalanobis distance. A - S becomes the same with its own m and C. Both go into the last
+    convolutions. Mean and deviation of the maps at each place go into `mean` and `deviation` of the model.
 
     Args:
         model: with `places`; changed.
         images: uint8 (n, height, width, 3), that were learned from.
-        targets: the teacher's outputs (1, 384, h, w) for the first of them; the others are not used.
+        targets: the teacher's outputs (1, 384, h, w) for the first of them; images without one are not used.
+        others: good images that were not learned from, uint8 (m, height, width, 3); may be none.
+
+    Returns:
+        The shares of the student's map and of the autoencoder's, with a sum of 1: as each network explains the
+        teacher's output on `others`, alike where there are none.
     """
-    teacher, student = model.teacher.last, model.pair.student.last
-    differences, rebuilt = [], []
-    for image, target in zip(images, targets, strict=False):
+    student = model.pair.student.last
+    differences: tuple[list[Tensor], list[Tensor]] = ([], [])
+    left, whole = torch.zeros(2), 0.0
+    images = images[: len(targets)]
+    for number, image in enumerate(torch.cat([images, others])):
         x = pdn.inputs(image[None])
+        target = targets[number] if number < len(images) else model.teacher(x)
         at_teacher, at_autoencoder = model.pair.student(x).split(CHANNELS, 1)
-        differences.append((target - at_teacher).half())
-        rebuilt.append((model.pair.autoencoder(x) - at_autoencoder).square().mean(1))
+        rebuilt = model.pair.autoencoder(x)
+        differences[0].append((target - at_teacher).half())
+        differences[1].append((rebuilt - at_autoencoder).half())
+        if number >= len(images):
+            left += torch.stack([(target - y).square().mean() for y in (at_teacher, rebuilt)]).cpu()
+            whole += float(target.square().mean())
+    maps = []
+    for number, (own, layer) in enumerate(
+        zip(differences, (model.teacher.last, model.pair.autoencoder.last), strict=True)
+    ):
+        rows = slice(number * CHANNELS, (number + 1) * CHANNELS)
+        whitening, mean = _whitening(own)
+        student.bias[rows] += mean
+        _transform(student, rows, whitening)
+        _transform(layer, slice(CHANNELS), whitening)
+        whitened = (torch.einsum("dc,nchw->ndhw", whitening, d.float() - mean[:, None, None]) for d in own)
+        maps.append(torch.cat([d.square().mean(1) for d in whitened]))
+    both = torch.stack(maps, 1)
+    model.mean.copy_(gaussian_blur(both.mean(0), KERNEL, SIGMA))
+    variance = gaussian_blur((both - model.mean).square().mean(0), KERNEL, SIGMA)
+    model.deviation.copy_(variance.sqrt().clamp(min=SPREAD))
+    explained = (1 - left / whole).clamp(min=LEAST) if len(others) else torch.ones(2)
+    at_student, at_autoencoder = (explained / explained.sum()).tolist()
+    return at_student, at_autoencoder
+
+
+def _whitening(differences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """(L^-1, m) of differences (1, 384, h, w), over images and every second place."""
     rows = torch.cat([d[0, :, ::2, ::2].flatten(1) for d in differences], 1).double()
     covariance = torch.cov(rows)
     covariance.diagonal().add_(EPS * covariance.diagonal().mean())
-    whitening = torch.linalg.inv(torch.linalg.cholesky(covariance)).float()
-    mean = rows.mean(1).float()
-    student.bias[:CHANNELS] += mean
-    for layer in (teacher, student):
-        _transform(layer, whitening)
-    distances = [
-        torch.einsum("dc,nchw->ndhw", whitening, d.float() - mean[:, None, None]).square().mean(1) for d in differences
-    ]
-    maps = torch.stack([torch.cat(distances), torch.cat(rebuilt)], 1)
-    model.mean.copy_(gaussian_blur(maps.mean(0), KERNEL, SIGMA))
-    variance = gaussian_blur((maps - model.mean).square().mean(0), KERNEL, SIGMA)
-    model.deviation.copy_(variance.sqrt().clamp(min=SPREAD))
+    return torch.linalg.inv(torch.linalg.cholesky(covariance)).float(), rows.mean(1).float()
 
 
-def _transform(layer: pdn.Convolution, matrix: Tensor) -> None:
-    """Put a linear map of the first 384 outputs into a convolution."""
-    weight, bias = layer.weight[:CHANNELS], layer.bias[:CHANNELS]
+def _transform(layer: pdn.Convolution, rows: slice, matrix: Tensor) -> None:
+    """Put a linear map of these outputs into a convolution."""
+    weight, bias = layer.weight[rows], layer.bias[rows]
     weight.copy_((matrix @ weight.flatten(1)).view_as(weight))
     bias.copy_(matrix @ bias)

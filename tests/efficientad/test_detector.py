@@ -80,10 +80,16 @@ def test_fit_score_save_load_calibrate_and_export(settled, parts, tmp_path):
 
 def test_a_solved_student_is_saved_resumed_and_exported_like_a_trained_one(quick, parts, tmp_path):
     training = Training(steps=2, rate=2e-3, trunk="random", last="solved")
-    settings = replace(quick, width=0.5, images=5, weigh="learned", penalty="none", training=training)
+    settings = replace(quick, width=0.5, images=5, others=3, weigh="learned", penalty="none", training=training)
     widget = load_category("widget", parts)
     detector = EfficientAD.from_settings(settings, "cpu").fit(widget.train)
-    assert detector.facts["learnt from"] == 5
+    assert detector.facts["learnt from"] == 5 + 3
+    assert sum(detector.facts["shares"]) == pytest.approx(1, abs=2e-3)
+    learned, held_out, others = detector._split(widget.train)
+    assert [len(samples) for samples in (learned, others, held_out)] == [5, 3, 1]
+    assert not {s.image for s in others} & {s.image for s in (*learned, *held_out)}
+    with pytest.raises(ModelError, match="all 3 images were learned from"):
+        detector.held_out_scores(others)
     maps = detector.score(widget.test)
     again = load(detector.save(tmp_path / "model.safetensors"), device="cpu")
     assert again.settings == settings
@@ -123,8 +129,8 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(settled):
 def test_held_out_pictures_are_not_learnt_from(quick, parts):
     widget = load_category("widget", parts)
     detector = EfficientAD.from_settings(replace(quick, held_out=0.25), "cpu")
-    learnt, held = detector._split(widget.train)
-    assert (len(learnt), len(held)) == (9, 3)
+    learnt, held, others = detector._split(widget.train)
+    assert (len(learnt), len(held), len(others)) == (9, 3, 0)
     assert not {s.image for s in learnt} & {s.image for s in held}
 
 
