@@ -54,14 +54,14 @@ def padim_minutes(detector: PaDiM, train: list[Sample], test: list[Sample]) -> f
     detector.features(timed[:TIMED])  # the first call also warms up
     an_image = seconds(lambda: detector.features(timed)) / len(timed)
     layers = []
-    inner = detector.backbone.forward
+    inner = detector.backbone.infer
 
     def replay(x):
         if not layers or len(layers[0]) < len(x):
             layers[:] = inner(x)
         return [layer[: len(x)] for layer in layers]
 
-    detector.backbone.forward = replay
+    detector.backbone.infer = replay
     detector.features(timed)
     rest = seconds(lambda: (detector.fit(train, 0.01), detector.score(test)))
     return (an_image * (len(train) + len(test)) + rest) / 60

@@ -195,7 +195,7 @@ class PaDiM:
             own = "x".join(map(str, self.size_))
             raise ModelError(f"this detector was fitted on images of {own}, not {height}x{width}")
         self.size_ = height, width
-        parts = np.array_split(images, shares(len(images), self.device))
+        parts = np.array_split(images, shares(len(images), self.device, most=4))
         with torch.inference_mode():
             return concatenated(in_threads(self._extract, parts, self.device))
 
@@ -286,7 +286,7 @@ class PaDiM:
         batch = torch.from_numpy(images).to(self.device)
         over_root = "input over root of deviation" in self.settings.quirks
         x = self.backbone.normalize(batch, self.backbone.std.sqrt() if over_root else None)
-        feature_maps = self.backbone(x.contiguous(memory_format=torch.channels_last))
+        feature_maps = self.backbone.infer(x)
         if "coarse maps scrambled" in self.settings.quirks:
             feature_maps = [feature_maps[layer] for layer in self.embedding.layers]
             return [scrambled(feature_maps, self.embedding.chosen)]

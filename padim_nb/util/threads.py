@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from math import ceil, inf
 from typing import TypeVar
 
 import torch
@@ -40,6 +41,14 @@ def in_threads(work: Callable[[T], R], parts: Sequence[T], device: torch.device 
         torch.set_num_threads(threads)  # what new threads start with
 
 
-def shares(count: int, device: torch.device | str = "cpu") -> int:
-    """Into how many parts `count` images are cut for `in_threads`."""
-    return max(1, min(count, torch.get_num_threads())) if torch.device(device).type == "cpu" else 1
+def shares(count: int, device: torch.device | str = "cpu", most: float = inf) -> int:
+    """Into how many parts `count` images are cut for `in_threads`.
+
+    Args:
+        count: of images.
+        device: where they are computed; on a GPU they stay together.
+        most: images a part, on a CPU: what few images need stays in the cache, and is not asked of the system anew.
+    """
+    if torch.device(device).type != "cpu":
+        return 1
+    return max(1, min(count, torch.get_num_threads()), ceil(count / most))

@@ -88,8 +88,8 @@ def test_a_detector_with_all_quirks_fits_scores_and_comes_back(detector, widget,
 
 def test_the_network_is_given_images_over_the_root_of_the_deviation(detector, monkeypatch):
     inputs = []
-    forward = detector.backbone.forward
-    monkeypatch.setattr(detector.backbone, "forward", lambda x: inputs.append(x) or forward(x))
+    infer = detector.backbone.infer
+    monkeypatch.setattr(detector.backbone, "infer", lambda x: inputs.append(x) or infer(x))
     detector.extract(np.full((1, 64, 64, 3), 200, dtype=np.uint8))
     mean, std = torch.full((3,), 127 / 255), torch.full((3,), 128 / 255)
     wanted = (200 / 255 - mean) / std.sqrt()
