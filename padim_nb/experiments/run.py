@@ -125,13 +125,13 @@ def expect_memory(settings: RunSettings, images: int) -> Memory | None:
         return None
     from distributed.system import MEMORY_LIMIT
 
-    from ..padim.memory import gib, memory_of
+    from ..padim.memory import in_words, memory_of
 
     memory = memory_of(wanted, size_of(settings.size), images)
     if memory.peak > MEMORY_LIMIT and (settings.device == "cpu" or not gpus()):
         raise OptionError(
-            f"{settings.recipe} at {settings.size} px takes up to {gib(memory.peak)} for {images} images, and this "
-            f"machine has {gib(MEMORY_LIMIT)}: take a smaller size"
+            f"{settings.recipe} at {settings.size} px takes up to {in_words(memory.peak)} for {images} images, "
+            f"this machine has {in_words(MEMORY_LIMIT)}: take a smaller size"
         )
     return memory
 

@@ -40,7 +40,7 @@ class Memory:
         return BESIDE + self.features * (FOLDS + 1) // FOLDS + 2 * self.sums + self.model
 
     def __str__(self) -> str:
-        model, sums, peak = map(gib, (self.model, self.sums, self.peak))
+        model, sums, peak = map(in_words, (self.model, self.sums, self.peak))
         return f"about {model} for the model and {sums} for sums of {self.images} images, at most {peak} at once"
 
 
@@ -76,6 +76,6 @@ def layers(settings: PaDiMSettings, size: tuple[int, int]) -> list[Tensor]:
         return PaDiM(settings, network, "meta").extract(np.zeros((1, *size, 3), dtype=np.uint8))
 
 
-def gib(bytes_: float) -> str:
-    """Such as "1.3 GiB"."""
-    return f"{bytes_ / 2**30:.2g} GiB"
+def in_words(bytes_: float) -> str:
+    """Such as "1.3 GiB" or "87 MiB"."""
+    return f"{bytes_ / 2**30:.2g} GiB" if bytes_ >= 1 << 30 else f"{bytes_ / 2**20:.0f} MiB"
