@@ -127,6 +127,7 @@ def _add_run(verbs: Verbs) -> None:
         verb.add_argument("--data", help=f"data root ({usual})")
         verb.add_argument("--weights", help="'random', 'imagenet' or a file (default: the recipe's own)")
         verb.add_argument("--device", help="auto, cpu or cuda")
+        verb.add_argument("--size", help="of the images in pixels, such as 512, or 512x768 for height x width")
         verb.add_argument("--steps", type=int, help="steps of EfficientAD's training (default: the recipe's own)")
         verb.add_argument("--penalty", help="EfficientAD's penalty images: a folder, 'procedural' or 'none'")
 
@@ -215,6 +216,8 @@ def _run(**parameters: Any) -> None:
 
     settings = runs.RunSettings(**parameters)
     category = load_category(settings.category, settings.data or None)  # here, so that rendering shows its progress
+    if memory := runs.expect_memory(settings, len(category.train)):
+        print(f"{settings.recipe} at {settings.size} px: {memory}", flush=True)
     notebook, html = runs.execute(settings)
     record = notebook.parent / "record.json"
     print(read_record(record))

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from ..data.images import image_batches
+from ..data.images import Frame, image_batches
+from ..data.maps import AnomalyMaps
 from ..data.mvtec import ENDINGS, Sample, images_in
-from ..detectors import load
-from ..errors import DataError, OptionError
+from ..errors import DataError, ModelError, OptionError
 from ..util.files import whole_file
+from ..util.validation import from_plain
 
-BATCH = 16  # images in memory at once, however many there are
+PIXELS = 1 << 20  # of images in a network at once: 16 of 256 x 256
 STRENGTH = 0.55  # of the map's color in an overlay
 
 
@@ -25,7 +29,7 @@ def score_files(
     """Score image files with a saved detector.
 
     Args:
-        model: a file that a detector's `save` wrote.
+        model: a file that a detector's `save` wrote, or an .onnx file of `export`: that needs no torch.
         images: files, or folders for the images in them.
         out: a folder for <name>_map.npy and <name>_overlay.png; nothing is written without it.
         device: "auto", "cpu", "cuda" or "cuda:1".
@@ -35,19 +39,72 @@ def score_files(
         A line for each image: its score, the threshold it is above (>) or not (<=), the verdict, its path. Without a
         calibrated threshold these are "-".
     """
-    detector = load(model, weights, device)
+    scorer = (_exported if Path(model).suffix == ".onnx" else _saved)(Path(model), weights, device)
     paths = list(_files(images))
-    names = _names(paths) if out else []
-    threshold = detector.threshold_.value if detector.threshold_ else None
-    for start in range(0, len(paths), BATCH):
-        batch = paths[start : start + BATCH]
-        samples = [Sample(path, 0, "new") for path in batch]
-        (framed,) = image_batches(samples, detector.settings.frame, BATCH, cache=False)
-        maps = detector.score_images(framed)
-        for number, (path, score) in enumerate(zip(batch, maps.scores, strict=True)):
+    names = iter(_names(paths) if out else [])
+    rest = iter(paths)
+    batch = max(1, PIXELS // (scorer.size[0] * scorer.size[1]))
+    samples = [Sample(path, 0, "new") for path in paths]
+    for framed in image_batches(samples, scorer.frame, batch, cache=False):
+        maps = scorer.score_images(framed)
+        for image, map_, score, path in zip(framed, maps.maps, maps.scores, rest, strict=False):
             if out:
-                _write(out, names[start + number], framed[number], maps[number], threshold)
-            yield f"{score:#10.4g} {_verdict(float(score), threshold)}  {path}"
+                _write(out, next(names), image, map_, scorer.threshold)
+            yield f"{score:#10.4g} {_verdict(float(score), scorer.threshold)}  {path}"
+
+
+@dataclass(frozen=True)
+class _Scorer:
+    """What scoring needs of a detector: frame, (height, width) and scores of framed images, threshold if it has one."""
+
+    frame: Frame
+    size: tuple[int, int]
+    score_images: Callable[[np.ndarray], AnomalyMaps]
+    threshold: float | None
+
+
+def _saved(path: Path, weights: str, device: str) -> _Scorer:
+    from ..detectors import load  # an exported detector does without torch
+
+    detector = load(path, weights, device)
+    assert detector.size_  # it is fitted
+    threshold = detector.threshold_.value if detector.threshold_ else None
+    return _Scorer(detector.settings.frame, detector.size_, detector.score_images, threshold)
+
+
+def _exported(path: Path, weights: str, device: str) -> _Scorer:
+    import onnxruntime  # of the extra "onnx"
+
+    if weights:
+        raise OptionError(f"{path} holds all its weights: leave out {weights!r}")
+    if not path.is_file():
+        raise ModelError(f"no model file {path}")
+    place, _, number = device.partition(":")
+    cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    if place not in ("auto", "cpu", "cuda") or (place == "cuda" and not cuda):
+        raise OptionError(f"onnxruntime has no device {device!r} here: use --device cpu or auto")
+    providers: list[object] = ["CPUExecutionProvider"]
+    if cuda and place != "cpu":
+        providers.insert(0, ("CUDAExecutionProvider", {"device_id": number or "0"}))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 0)  # 0: one for each core
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        facts = json.loads(session.get_modelmeta().custom_metadata_map["padim_nb"])
+        frame, threshold = from_plain(Frame, facts["settings"]["frame"]), facts["threshold"]
+        _, height, width, _ = session.get_inputs()[0].shape
+    except Exception as error:  # onnxruntime's have no base class of their own
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:120]
+        raise ModelError(f"{path} is not an ONNX file of `padim-nb export` ({reason}): export it again") from error
+
+    def score_images(framed: np.ndarray) -> AnomalyMaps:
+        if framed.shape[1:3] != (height, width):
+            own, other = f"{height}x{width}", "x".join(map(str, framed.shape[1:3]))
+            raise ModelError(f"this detector was fitted on images of {own}, not {other}: resize them")
+        maps, scores = session.run(None, {"images": framed})
+        return AnomalyMaps.of(maps, frame, scores).expect_finite()
+
+    return _Scorer(frame, (height, width), score_images, threshold)
 
 
 def _verdict(score: float, threshold: float | None) -> str:

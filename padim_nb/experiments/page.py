@@ -16,7 +16,8 @@ from ..errors import DataError, PadimError
 from ..evaluation.report import format_value
 from ..plots import figures
 from ..util.files import whole_file
-from .compare import METRICS, comparison
+from .compare import METRICS, comparison, differences
+from .recipes import RECIPES
 from .record import Record, read_record
 from .showcase import Run, open_run, roc_sheet
 
@@ -60,11 +61,12 @@ def write_page(folder: Path, data: str = "") -> Path:
 
 
 def _drawable(records: dict[Path, Record], data: str) -> tuple[dict[str, list[Run]], list[str]]:
-    """For each recipe and kind of data the first run of each category with maps and masks; why others are not there."""
+    """For each recipe, kind of data and settings the first drawable run of each category; why others are not there."""
     drawn: dict[str, dict[str, Run]] = {}
     notes = []
     for path, record in records.items():
-        others = drawn.setdefault(f"{record.recipe}, {DATA[record.kind]}", {})
+        words = (record.recipe, DATA[record.kind], differences(record) if record.recipe in RECIPES else "")
+        others = drawn.setdefault(", ".join(filter(None, words)), {})
         if record.category not in others and record.metrics.get("pixel_auroc") is not None:
             try:
                 others[record.category] = open_run(path, data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from ..detectors import Detector
 
 DEFAULT = "padim-lite0"
+LARGEST = 1024  # pixels a side
+LEAST, STRIDE = 64, 16  # for PaDiM: the grids of all layers nest where sides are multiples of the coarsest stride
+LEAST_EFFICIENTAD = 256  # the autoencoder needs them
 
 
 @dataclass(frozen=True)
@@ -106,12 +110,38 @@ _ROWS = (
 RECIPES = {row.name: row for row in _ROWS}
 
 
+def size_of(size: int | str | Sequence[int]) -> tuple[int, int]:
+    """(height, width) in pixels of 512, "512", "512x768" or (512, 768)."""
+    try:
+        sides = [int(side) for side in (str(size).split("x") if isinstance(size, int | str) else size)]
+    except (TypeError, ValueError):
+        sides = []
+    if len(sides) not in (1, 2):
+        raise OptionError(f"a size is such as 512, or 512x768 for height x width, not {size!r}")
+    return sides[0], sides[-1]
+
+
+def size_in_words(size: int | str | Sequence[int]) -> str:
+    """ "512", or "512x768" for height x width; "" for the recipe's own."""
+    if not size:
+        return ""
+    height, width = size_of(size)
+    return f"{height}" if height == width else f"{height}x{width}"
+
+
 def settings_of(
-    name: str, weights: str | None = None, seed: int | None = None, steps: int = 0, penalty: str = ""
+    name: str,
+    weights: str | None = None,
+    seed: int | None = None,
+    steps: int = 0,
+    penalty: str = "",
+    size: int | str | Sequence[int] = "",
 ) -> PaDiMSettings | EfficientADSettings:
     """The settings of the detector that `recipe` makes of the same arguments; needs no torch."""
     expect_one_of("recipe", name, RECIPES)
     settings = RECIPES[name].settings
+    if size:
+        settings = replace(settings, frame=_frame_of(RECIPES[name], size_of(size)))
     if weights:
         settings = replace(settings, weights=weights)
     if isinstance(settings, EfficientADSettings):
@@ -125,6 +155,18 @@ def settings_of(
     return replace(settings, seed=seed, selection=replace(settings.selection, seed=seed))
 
 
+def _frame_of(row: Recipe, size: tuple[int, int]) -> Frame:
+    """The recipe's frame for whole images of this (height, width)."""
+    if row.source:
+        raise OptionError(f"recipe '{row.name}' follows {row.reproduces}: leave out the size, or take padim-lite0")
+    least, step = (LEAST, STRIDE) if isinstance(row.settings, PaDiMSettings) else (LEAST_EFFICIENTAD, 1)
+    near = [min(max(step * round(side / step), least), LARGEST) for side in size]
+    if near != list(size):
+        sizes = f"{least} to {LARGEST} pixels a side" + (f" in multiples of {step}" if step > 1 else "")
+        raise OptionError(f"'{row.name}' takes {sizes}, not {size[0]}x{size[1]}: take {near[0]}x{near[1]}")
+    return replace(row.settings.frame, resize=size, crop=None)
+
+
 def recipe(
     name: str,
     weights: str | None = None,
@@ -132,6 +174,7 @@ def recipe(
     device: str = "auto",
     steps: int = 0,
     penalty: str = "",
+    size: int | str | Sequence[int] = "",
 ) -> Detector:
     """A detector made by a named recipe, ready to `fit`.
 
@@ -142,8 +185,10 @@ def recipe(
         device: "auto", "cpu", "cuda" or "cuda:1".
         steps: of EfficientAD's training; 0 is the recipe's own.
         penalty: EfficientAD's penalty images, a folder or a word; "" is the recipe's own.
+        size: what whole images are resized to, such as 512, or (512, 768) for (height, width); "" is the recipe's own.
+            A recipe that follows a published row takes no other.
     """
-    settings = settings_of(name, weights, seed, steps, penalty)
+    settings = settings_of(name, weights, seed, steps, penalty, size)
     if isinstance(settings, EfficientADSettings):
         from ..efficientad.detector import EfficientAD
 

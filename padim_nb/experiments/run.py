@@ -13,14 +13,15 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 from unittest.mock import patch
 
-from pydantic import AfterValidator, Field, StrictInt, StrictStr
+from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StrictStr
 
 from ..data.mvtec import plain_name
 from ..errors import OptionError, PadimError, did_you_mean, expect_one_of
+from ..padim.settings import PaDiMSettings
 from ..util.files import whole_file, writing_to
-from ..util.machine import commit, gpu_facts, peak_memory_mb, versions
+from ..util.machine import commit, gpu_facts, gpus, peak_memory_mb, versions
 from ..util.validation import validated
-from .recipes import DEFAULT, RECIPES, recipe
+from .recipes import DEFAULT, RECIPES, recipe, settings_of, size_in_words, size_of
 from .record import DataFacts, Record, fingerprint, plain
 from .workers import NO_TRIM
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from ..data.mvtec import Category
     from ..detectors import Detector
     from ..evaluation.report import Report
+    from ..padim.memory import Memory
 
 
 def _known_recipe(name: str) -> str:
@@ -40,8 +42,9 @@ class RunSettings:
     """What a run is asked to do: the parameters of `run_category.ipynb` and of `padim-nb run`.
 
     `seed` -1 is the recipe's own. An empty string means the usual choice: `data` the first root that exists,
-    `weights` the recipe's own, `out` the folder runs/<category>/<recipe>, with -seed<seed> where one was given.
-    `steps` (0: the recipe's own) and `penalty` (a folder, or a word such as "none") are EfficientAD's.
+    `weights` the recipe's own, `out` the folder runs/<category>/<recipe>, with -size<size> and -seed<seed> where these
+    were given. `steps` (0: the recipe's own) and `penalty` (a folder, or a word such as "none") are EfficientAD's.
+    `size` is that of the images, such as "512", or "512x768" for height x width.
     """
 
     category: Annotated[StrictStr, AfterValidator(plain_name)] = "cable"  # it becomes a folder's name
@@ -53,6 +56,23 @@ class RunSettings:
     device: StrictStr = "auto"
     steps: Annotated[StrictInt, Field(ge=0)] = 0
     penalty: StrictStr = ""
+    size: Annotated[str, BeforeValidator(size_in_words)] = ""
+
+    def __post_init__(self) -> None:
+        if self.size:
+            settings_of(self.recipe, size=self.size)  # refused here, before any run
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """The arguments of `settings_of` and of `recipe`."""
+        names = ("weights", "steps", "penalty", "size")
+        seed = self.seed if self.seed >= 0 else None
+        return {"name": self.recipe, "seed": seed, **{name: getattr(self, name) for name in names}}
+
+    @property
+    def title(self) -> str:
+        """The recipe, and the size where it is not the recipe's own."""
+        return f"{self.recipe}-size{self.size}" if self.size else self.recipe
 
     @property
     def folder(self) -> Path:
@@ -60,7 +80,7 @@ class RunSettings:
         if self.out:
             return Path(self.out)
         seed = f"-seed{self.seed}" if self.seed >= 0 else ""
-        return Path("runs") / self.category / f"{self.recipe}{seed}"
+        return Path("runs") / self.category / f"{self.title}{seed}"
 
     @property
     def checkpoint(self) -> Path:
@@ -89,11 +109,31 @@ def detector_of(settings: RunSettings) -> Detector:
     """The detector that a run's settings ask for."""
     from ..efficientad.detector import EfficientAD
 
-    s = settings
-    detector = recipe(s.recipe, s.weights, s.seed if s.seed >= 0 else None, s.device, s.steps, s.penalty)
+    detector = recipe(**settings.chosen, device=settings.device)
     if isinstance(detector, EfficientAD):
-        detector.checkpoint = s.checkpoint
+        detector.checkpoint = settings.checkpoint
     return detector
+
+
+def expect_memory(settings: RunSettings, images: int) -> Memory | None:
+    """What PaDiM will take of memory to fit so many images of another size than the recipe's, whose memory is known.
+
+    OptionError where that is more than this machine has.
+    """
+    wanted = settings_of(**settings.chosen)
+    if not settings.size or not isinstance(wanted, PaDiMSettings):
+        return None
+    from distributed.system import MEMORY_LIMIT
+
+    from ..padim.memory import in_words, memory_of
+
+    memory = memory_of(wanted, size_of(settings.size), images)
+    if memory.peak > MEMORY_LIMIT and (settings.device == "cpu" or not gpus()):
+        raise OptionError(
+            f"{settings.recipe} at {settings.size} px takes up to {in_words(memory.peak)} for {images} images, "
+            f"this machine has {in_words(MEMORY_LIMIT)}: take a smaller size"
+        )
+    return memory
 
 
 @dataclass
@@ -149,7 +189,6 @@ def _weights_source(detector: Detector) -> str:
     """Where weights are from: a word of the settings, "imagenet" also for a file with a published hash, or "file"."""
     from ..features.backbones import SPECS
     from ..features.weights import LITE_FILES, sources
-    from ..padim.settings import PaDiMSettings
 
     settings, digest = detector.settings, detector.weights["sha256"]
     if settings.weights in ("random", "shipped"):

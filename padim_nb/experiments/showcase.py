@@ -23,10 +23,10 @@ from ..evaluation.report import format_value
 from ..plots import figures
 from ..util.files import ensure_dir, whole_file
 from ..util.validation import from_plain
-from .recipes import RECIPES
+from .recipes import RECIPES, size_in_words
 from .record import Record, fingerprint, read_record
 
-SIDE, GAP, PAUSE = 256, 6, 900  # of a demo: side of its images and space around them in pixels, milliseconds of each
+SIDE, GAP, PAUSE = 256, 6, 900  # of a demo: longer side of its images and space around them in pixels, milliseconds
 
 
 @dataclass
@@ -42,6 +42,12 @@ class Run:
         """How the images were resized and cropped."""
         assert self.maps.frame is not None  # `finished` reads maps with their frame
         return self.maps.frame
+
+    @property
+    def title(self) -> str:
+        """The recipe, and the size of the images where it is not the recipe's own."""
+        own = self.frame == RECIPES[self.record.recipe].settings.frame
+        return self.record.recipe + ("" if own else f"-size{size_in_words(self.maps.shape[1:])}")
 
     @cached_property
     def images(self) -> np.ndarray:
@@ -78,13 +84,13 @@ def finished(folders: Iterable[Path], data: str = "") -> list[Run]:
 
 
 def showcase(runs: Sequence[Run], out: Path, log: Callable[[Path], None] = lambda path: None) -> None:
-    """Write all figures: one ROC sheet a recipe; a curve, four five-panel rows and a demo a run."""
+    """Write all figures: one ROC sheet a recipe and size; a curve, four five-panel rows and a demo a run."""
     ensure_dir(out)
-    for recipe in dict.fromkeys(run.record.recipe for run in runs):
-        sheet = roc_sheet([run for run in runs if run.record.recipe == recipe])
-        log(figures.save(sheet, out / f"roc-{recipe}.png"))
+    for title in dict.fromkeys(run.title for run in runs):
+        sheet = roc_sheet([run for run in runs if run.title == title])
+        log(figures.save(sheet, out / f"roc-{title}.png"))
     for run in runs:
-        stem = f"{run.category.name}-{run.record.recipe}-seed{run.record.seed}"
+        stem = f"{run.category.name}-{run.title}-seed{run.record.seed}"
         log(figures.save(precision_chart(run), out / f"precision-{stem}.png"))
         log(figures.save(five_panels(run), out / f"panels-{stem}.png"))
         log(demo(run, out / f"demo-{stem}.gif"))
@@ -159,10 +165,11 @@ def _demo_frame(run: Run, number: int) -> Image.Image:
     image = run.images[number].astype(np.float32)
     over = image + (heat - image) * (0.75 * share[..., None])
     truth = np.repeat(np.where(run.truth[number], 235, 40)[..., None], 3, axis=-1)
-    sheet = Image.new("RGB", (4 * (SIDE + GAP) + GAP, SIDE + 2 * GAP), figures.DARK)
+    height, width = (round(SIDE * side / max(truth.shape[:2])) for side in truth.shape[:2])
+    sheet = Image.new("RGB", (4 * (width + GAP) + GAP, height + 2 * GAP), figures.DARK)
     for column, tile in enumerate((image, heat, over, truth)):
-        resized = Image.fromarray(tile.clip(0, 255).astype(np.uint8)).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
-        sheet.paste(resized, (GAP + column * (SIDE + GAP), GAP))
+        resized = Image.fromarray(tile.clip(0, 255).astype(np.uint8)).resize((width, height), Image.Resampling.BILINEAR)
+        sheet.paste(resized, (GAP + column * (width + GAP), GAP))
     return sheet.quantize(128, dither=Image.Dither.NONE)
 
 

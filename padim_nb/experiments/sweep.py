@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,7 +23,7 @@ from . import workers as capacity
 from .costs import peak_mb
 from .recipes import RECIPES, settings_of
 from .record import Record, fingerprint, plain, read_record
-from .run import RunSettings, execute
+from .run import RunSettings, execute, expect_memory
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -47,7 +47,7 @@ class Outcome:
         s, metrics = self.settings, self.metrics or {}
         numbers = [f"{words} {metrics[key]:.3f}" for key, words in PRINTED.items() if metrics.get(key) is not None]
         result = self.error if self.state == "failed" else "  ".join(numbers)
-        return f"{s.category:<12} {s.recipe:<20} seed {s.seed:<5} {self.state:<9} {self.seconds:6.1f} s  {result}"
+        return f"{s.category:<12} {s.title:<20} seed {s.seed:<5} {self.state:<9} {self.seconds:6.1f} s  {result}"
 
 
 def plan(
@@ -58,13 +58,14 @@ def plan(
         expect_one_of("recipe", name, RECIPES)
     if not (recipes and categories and seeds):
         raise OptionError("a sweep needs at least one recipe, one category and one seed")
-    folder = out.absolute()
-    return [
-        RunSettings(category, name, seed, out=str(folder / category / f"{name}-seed{seed}"), **common)
+    runs = [
+        RunSettings(category, name, seed, **common)
         for category in dict.fromkeys(categories)
         for name in dict.fromkeys(recipes)
         for seed in dict.fromkeys(seeds)
     ]
+    folder = out.absolute()
+    return [replace(run, out=str(folder / run.category / f"{run.title}-seed{run.seed}")) for run in runs]
 
 
 def seeds_in(text: str) -> list[int]:
@@ -92,7 +93,7 @@ def complete(settings: RunSettings, load: Callable[[str, str | None], Category] 
         record = read_record(s.folder / "record.json")
         if record is None or not record.metrics:
             return None
-        wanted = settings_of(s.recipe, s.weights, s.seed if s.seed >= 0 else None, s.steps, s.penalty)
+        wanted = settings_of(**s.chosen)
         if (record.recipe, record.category, record.settings) != (s.recipe, s.category, plain(wanted)):
             return None
         if s.device not in ("auto", record.device) or _other_teacher(wanted, record):
@@ -134,13 +135,16 @@ def sweep(
         load = cache(load_category)  # each category once
         outcomes: list[Outcome] = []
         todo: list[RunSettings] = []
+        peak = 0.0
         for settings in runs:
             if (record := complete(settings, load)) is not None:
                 outcomes.append(Outcome(settings, "was there", 0.0, record.metrics))
                 continue
             try:
                 if not scheduler:  # a cluster's workers have the data; here the twin is rendered, once
-                    load(settings.category, settings.data or None)
+                    category = load(settings.category, settings.data or None)
+                    memory = expect_memory(settings, len(category.train))
+                    peak = max(peak, memory.peak / 1e6 if memory else peak_mb([settings.recipe]))
                 todo.append(settings)
             except PadimError as error:
                 outcomes.append(_failed(settings, str(error)))
@@ -150,7 +154,6 @@ def sweep(
         if not todo:
             return outcomes
         if not scheduler:
-            peak = peak_mb(settings.recipe for settings in todo)
             workers = workers or capacity.budget(len(todo), peak, cores or 1, todo[0].device)
         with (
             _client(workers, scheduler, log) as (client, sharing),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
+from itertools import starmap
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,8 @@ from .quirks import scrambled, smallest_distance, whole_batches
 from .settings import PaDiMSettings
 from .smoothing import smooth
 from .statistics import Gaussians, Statistics, concatenated, expect_fit, held_out, read_gaussians
+
+PIXELS = 1 << 18  # of images in the network at once: 4 of 256 x 256, what fits the cache; a GPU takes more
 
 
 class PaDiM:
@@ -195,7 +198,9 @@ class PaDiM:
             own = "x".join(map(str, self.size_))
             raise ModelError(f"this detector was fitted on images of {own}, not {height}x{width}")
         self.size_ = height, width
-        parts = np.array_split(images, shares(len(images), self.device, most=4))
+        limit = PIXELS if torch.device(self.device).type == "cpu" else 8 * PIXELS
+        most = max(1, limit // (height * width))
+        parts = np.array_split(images, shares(len(images), self.device, most))
         with torch.inference_mode():
             return concatenated(in_threads(self._extract, parts, self.device))
 
@@ -279,8 +284,15 @@ class PaDiM:
                 bar.update(len(images))
 
     def _in_memory(self, samples: Sequence[Sample], task: str) -> list[Tensor]:
-        """The features of all samples in main memory."""
-        return concatenated([[layer.cpu() for layer in features] for features in self._batches(samples, task)])
+        """The features of all samples in main memory, where no batch is held beside them."""
+        whole: list[Tensor] = []
+        done = 0
+        for features in self._batches(samples, task):
+            whole = whole or [torch.empty(len(samples), *layer.shape[1:]) for layer in features]
+            for layer, batch in zip(whole, features, strict=True):
+                layer[done : done + len(batch)] = batch
+            done += len(features[0])
+        return whole
 
     def _extract(self, images: np.ndarray) -> list[Tensor]:
         batch = torch.from_numpy(images).to(self.device)
@@ -335,7 +347,8 @@ class PaDiM:
     def _fold_scores(self, features: list[Tensor], groups: list[np.ndarray]) -> np.ndarray:
         """The scores of all images, those of each group by Gaussians of the other groups."""
         pairs = held_out(features, groups, self.settings.form, self.settings.eps, self.device)
-        return np.concatenate([self._maps(*pair).scores for pair in pairs])
+        scored = starmap(self._maps, pairs)  # unlike a loop's variable, it lets go of a pair before the next is made
+        return np.concatenate([maps.scores for maps in scored])
 
     def _fitted(self) -> Gaussians:
         if self.gaussians_ is None:

@@ -46,9 +46,8 @@ def shares(count: int, device: torch.device | str = "cpu", most: float = inf) ->
 
     Args:
         count: of images.
-        device: where they are computed; on a GPU they stay together.
-        most: images a part, on a CPU: what few images need stays in the cache, and is not asked of the system anew.
+        device: where they are computed; on a GPU they stay together, up to `most`.
+        most: images a part: what few images need stays in the cache, and is not asked of the system anew.
     """
-    if torch.device(device).type != "cpu":
-        return 1
-    return max(1, min(count, torch.get_num_threads()), ceil(count / most))
+    threads = torch.get_num_threads() if torch.device(device).type == "cpu" else 1
+    return max(1, min(count, threads), ceil(count / most))

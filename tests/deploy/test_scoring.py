@@ -1,5 +1,9 @@
 """score: a line for each image, maps and overlays on request."""
 
+import re
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +12,9 @@ from making import write_image
 from padim_nb import load_category
 from padim_nb.cli import main
 from padim_nb.data.images import Frame, load_image
+from padim_nb.deploy.export import export
 from padim_nb.deploy.scoring import score_files
-from padim_nb.errors import DataError, OptionError
+from padim_nb.errors import DataError, ModelError, OptionError
 from padim_nb.evaluation.thresholds import Threshold
 from padim_nb.features.backbones import backbone
 from padim_nb.padim.detector import PaDiM
@@ -95,3 +100,81 @@ def test_weights_for_a_model_that_holds_its_own_are_refused(tmp_path):
     model = write_model(tmp_path / "m.safetensors", "efficientad", {}, {"a": torch.zeros(1)})
     with pytest.raises(OptionError, match=r"holds all its weights: leave out 'x\.pth'"):
         list(score_files(model, [tmp_path], weights="x.pth"))
+
+
+IMPORTED = """
+import sys
+from padim_nb.cli import main
+assert main(sys.argv[2:]) == 0
+found = [name for name in sys.argv[1].split(",") if name in sys.modules]
+assert not found, found
+"""
+HEAVY = "matplotlib,seaborn,pandas,sklearn,torchvision,papermill,nbformat,distributed"
+
+
+def test_scoring_loads_what_it_needs_and_an_exported_detector_does_without_torch(parts, detector, tmp_path):
+    saved, exported = detector.save(tmp_path / "m.safetensors"), export(detector, tmp_path / "m.onnx")
+    printed = []
+    for model, unwanted in ((saved, HEAVY), (exported, f"{HEAVY},torch,scipy,onnx")):
+        command = [
+            sys.executable,
+            "-c",
+            IMPORTED,
+            unwanted,
+            "score",
+            str(model),
+            str(parts / "widget" / "test" / "good"),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        printed.append(done.stdout)
+    one, other = ([re.split(r"\s+", line) for line in text.splitlines()] for text in printed)
+    assert len(one) == 4
+    for words, same in zip(one, other, strict=True):
+        assert float(words[1]) == pytest.approx(float(same[1]), rel=1e-3)
+        assert words[2:] == same[2:]
+
+
+@pytest.mark.parametrize("frame", [Frame((64, 96)), Frame(80, 64)], ids=["not square", "cropped"])
+def test_an_exported_detector_writes_the_same_maps_and_overlays(parts, tmp_path, frame):
+    widget = load_category("widget", parts)
+    settings = PaDiMSettings("gabor", frame, Selection("random", 20, 0))
+    fitted = PaDiM.from_settings(settings, "cpu").fit(widget.train, 0.2)
+    images = [write_image(tmp_path / "new" / f"{number}.png", (90, 80), seed=number) for number in range(3)]
+    for model in (fitted.save(tmp_path / "m.safetensors"), export(fitted, tmp_path / "m.onnx")):
+        lines = list(score_files(model, images, tmp_path / model.suffix[1:], "cpu"))
+        assert [line.split()[-1] for line in lines] == [str(path) for path in images]
+        assert all(f"{fitted.threshold_.value:#.4g}" in line for line in lines)
+    for path in sorted((tmp_path / "onnx").glob("*.npy")):
+        map_, wanted = np.load(path), np.load(tmp_path / "safetensors" / path.name)
+        assert map_.shape == wanted.shape and np.abs(map_ - wanted).max() < 1e-3 * wanted.max()
+        overlay, other = (
+            load_image(tmp_path / kind / f"{path.name[0]}_overlay.png") for kind in ("onnx", "safetensors")
+        )
+        assert overlay.shape == (*map_.shape, 3) and np.abs(overlay.astype(int) - other).max() <= 2
+
+
+def test_an_exported_detector_that_cannot_be_read_is_one_line(detector, tmp_path):
+    exported, image = export(detector, tmp_path / "m.onnx"), write_image(tmp_path / "a.png", (64, 64))
+    with pytest.raises(OptionError, match=r"holds all its weights: leave out 'x\.pth'"):
+        list(score_files(exported, [image], weights="x.pth"))
+    with pytest.raises(OptionError, match="no device 'gpu' here"):
+        list(score_files(exported, [image], device="gpu"))
+    with pytest.raises(ModelError, match=r"no model file .*none\.onnx"):
+        list(score_files(tmp_path / "none.onnx", [image]))
+    (tmp_path / "bad.onnx").write_text("hello")
+    with pytest.raises(ModelError, match="export it again"):
+        list(score_files(tmp_path / "bad.onnx", [image]))
+
+
+def test_images_are_decoded_beside_the_computing_a_bounded_number_ahead(parts, detector, tmp_path, monkeypatch):
+    images = [write_image(tmp_path / "new" / f"{number:03d}.png", (64, 64)) for number in range(120)]
+    decoded = []
+    monkeypatch.setattr(
+        "padim_nb.data.images._decode", lambda path: decoded.append(path) or np.zeros((64, 64, 3), "u1")
+    )
+    monkeypatch.setattr("padim_nb.deploy.scoring.PIXELS", 4 * 64 * 64)
+    lines = score_files(detector.save(tmp_path / "m.safetensors"), images, device="cpu")
+    next(lines)
+    assert 4 < len(decoded) < 60
+    assert len(list(lines)) == 119

@@ -90,7 +90,7 @@ def test_a_sweep_does_what_is_missing_and_goes_on_after_a_failure(parts, tmp_pat
 def done_before(parts, out, **asked):
     """(settings of a run, its record's path): as a run of the recipe's own settings leaves it, and as `asked`."""
     settings = replace(quick_plan(parts, out, seeds=(0,))[0], **asked)
-    detector = settings_of(settings.recipe, settings.weights, settings.seed, settings.steps, settings.penalty)
+    detector = settings_of(**settings.chosen)
     record = {"recipe": settings.recipe, "category": "widget", "seed": 0, "metrics": {"image_auroc": 1.0}}
     record |= {"n_train": 12, "n_test": 9, "settings": plain(detector), "device": "cpu"}
     record |= {"data": {"name": "folder", "fingerprint": fingerprint(load_category("widget", parts))}}
@@ -118,6 +118,7 @@ def test_a_half_record_is_no_record(parts, tmp_path):
         {"device": "cuda"},
         {"recipe": "padim-lite0"},
         {"recipe": "efficientad-quick"},
+        {"size": "64"},
         {"data": "twin"},
         {"category": "absent"},
     ],

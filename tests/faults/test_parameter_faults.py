@@ -44,6 +44,9 @@ PARAMETERS = [  # of run_category.ipynb, as papermill hands them over
     ({"data": 0}, "data: input should be a valid string"),
     ({"out": None}, "out: input should be a valid string"),
     ({"device": False}, "device: input should be a valid string"),
+    ({"size": "big"}, "a size is such as 512, or 512x768"),
+    ({"size": 500}, "take 496x496"),
+    ({"recipe": "padim-r18-rd100", "size": 512}, "leave out the size"),
 ]
 
 

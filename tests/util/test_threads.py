@@ -47,4 +47,4 @@ def test_a_single_part_and_parts_on_a_gpu_are_computed_by_the_caller(threads):
     assert in_threads(work, [0]) == [(threading.current_thread(), threads)]
     assert set(in_threads(work, [0, 1], "cuda")) == {(threading.current_thread(), threads)}
     assert shares(10) == threads and shares(1) == shares(10, "cuda") == shares(0) == 1
-    assert shares(10, most=4) == 3 and shares(4, most=4) == threads and shares(10, "cuda", most=4) == 1
+    assert shares(10, most=4) == 3 and shares(4, most=4) == threads and shares(10, "cuda", most=4) == 3
