@@ -37,7 +37,7 @@ class LeastSquares:
             y: what it should give, (n, filters, h, w).
         """
         patches = (
-            unfold(x.float(), self.layer.kernel_size, padding=self.layer.padding, stride=STRIDE)
+            unfold(x.float(), self.layer.kernel_size, padding=int(self.layer.padding[0]), stride=STRIDE)
             .transpose(0, 1)
             .flatten(1)
         )
