@@ -79,7 +79,8 @@ def main() -> None:
         if options.screw:
             rows.append(row(options.screw.name, str(options.screw.parent), images))
         print(json.dumps(means[-1], indent=1), flush=True)
-    record = {"about": __doc__.split("\n")[0], "machine": machine("cpu"), "commit": commit(), "means": means, "rows": rows}
+    facts = {"about": __doc__.split("\n")[0], "machine": machine("cpu"), "commit": commit()}
+    record = {**facts, "means": means, "rows": rows}
     text = json.dumps(record, indent=1)
     if options.out:
         options.out.write_text(text + "\n")
