@@ -1,4 +1,4 @@
-"""PaDiM's four lines of maths, slow and obvious, in float64: what the fast forms are held against."""
+"""PaDiM's four lines of maths and the saturated overlap, slow and obvious: what the fast forms are held against."""
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -38,3 +38,14 @@ def bilinear(map_: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def smooth(map_: np.ndarray, size: tuple[int, int], sigma: float = 4.0, border: str = "reflect") -> np.ndarray:
     """Up-sampled, then blurred by scipy."""
     return gaussian_filter(bilinear(map_, size), sigma, mode=border)
+
+
+def saturated_overlap(normal: np.ndarray, regions: list[tuple[np.ndarray, float]], limit: float) -> float:
+    """Mean of min(detected / saturation area, 1) over (scores, area) of regions: a threshold for every score."""
+    x, y = [0.0], [0.0]
+    for threshold in np.unique(np.concatenate([normal, *(scores for scores, _ in regions)]))[::-1]:
+        x.append(float((normal >= threshold).mean()))
+        y.append(float(np.mean([min((scores >= threshold).sum() / area, 1.0) for scores, area in regions])))
+    x, y = np.array(x), np.array(y)
+    inside = x < limit
+    return np.trapezoid(np.r_[y[inside], np.interp(limit, x, y)], np.r_[x[inside], limit]) / limit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,7 +17,7 @@ from PIL import Image, ImageOps
 from pydantic import Field
 
 from ..errors import DataError, OptionError
-from ..util.validation import validated
+from ..util.validation import from_plain, validated
 from .cache import cached
 from .mvtec import Sample, images_in, opened
 
@@ -170,6 +171,55 @@ def masks(samples: Sequence[Sample], frame: Frame) -> Array:
     return np.stack([np.zeros(shape, dtype=bool) if mask is None else mask for mask in framed])
 
 
+@validated
+class Saturation:
+    """From which area on a region counts as wholly detected: an entry of MVTec LOCO AD's defects_config.json.
+
+    Args:
+        defect_name: the kind of region.
+        pixel_value: what marks it in a mask.
+        saturation_threshold: pixels of the image, or the share of the region where `relative_saturation` is true.
+    """
+
+    defect_name: str
+    pixel_value: Annotated[int, Field(ge=1)]
+    saturation_threshold: Annotated[float, Field(gt=0)]
+    relative_saturation: bool
+
+    def share(self, area: int) -> float:
+        """The saturation area as a share of a region of `area` pixels of the image: all of it at most."""
+        return min(1.0, self.saturation_threshold / (1 if self.relative_saturation else area))
+
+
+def annotated_regions(samples: Sequence[Sample], frame: Frame) -> Iterator[tuple[int, Array, float]]:
+    """The regions of MVTec LOCO AD: each mask file is one, connected or not; they may overlap.
+
+    Returns:
+        For each region that reaches into the frame: the number of its sample, its mask in the frame, bool
+        (height, width), and its saturation area in the frame's pixels. Nothing without a defects_config.json beside
+        the folder of masks.
+    """
+    places = [(number, sample.mask) for number, sample in enumerate(samples) if sample.label and sample.mask]
+    configs = {number: place.parent.parent.parent / "defects_config.json" for number, place in places}
+    kinds = {config: _kinds(config) for config in set(configs.values()) if config.is_file()}
+    files = [(n, path) for n, place in places if configs[n] in kinds for path in images_in(place) or [place]]
+
+    def region(item: tuple[int, Path]) -> tuple[int, Array, float]:
+        number, path = item
+        levels, config = _decode(path), configs[number]
+        levels = levels.max(axis=2) if levels.ndim == 3 else levels
+        values, areas = np.unique(levels[levels != 0], return_counts=True)
+        if values.size != 1 or values[0] not in kinds[config]:
+            known = ", ".join(map(str, kinds[config]))
+            raise DataError(
+                f"{path} holds the pixel values {values.tolist()}: give it one that {config} lists ({known})"
+            )
+        mask = frame.apply_mask(levels != 0)
+        return number, mask, kinds[config][values[0]].share(int(areas[0])) * int(mask.sum())
+
+    return ((number, mask, area) for number, mask, area in ahead(region, files) if area)
+
+
 def share_cut_off(samples: Sequence[Sample], frame: Frame) -> float:
     """The share of all marked pixels, after resizing, that the frame's crop leaves outside."""
     if frame.crop is None:
@@ -202,6 +252,15 @@ def _mask(sample: Sample) -> Array:
     if sample.mask is None:
         raise DataError(f"{sample.image} is defective but has no mask: pixels cannot be judged")
     return load_mask(sample.mask, empty=False)
+
+
+def _kinds(config: Path) -> dict[int, Saturation]:
+    """The entries of a defects_config.json by pixel value."""
+    try:
+        entries = from_plain(list[Saturation], json.loads(config.read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError, OptionError) as error:
+        raise DataError(f"{config} is not readable ({error}): take it from the data set's archive again") from error
+    return {entry.pixel_value: entry for entry in entries}
 
 
 def _decode(path: Path) -> Array:

@@ -191,6 +191,21 @@ def overlap(ranks: Ranks, regions: Regions, limit: float) -> Array:
     return regions.mean_by_region(ranks.unsorted(ranks.recall_below(limit)))
 
 
+def saturated_overlap(ranks: Ranks, area: float, limit: float) -> float:
+    """The saturated overlap (sPRO) of one region, averaged over false-positive rates up to `limit`.
+
+    At a threshold it is min(detected pixels / `area`, 1): only the `area` highest scores of the region count, the last
+    of them by its fraction.
+
+    Args:
+        ranks: of the region's scores (m,).
+        area: the saturation area in pixels, above 0 and at most m.
+        limit: the largest false-positive rate.
+    """
+    weights = np.clip(area - np.arange(ranks.scores.size), 0.0, 1.0)  # from the highest score on
+    return float(weights @ ranks.recall_below(limit)[::-1]) / area
+
+
 def aupimo(maps: Array, masks: Array, good: Array, low: float = 1e-5, high: float = 1e-4) -> Array:
     """AUPIMO of each image (n,): recall of its anomalous pixels over false-positive rates from `low` to `high`, on a
     logarithmic axis, where the rate is measured on the images where `good` (n,) is true.

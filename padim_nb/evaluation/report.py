@@ -9,17 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from ..data.images import Frame, masks, share_cut_off
+from ..data.images import Frame, annotated_regions, masks, share_cut_off
 from ..data.maps import AnomalyMaps
 from ..data.mvtec import Sample
 from ..errors import DataError, OptionError, expect_one_of
 from .intervals import LEVEL, Statistic, draws, image_auroc, interval, pixel_statistics
-from .metrics import Ranks, Regions, aupimo, overlap, rank_pixels
+from .metrics import Ranks, Regions, aupimo, overlap, rank_pixels, saturated_overlap
 
 Array = np.ndarray
 IMAGE = ("image_auroc", "image_ap", "image_f1max")
 PIXEL = ("pixel_auroc", "pixel_ap", "pixel_f1max", "aupro", "aupro_05", "aupimo")
 LIMITS = {"aupro": 0.3, "aupro_05": 0.05}
+SATURATED = {"auspro": 0.3, "auspro_05": 0.05}  # reported only where there is a defects_config.json
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,9 @@ def evaluate(maps: AnomalyMaps | Array, samples: Sequence[Sample], scores: Array
     if not all(sample.mask for sample in samples if sample.label):
         notes.append("no masks: image-level metrics only")
     elif labels.any():
+        frame = frame or Frame(resize=(int(array.shape[1]), int(array.shape[2])))
         truth = _truth(array, samples, frame)
-        if frame and (share := share_cut_off(samples, frame)):
+        if share := share_cut_off(samples, frame):
             notes.append(f"the crop leaves {share:.1%} of the marked pixels outside the frame: they are not judged")
         lost = int((labels & ~truth.any(axis=(1, 2))).sum())
         if lost:
@@ -131,6 +133,12 @@ def evaluate(maps: AnomalyMaps | Array, samples: Sequence[Sample], scores: Array
             metrics["pixel_f1max"], thresholds["pixel_f1max"] = by_pixel.best_f1()
             for name, limit in LIMITS.items():
                 metrics[name] = float(overlap(by_pixel, regions, limit).mean())
+            annotated = [
+                (Ranks.of_sorted(normal, array[number][mask]), area)
+                for number, mask, area in annotated_regions(samples, frame)
+            ]
+            for name, limit in SATURATED.items() if annotated else ():
+                metrics[name] = float(np.mean([saturated_overlap(ranks, area, limit) for ranks, area in annotated]))
             statistics |= pixel_statistics(array, truth, regions, labels, LIMITS) if by_image.defined else {}
         by_defect = aupimo(array, truth, ~labels)
         if np.isfinite(by_defect).any():
@@ -215,8 +223,7 @@ def _checked(maps: AnomalyMaps | Array, samples: Sequence[Sample], scores: Array
     return array, scores
 
 
-def _truth(maps: Array, samples: Sequence[Sample], frame: Frame | None) -> Array:
-    frame = frame or Frame(resize=(int(maps.shape[1]), int(maps.shape[2])))
+def _truth(maps: Array, samples: Sequence[Sample], frame: Frame) -> Array:
     truth = masks(samples, frame)
     if truth.shape != maps.shape:
         raise OptionError(f"maps of {maps.shape[1:]} do not fit masks of {truth.shape[1:]} in the frame {frame}")

@@ -1,10 +1,12 @@
 """Other data sets' layouts and tables of one's own: whole, broken and empty ones."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import reference
 from making import write_image, write_mask
 from PIL import Image
 
@@ -12,6 +14,7 @@ from padim_nb import evaluate, load_category, recipe
 from padim_nb.cli import main
 from padim_nb.data.check import check, status
 from padim_nb.data.images import Frame, load_mask, masks
+from padim_nb.data.maps import AnomalyMaps
 from padim_nb.errors import CategoryNotFound, DataError, OptionError
 
 SIZE = (32, 40)
@@ -30,6 +33,24 @@ def write_loco(root: Path) -> None:
     several = box / "ground_truth" / "logical_anomalies" / "000"
     shifted = np.roll(load_mask(several / "000.png"), 5, axis=1).astype(np.uint8) * 7  # the values name kinds
     Image.fromarray(shifted).save(several / "001.png")
+
+
+def kind(value: int, threshold: float, relative: bool) -> dict:
+    return {
+        "defect_name": f"kind_{value}",
+        "pixel_value": value,
+        "saturation_threshold": threshold,
+        "relative_saturation": relative,
+    }
+
+
+KINDS = [kind(255, 0.3, True), kind(7, 50, False)]  # of write_loco's masks, of 120 pixels each
+
+
+def write_config(root: Path, entries=KINDS) -> Path:
+    config = root / "breakfast_box" / "defects_config.json"
+    config.write_text(json.dumps(entries), encoding="utf-8")
+    return config
 
 
 def write_ad_2(root: Path) -> None:
@@ -112,6 +133,89 @@ def test_masks_of_one_image_are_joined(tmp_path):
     first, second = (load_mask(sample.mask / f"00{number}.png") for number in (0, 1))
     assert first.any() and not np.array_equal(first, second)
     np.testing.assert_array_equal(both, first | second)
+
+
+@pytest.mark.parametrize(
+    ("frame", "areas"),  # of a region with the value 255 and of the one with 7, in the frame's pixels
+    [(Frame(SIZE), (36, 50)), (Frame((16, 20)), (9, 12.5)), (Frame(SIZE, (16, 20)), (36, 125 / 3)), (None, (36, 50))],
+)
+def test_regions_of_loco_saturate_as_their_config_says(frame, areas, tmp_path):
+    write_loco(tmp_path)
+    folder = tmp_path / "breakfast_box" / "ground_truth" / "logical_anomalies" / "000"
+    shifted = np.zeros(SIZE, dtype=np.uint8)
+    shifted[10:20, 20:32] = 7  # the crop cuts off two columns of it
+    Image.fromarray(shifted).save(folder / "001.png")
+    write_config(tmp_path)
+    test = load_category("breakfast_box", tmp_path).test
+    truth = masks(test, frame or Frame(SIZE))
+    maps = (np.random.default_rng(0).normal(size=truth.shape) + truth).astype(np.float32).round(1)
+    report = evaluate(AnomalyMaps.of(maps, frame) if frame else maps, test)
+    regions = []
+    for sample, scores in zip(test, maps, strict=True):
+        for file in sorted(sample.mask.iterdir()) if sample.mask else ():
+            mask = (frame or Frame(SIZE)).apply_mask(load_mask(file))
+            regions.append((scores[mask], areas[file == folder / "001.png"]))
+    assert len(regions) == 8
+    for name, limit in {"auspro": 0.3, "auspro_05": 0.05}.items():
+        value = reference.saturated_overlap(maps[~truth], regions, limit)
+        assert report.metrics[name] == pytest.approx(value, abs=1e-9)
+        assert f"\n{name:<13}  {value:.3f}\n" in str(report) and report.as_dict()["metrics"][name] is not None
+    assert [row.defect for row in report.per_defect] == ["logical_anomalies", "structural_anomalies"]
+    assert all(row.image_auroc is not None for row in report.per_defect)
+    chosen = np.arange(6) < 4  # logical anomalies and good images, as MVTec's script judges them
+    logical = evaluate(AnomalyMaps.of(maps, frame)[chosen], test[:4])
+    value = reference.saturated_overlap(maps[:4][~truth[:4]], regions[:4], 0.05)
+    assert logical.metrics["auspro_05"] == pytest.approx(value, abs=1e-9)
+
+
+def test_regions_outside_the_frame_do_not_count_and_without_a_config_there_is_no_saturated_overlap(tmp_path):
+    write_loco(tmp_path)
+    test = load_category("breakfast_box", tmp_path).test
+    maps = AnomalyMaps.of(np.random.default_rng(0).normal(size=(6, 6, 6)), Frame(SIZE, 6))  # ends at row 19, column 23
+    plain = evaluate(maps, test)
+    assert "auspro" not in plain.metrics
+    config = write_config(tmp_path)
+    corner = np.zeros(SIZE, dtype=np.uint8)
+    corner[:3, :3] = 7
+    Image.fromarray(corner).save(test[2].mask / "001.png")
+    with_corner = evaluate(maps, test)
+    (test[2].mask / "001.png").unlink()
+    assert with_corner.metrics == evaluate(maps, test).metrics
+    config.unlink()
+    assert evaluate(maps, test).metrics == plain.metrics
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ("{", r"defects_config\.json is not readable \(.*\): take it from the data set's archive again"),
+        ("[3]", "is not readable"),
+        (KINDS[:1], r"001\.png holds the pixel values \[7\]: give it one that .*defects_config\.json lists \(255\)"),
+        ([KINDS[0], kind(7, -1, False)], "1.saturation_threshold: input should be greater than 0, not -1"),
+        ([KINDS[0], kind(7, float("nan"), True)], "1.saturation_threshold: input should be a finite number, not nan"),
+        ([{"pixel_value": 7}], "field required"),
+    ],
+)
+def test_a_wrong_config_of_loco_is_one_line(config, words, tmp_path):
+    write_loco(tmp_path)
+    path = write_config(tmp_path, config)
+    if isinstance(config, str):
+        path.write_text(config, encoding="utf-8")
+    test = load_category("breakfast_box", tmp_path).test
+    with pytest.raises(DataError, match=words) as error:
+        evaluate(np.random.default_rng(0).normal(size=(6, *SIZE)), test)
+    assert "\n" not in str(error.value)
+
+
+def test_a_mask_of_loco_with_two_pixel_values_is_one_line(tmp_path):
+    write_loco(tmp_path)
+    write_config(tmp_path)
+    test = load_category("breakfast_box", tmp_path).test
+    both = load_mask(test[2].mask / "000.png").astype(np.uint8) * 7
+    both[12, 12:15] = 255
+    Image.fromarray(both).save(test[2].mask / "000.png")
+    with pytest.raises(DataError, match=r"000\.png holds the pixel values \[7, 255\]"):
+        evaluate(np.zeros((6, *SIZE)), test)
 
 
 def test_a_table_of_ones_own_is_read_fitted_and_judged(tmp_path):

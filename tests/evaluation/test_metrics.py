@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import reference
 from scipy import ndimage
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
@@ -59,6 +60,28 @@ def test_auroc_and_ap_are_scikit_learns_and_f1_is_the_best_there_is(seed, ties):
 def test_aupro_is_that_of_the_slow_loop(seed, limit, ties):
     maps, masks = example(seed, ties=ties)
     assert metrics.aupro(maps, masks, limit) == pytest.approx(slow_aupro(maps, masks, limit), abs=1e-9)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("limit", [0.3, 0.05, 1.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_saturated_overlap_is_that_of_the_slow_loop(seed, limit, ties):
+    maps, masks = example(seed, ties=ties)
+    rng = np.random.default_rng(seed)
+    regions = [(maps[n][mask], rng.uniform(0.1, mask.sum())) for n, mask in enumerate(masks) if mask.any()]
+    regions += [(maps[2, 4:9, 4:9].ravel(), 7.5), (maps[2, 6:12, 2:7].ravel(), 1.0)]  # which overlap
+    normal = np.sort(maps[~masks])
+    values = [metrics.saturated_overlap(metrics.Ranks.of_sorted(normal, s), area, limit) for s, area in regions]
+    assert np.mean(values) == pytest.approx(reference.saturated_overlap(normal, regions, limit), abs=1e-9)
+
+
+@pytest.mark.parametrize("limit", [0.3, 0.05])
+def test_the_saturated_overlap_of_connected_regions_that_saturate_at_their_area_is_the_aupro(limit):
+    maps, masks = example(4, ties=True)
+    normal, regions = metrics.rank_pixels(maps, masks)
+    scores = [regions.scores[regions.region == number] for number in range(regions.region_image.size)]
+    values = [metrics.saturated_overlap(metrics.Ranks.of_sorted(normal, s), s.size, limit) for s in scores]
+    np.testing.assert_allclose(values, metrics.region_overlap(maps, masks, limit), atol=1e-12)
 
 
 def test_pitfall_scale_no_monotone_change_matters():
