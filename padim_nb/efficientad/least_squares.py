@@ -19,7 +19,7 @@ class LeastSquares:
     |y - W^T z|^2 + lambda |W|^2 solve (A + lambda I) W = B; lambda is `ridge` times the mean of A's diagonal.
 
     Args:
-        layer: the convolution, with a stride of 1.
+        layer: the convolution, with a stride of 1 and no padding.
         ridge: the larger, the smaller the weights.
     """
 
@@ -36,11 +36,7 @@ class LeastSquares:
             x: input of the convolution, (n, channels, height, width).
             y: what it should give, (n, filters, h, w).
         """
-        patches = (
-            unfold(x.float(), self.layer.kernel_size, padding=int(self.layer.padding[0]), stride=STRIDE)
-            .transpose(0, 1)
-            .flatten(1)
-        )
+        patches = unfold(x.float(), self.layer.kernel_size, stride=STRIDE).transpose(0, 1).flatten(1)
         patches = torch.cat([patches, patches.new_ones(1, patches.shape[1])])
         wanted = y.float()[:, :, ::STRIDE, ::STRIDE].transpose(0, 1).flatten(1)
         self.gram += (patches @ patches.T).double()

@@ -107,16 +107,12 @@ class Autoencoder(nn.Module):
         self.decoder = nn.ModuleDict({f"deconv{i}": layer for i, layer in enumerate(decoder, 1)})
 
     def forward(self, x: Tensor, rng: torch.Generator | None = None) -> Tensor:
-        return self.last(self.trunk(x, rng))
-
-    def trunk(self, x: Tensor, rng: torch.Generator | None = None) -> Tensor:
-        """The input of the last convolution."""
         sizes = self.sizes(x.shape[-2], x.shape[-1])
         *convolutions, bottleneck = self.encoder.values()
         for layer in convolutions:
             x = relu(layer(x), inplace=True)
         x = bottleneck(x)
-        *convolutions, middle, _ = self.decoder.values()
+        *convolutions, middle, last = self.decoder.values()
         for layer, size in zip(convolutions, sizes[:-1], strict=True):
             x = interpolate(x, size=size, mode="bilinear", align_corners=False)
             x = relu(layer(x), inplace=True)
@@ -124,12 +120,7 @@ class Autoencoder(nn.Module):
                 mask = torch.rand(x.shape, generator=rng, device=x.device) >= self.DROPOUT
                 x = x * (mask / (1 - self.DROPOUT))
         x = interpolate(x, size=sizes[-1], mode="bilinear", align_corners=False)
-        return relu(middle(x))
-
-    @property
-    def last(self) -> Convolution:
-        """The last convolution, whose outputs are the patches' vectors."""
-        return self.decoder["deconv8"]  # type: ignore[return-value]
+        return last(relu(middle(x)))
 
     def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
         """What each stage of the decoder resizes to: 3, 8, 15, 32, 63, 127 and 56 or 64 for 256 pixels."""

@@ -33,8 +33,8 @@ class Training:
         bf16: compute in bfloat16.
         trunk: of the student, all of it but its last convolution: "trained" by the steps, as in the paper, or "random",
             as it is made; the steps then train the autoencoder alone.
-        last: the last convolutions of student and autoencoder: "trained" by the steps, as in the paper, or "solved"
-            after them by least squares over the training images.
+        last: the student's last convolution: "trained" by the steps, as in the paper, or "solved" after them by least
+            squares over the training images.
         ridge: of the least squares.
     """
 

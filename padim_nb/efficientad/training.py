@@ -193,18 +193,13 @@ class StudentTrainer:
 
     @torch.no_grad()
     def solve_last(self) -> None:
-        """Solve the last convolutions for all training images: the autoencoder's, then the student's."""
-        student, autoencoder = self.pair.student, self.pair.autoencoder
-        at_autoencoder, at_student = (
-            LeastSquares(network.last, self.training.ridge) for network in (autoencoder, student)
-        )
-        images = [inputs(self.images[index : index + 1]) for index in range(len(self.images))]
-        for index, x in enumerate(images):
-            at_autoencoder.add(autoencoder.trunk(x), self._target(index, x).float())
-        at_autoencoder.solve()
-        for index, x in enumerate(images):
-            at_student.add(student.trunk(x), torch.cat([self._target(index, x).float(), autoencoder(x)], 1))
-        at_student.solve()
+        """Solve the student's last convolution for the outputs of teacher and autoencoder on all training images."""
+        student = self.pair.student
+        squares = LeastSquares(student.last, self.training.ridge)
+        for index in range(len(self.images)):
+            x = inputs(self.images[index : index + 1])
+            squares.add(student.trunk(x), torch.cat([self._target(index, x).float(), self.pair.autoencoder(x)], 1))
+        squares.solve()
 
     def _index(self, step: int) -> int:
         """The image of a step: each comes once in every round, in a new order."""

@@ -2,7 +2,7 @@
 
 The paper weighs all channels, all places and both maps alike. After few steps the networks are wrong in some directions
 and at some places of good images too: there, a difference says less. And the autoencoder's map is there for what is at
-the wrong place: where it does not notice that a whole image was moved, as with parts that lie anyhow, it says less.
+the wrong place: where it does not notice that whole images were moved, as with parts that lie anyhow, it says nothing.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ KERNEL, SIGMA = 17, 2.0  # of the blur over places, in patches: neighbors are al
 SPREAD = 1e-6  # the least deviation of a map at a place
 MOVED = 16  # pixels by which an image is moved, down and to the right
 MARGIN = 12  # patches at the border that a moved image's own edge can reach
+NOTICED = 0.75  # the least AUROC of moved images against those as they are: half-way from chance to all
 
 
 @torch.no_grad()
 def weigh(model: AnomalyMapModel, images: Tensor, targets: Sequence[Tensor], others: Tensor) -> tuple[float, float]:
-    """Whiten both differences, standardize both maps at each place, and say what each map counts.
+    """Whiten the differences of teacher and student, standardize both maps at each place, say what each map counts.
 
     With the mean m and the covariance C = L L^T of T - S over images and places, T - S becomes L^-1 (T - S - m): its
-    mean square is the Mahalanobis distance. A - S becomes the same with its own m and C. Both go into the last
-    convolutions. Mean and deviation of the maps at each place go into `mean` and `deviation` of the model.
+    mean square is the Mahalanobis distance. This goes into the last convolutions of both. Mean and deviation of the
+    maps at each place go into `mean` and `deviation` of the model.
 
     Args:
         model: with `places`; changed.
@@ -40,59 +41,48 @@ def weigh(model: AnomalyMapModel, images: Tensor, targets: Sequence[Tensor], oth
         others: good images that were not learned from, uint8 (m, height, width, 3); may be none.
 
     Returns:
-        The shares of the student's map and of the autoencoder's, with a sum of 1. They count alike where the
-        autoencoder's map separates all moved images of `others` from those as they are, or where there are none; the
-        student's counts alone where it separates none.
+        The shares of the student's map and of the autoencoder's, with a sum of 1: alike, but the student's alone where
+        the autoencoder's map does not separate moved images of `others` from those as they are.
     """
-    student = model.pair.student.last
-    differences: tuple[list[Tensor], list[Tensor]] = ([], [])
+    teacher, student = model.teacher.last, model.pair.student.last
+    differences, rebuilt = [], []
     images = images[: len(targets)]
     for number, image in enumerate(torch.cat([images, others])):
         x = pdn.inputs(image[None])
         target = targets[number] if number < len(images) else model.teacher(x)
         at_teacher, at_autoencoder = model.pair.student(x).split(CHANNELS, 1)
-        rebuilt = model.pair.autoencoder(x)
-        differences[0].append((target - at_teacher).half())
-        differences[1].append((rebuilt - at_autoencoder).half())
-    maps = []
-    for number, (own, layer) in enumerate(
-        zip(differences, (model.teacher.last, model.pair.autoencoder.last), strict=True)
-    ):
-        rows = slice(number * CHANNELS, (number + 1) * CHANNELS)
-        whitening, mean = _whitening(own)
-        student.bias[rows] += mean
-        _transform(student, rows, whitening)
-        _transform(layer, slice(CHANNELS), whitening)
-        whitened = (torch.einsum("dc,nchw->ndhw", whitening, d.float() - mean[:, None, None]) for d in own)
-        maps.append(torch.cat([d.square().mean(1) for d in whitened]))
-    both = torch.stack(maps, 1)
-    model.mean.copy_(gaussian_blur(both.mean(0), KERNEL, SIGMA))
-    variance = gaussian_blur((both - model.mean).square().mean(0), KERNEL, SIGMA)
+        differences.append((target - at_teacher).half())
+        rebuilt.append((model.pair.autoencoder(x) - at_autoencoder).square().mean(1))
+    rows = torch.cat([d[0, :, ::2, ::2].flatten(1) for d in differences], 1).double()
+    covariance = torch.cov(rows)
+    covariance.diagonal().add_(EPS * covariance.diagonal().mean())
+    whitening = torch.linalg.inv(torch.linalg.cholesky(covariance)).float()
+    mean = rows.mean(1).float()
+    student.bias[:CHANNELS] += mean
+    for layer in (teacher, student):
+        _transform(layer, whitening)
+    distances = [
+        torch.einsum("dc,nchw->ndhw", whitening, d.float() - mean[:, None, None]).square().mean(1) for d in differences
+    ]
+    maps = torch.stack([torch.cat(distances), torch.cat(rebuilt)], 1)
+    model.mean.copy_(gaussian_blur(maps.mean(0), KERNEL, SIGMA))
+    variance = gaussian_blur((maps - model.mean).square().mean(0), KERNEL, SIGMA)
     model.deviation.copy_(variance.sqrt().clamp(min=SPREAD))
-    noticed = _moved_noticed(model, others) if len(others) else 1.0
-    return 1 / (1 + noticed), noticed / (1 + noticed)
+    return (0.5, 0.5) if not len(others) or _moved(model, others) >= NOTICED else (1.0, 0.0)
 
 
-def _moved_noticed(model: AnomalyMapModel, images: Tensor) -> float:
-    """How far the autoencoder's map separates moved images from those as they are: 0 by chance or worse, 1 for all."""
+def _moved(model: AnomalyMapModel, images: Tensor) -> float:
+    """The AUROC of the autoencoder's map for moved images against those as they are."""
     inner = slice(MARGIN, -MARGIN)
     still, moved = (
         torch.cat([model.raw(image[None])[:, 1, inner, inner].amax((1, 2)) for image in batch]).cpu().numpy()
         for batch in (images, images.roll((MOVED, MOVED), (1, 2)))
     )
-    return max(0.0, 2 * Ranks.of(still, moved).auroc() - 1)
+    return Ranks.of(still, moved).auroc()
 
 
-def _whitening(differences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """(L^-1, m) of differences (1, 384, h, w), over images and every second place."""
-    rows = torch.cat([d[0, :, ::2, ::2].flatten(1) for d in differences], 1).double()
-    covariance = torch.cov(rows)
-    covariance.diagonal().add_(EPS * covariance.diagonal().mean())
-    return torch.linalg.inv(torch.linalg.cholesky(covariance)).float(), rows.mean(1).float()
-
-
-def _transform(layer: pdn.Convolution, rows: slice, matrix: Tensor) -> None:
-    """Put a linear map of these outputs into a convolution."""
-    weight, bias = layer.weight[rows], layer.bias[rows]
+def _transform(layer: pdn.Convolution, matrix: Tensor) -> None:
+    """Put a linear map of the first 384 outputs into a convolution."""
+    weight, bias = layer.weight[:CHANNELS], layer.bias[:CHANNELS]
     weight.copy_((matrix @ weight.flatten(1)).view_as(weight))
     bias.copy_(matrix @ bias)

@@ -92,7 +92,7 @@ def solved(size, padding=False):
     pair = pdn.Pair(pdn.student(size, padding, 0.25), pdn.autoencoder(padding)).eval()
     pair.student.initialize()
     images = torch.randint(0, 256, (2, 256, 256, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    training = Training(trunk="random", last="solved", ridge=1e-5)
+    training = Training(trunk="random", last="solved", ridge=1e-6)
     trainer = StudentTrainer(*standardized(teacher, images)[:1], pair, images, None, training)
     trainer.solve_last()
     return trainer
@@ -104,9 +104,7 @@ def test_the_solved_layer_has_the_least_squared_error_at_the_places_it_is_solved
     x = normalized(trainer.images.permute(0, 3, 1, 2).float() / 255)
     with torch.no_grad():
         wanted = torch.cat([trainer.teacher(x), trainer.pair.autoencoder(x)], 1)
-    student, autoencoder = trainer.pair.student.requires_grad_(True), trainer.pair.autoencoder.requires_grad_(True)
-    (autoencoder(x) - wanted[:, :384])[..., ::2, ::2].square().mean().backward()
-    assert autoencoder.last.weight.grad.abs().max() < 1e-3 * autoencoder.decoder["deconv7"].weight.grad.abs().max()
+    student = trainer.pair.student.requires_grad_(True)
 
     def error():
         return (student(x) - wanted)[..., ::2, ::2].square().mean()
