@@ -8,6 +8,7 @@ from __future__ import annotations
 import operator
 import os
 import platform
+from threading import Lock
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, fx, nn
 
 Weights = list[tuple[int, int]]  # where each tensor lies, and how often it was changed there
+_one_at_a_time = Lock()  # of threads that ask for the same session; tracing changes how every module is called
 _sessions: WeakKeyDictionary[nn.Module, tuple[Weights, Any]] = WeakKeyDictionary()
 
 
@@ -37,9 +39,10 @@ def session(network: nn.Module, x: Tensor) -> Any:
     if os.environ.get("PADIM_NB_FEATURES") == "torch" or not plain:
         return None
     weights = [(t.data_ptr(), t._version) for t in tensors]
-    if network not in _sessions or _sessions[network][0] != weights:
-        _sessions[network] = weights, _build(network)
-    return _sessions[network][1]
+    with _one_at_a_time:
+        if network not in _sessions or _sessions[network][0] != weights:
+            _sessions[network] = weights, _build(network)
+        return _sessions[network][1]
 
 
 def _build(network: nn.Module) -> Any:

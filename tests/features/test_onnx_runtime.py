@@ -4,7 +4,9 @@ import copy
 import pickle
 import platform
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -44,6 +46,21 @@ def test_features_are_those_of_torch(name, count, height, width, net):
     assert session(net._folded, x) is not None
     with torch.inference_mode():
         expect_equal(net.infer(x.contiguous(memory_format=torch.channels_last)), net(x))
+
+
+def test_threads_that_ask_at_once_share_one_session(net, monkeypatch):
+    built, build = [], onnx_runtime._build
+    monkeypatch.setattr(onnx_runtime, "_build", lambda network: built.append(network) or build(network))
+    x, barrier = images(1), Barrier(8)
+
+    def ask(_):
+        barrier.wait()
+        return net.infer(x)
+
+    with ThreadPoolExecutor(8) as pool:
+        first, *others = pool.map(ask, range(8))
+    assert len(built) == 1
+    assert all(torch.equal(a, b) for other in others for a, b in zip(first, other, strict=True))
 
 
 def test_features_of_the_published_weights_are_those_of_torch(net):
