@@ -98,7 +98,7 @@ _ROWS = (
       for letter, size in (("s", "small"), ("m", "medium"))),
     _efficientad("efficientad-s-anomalib", "efficientad-anomalib, EfficientAD-S",
                  f"{_TEACHER}, and Imagenette {_FOLDER}", border="raw-zero", **_IMAGES),
-    # tried on cable, metal_nut, tile and transistor of the twin and on the real screw, on nothing else
+    # tried on cable, metal_nut, tile and transistor of the twin and on the real screw; an earlier version on four more
     _efficientad("efficientad-quick", "nothing published: our own teacher, a student by least squares", "nothing",
                  weights="shipped", width=0.5, images=48, others=32, weigh="learned", penalty="none", precision="auto",
                  training=Training(steps=160, rate=2e-3, drop_at=0.7, trunk="random", last="solved")),
