@@ -50,11 +50,13 @@ def clocked(job: Callable[[], object], device: str) -> float:
     return time.perf_counter() - start
 
 
-def trainer_step(size: str, device: str, bf16: bool) -> Callable[[int], object]:
-    """Our training step."""
+def trainer_step(size: str, device: str, bf16: bool, graph: bool = True) -> Callable[[int], object]:
+    """Our training step; on a GPU as a graph, or not."""
     teacher, pair, shown = fresh(size, device)
     teacher, _ = standardized(teacher, shown)
     trainer = StudentTrainer(teacher, pair, shown, shown.flip(0), Training(bf16=bf16))
+    if not graph:
+        trainer._captured = None
     pair.train()
     return trainer.step
 
@@ -129,6 +131,8 @@ def training(size: str, steps: int, rounds: int, device: str) -> dict:
         ways["ours float32, convolutions by torch"] = by_torch(trainer_step(size, device, False))
     if has_fast_bf16(device):
         ways["ours bfloat16"] = trainer_step(size, device, True)
+    if device != "cpu":
+        ways["ours bfloat16, no graph"] = trainer_step(size, device, True, graph=False)
     with suppress(ImportError):
         ways["anomalib"] = peer(size, device)[1]
     spent: dict[str, list[float]] = {name: [] for name in ways}

@@ -237,7 +237,7 @@ def share_cut_off(samples: Sequence[Sample], frame: Frame) -> float:
 
 def ahead(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """`map` in threads, in order, a bounded number of items ahead (Pillow frees the interpreter while it decodes)."""
-    workers = min(8, (os.cpu_count() or 1) + 1)
+    workers = min(16, (os.cpu_count() or 1) + 1)
     waiting: deque[Future[R]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         for item in items:

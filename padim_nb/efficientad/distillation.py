@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from itertools import count, islice
 from pathlib import Path
@@ -33,6 +33,7 @@ Box: TypeAlias = tuple[float, float, float, float]
 HELD_OUT = 64  # images of a source, at most, on which the card's loss is taken
 POOLED = 1024  # numbers to which PatchCore pools the 3 x 3 patches of a layer
 PHOTOGRAPHS = "photographs"
+DECODED = 1 << 30  # bytes of a folder's images that stay in memory rather than being decoded at each draw
 # Color photographs that come with scikit-image and scikit-learn: (package, folder, files).
 _SHIPPED = (
     ("skimage", "data", ("astronaut.png", "chelsea.png", "coffee.png", "hubble_deep_field.jpg", "ihc.png",
@@ -196,11 +197,19 @@ class SourceImages:
     images: Sequence[Path] | np.ndarray
     learned: np.ndarray
     held_out: np.ndarray
+    _decoded: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
+    _bytes: int = 0
 
     def image(self, index: int) -> np.ndarray:
         """One of them, uint8 (height, width, 3)."""
-        image = self.images[index]
-        return load_image(image) if isinstance(image, Path) else np.asarray(image)
+        image = self._decoded.get(index, self.images[index])
+        if not isinstance(image, Path):
+            return np.asarray(image)
+        image = load_image(image)
+        if self._bytes + image.nbytes <= DECODED:
+            self._bytes += image.nbytes
+            self._decoded[index] = image
+        return image
 
 
 def drawn(sources: Sequence[SourceImages], s: Distillation, draw: Sequence[float]) -> tuple[Tensor, Tensor]:

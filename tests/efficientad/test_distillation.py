@@ -96,6 +96,19 @@ def test_files_are_decoded_when_they_are_drawn_and_a_broken_one_is_named(tmp_pat
         distill(tmp_path / "out", settings, steps=1)
 
 
+def test_decoded_files_stay_in_memory_as_far_as_they_fit(tmp_path, monkeypatch):
+    for number in range(3):
+        write_image(tmp_path / "images" / f"{number}.png", (20, 20))
+    settings, read = replace(TINY, source=(str(tmp_path / "images"),)), []
+    source = distillation._source(settings.source[0], settings)
+    load_image = distillation.load_image
+    monkeypatch.setattr(distillation, "DECODED", 2 * 20 * 20 * 3)
+    monkeypatch.setattr(distillation, "load_image", lambda path: read.append(path.name) or load_image(path))
+    rounds = [[source.image(index) for index in range(3)] for _ in range(3)]
+    assert read == ["0.png", "1.png", "2.png", "2.png", "2.png"]
+    assert all(np.array_equal(a, b) for row in rounds[1:] for a, b in zip(rounds[0], row, strict=True))
+
+
 def test_each_source_holds_images_out_and_bad_sources_are_refused(tmp_path, narrow):
     write_image(tmp_path / "one" / "0.png")
     for source, message in (
