@@ -21,8 +21,8 @@ import numpy as np
 import torch
 
 from padim_nb import evaluate, load, load_category, recipe
-from padim_nb.data.mvtec import Category
 from padim_nb.data.maps import AnomalyMaps
+from padim_nb.data.mvtec import Category
 from padim_nb.detectors import Detector
 from padim_nb.errors import PadimError
 from padim_nb.experiments.recipes import RECIPES

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 from emulated_cuda import emulated_cuda
+from safetensors.torch import load_file
 from small_training import NARROW, fresh, quick_in
+from torch.nn.functional import avg_pool2d
 
 from padim_nb import load, load_category, recipe
 from padim_nb.deploy.export import export
@@ -83,10 +85,26 @@ def test_efficientad_on_cuda_gives_the_maps_of_the_cpu(narrow, parts, tmp_path, 
     np.testing.assert_allclose(np.asarray(on_cpu), np.asarray(maps), rtol=1e-4, atol=1e-5)
 
 
-def test_a_teacher_is_distilled_on_cuda(narrow, tmp_path, cuda):
-    settings = Distillation(backbone="efficientnet-lite0-expanded", images=4, side=64, batch=2, statistics=2)
-    path = distill(tmp_path, settings, steps=2, device="cuda")
-    assert json.loads(path.with_suffix(".json").read_text())["steps"] == 2
+def test_a_teacher_is_distilled_on_cuda_as_on_the_cpu(narrow, tmp_path, monkeypatch):
+    monkeypatch.setattr(capture, "WARM_UP", 1)
+    settings = Distillation(backbone="efficientnet-lite0-expanded", images=4, side=64, batch=2, statistics=2, rate=1e-3)
+    wanted = load_file(distill(tmp_path / "cpu", settings, steps=4))
+    with emulated_cuda(monkeypatch):
+        path = distill(tmp_path / "cuda", settings, steps=4, device="cuda")
+    assert json.loads(path.with_suffix(".json").read_text())["steps"] == 4
+    for name, value in load_file(path).items():
+        torch.testing.assert_close(value.float(), wanted[name].float(), rtol=2e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("size", [(6, 8), (7, 5)])
+def test_the_slope_of_the_pooling_is_torchs(size, padding, cuda):
+    x = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    ours, theirs = x.to("cuda").requires_grad_(), x.clone().requires_grad_()
+    slope = torch.randn_like(avg_pool2d(theirs, 2, 2, padding))
+    pdn._pooled(ours, padding).backward(slope.to("cuda"))
+    avg_pool2d(theirs, 2, 2, padding).backward(slope)
+    torch.testing.assert_close(ours.grad.cpu(), theirs.grad, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", ["padim-lite0", "efficientad-quick"])

@@ -23,6 +23,7 @@ from ..textures import procedural_images, version
 from ..util.files import ensure_dir
 from ..util.validation import validated
 from . import pdn
+from .capture import Captured
 from .cards import write_card
 from .checkpoints import Loop, adam, descend, expect_one_length, generator, set_rate
 from .penalty import images_below
@@ -172,12 +173,17 @@ def distill(
         first = islice(_batches(sources, s, s.seed + 1), -(-number // s.batch))
         target.standardize(large.to(device) for _, large in first)
     batches = _batches(sources, s, s.seed, loop.step)
-    for _, done in loop:
-        small, large = next(batches)
-        loss = _loss(teacher, target, small.to(device), large.to(device), s)
-        set_rate(optimizer, s.rate * (0.1 if done >= s.drop_at else 1.0))
+
+    def update(small: Tensor, large: Tensor) -> Tensor:
+        loss = _loss(teacher, target, small, large, s)
         descend(optimizer, loss)
-        loop.record(loss)
+        return loss.detach()
+
+    captured = Captured(torch.Generator(device)) if device.startswith("cuda") else None
+    for _, done in loop:
+        small, large = (images.to(device) for images in next(batches))
+        set_rate(optimizer, s.rate * (0.1 if done >= s.drop_at else 1.0))
+        loop.record(captured(update, small, large) if captured else update(small, large))
     card = identity | {
         "weights": net.weights["name"],
         "steps": loop.step,
@@ -197,19 +203,20 @@ class SourceImages:
     images: Sequence[Path] | np.ndarray
     learned: np.ndarray
     held_out: np.ndarray
-    _decoded: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
+    _decoded: dict[int, Image.Image] = field(default_factory=dict, repr=False)
     _bytes: int = 0
 
-    def image(self, index: int) -> np.ndarray:
-        """One of them, uint8 (height, width, 3)."""
-        image = self._decoded.get(index, self.images[index])
-        if not isinstance(image, Path):
-            return np.asarray(image)
-        image = load_image(image)
-        if self._bytes + image.nbytes <= DECODED:
-            self._bytes += image.nbytes
-            self._decoded[index] = image
-        return image
+    def image(self, index: int) -> Image.Image:
+        """One of them, in color."""
+        if index in self._decoded:
+            return self._decoded[index]
+        image = self.images[index]
+        pixels = load_image(image) if isinstance(image, Path) else np.asarray(image)
+        picture = Image.fromarray(pixels)
+        if isinstance(image, Path) and self._bytes + pixels.nbytes <= DECODED:
+            self._bytes += pixels.nbytes
+            self._decoded[index] = picture
+        return picture
 
 
 def drawn(sources: Sequence[SourceImages], s: Distillation, draw: Sequence[float]) -> tuple[Tensor, Tensor]:
@@ -224,17 +231,16 @@ def drawn(sources: Sequence[SourceImages], s: Distillation, draw: Sequence[float
     source = sources[int(place * len(sources))]
     image = source.image(source.learned[int(number * len(source.learned))])
     share = s.crop + zoom * (1 - s.crop)
-    height, width = image.shape[:2]
+    width, height = image.size
     x, y = left * (1 - share) * width, top * (1 - share) * height
     return _both(image, s.side, (x, y, x + share * width, y + share * height), gray < s.gray)
 
 
-def _both(image: np.ndarray, side: int, box: Box | None = None, gray: bool = False) -> tuple[Tensor, Tensor]:
+def _both(image: Image.Image, side: int, box: Box | None = None, gray: bool = False) -> tuple[Tensor, Tensor]:
     """The box of an image, resized for the teacher and for the large network: uint8 (h, w, 3)."""
-    part = Image.fromarray(image)
     if gray:
-        part = part.convert("L").convert("RGB")
-    small, large = (part.resize((n, n), Image.Resampling.BILINEAR, box) for n in (side, 2 * side))
+        image = image.convert("L").convert("RGB")
+    small, large = (image.resize((n, n), Image.Resampling.BILINEAR, box) for n in (side, 2 * side))
     return torch.from_numpy(np.array(small)), torch.from_numpy(np.array(large))
 
 

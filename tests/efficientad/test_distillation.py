@@ -106,7 +106,7 @@ def test_decoded_files_stay_in_memory_as_far_as_they_fit(tmp_path, monkeypatch):
     monkeypatch.setattr(distillation, "load_image", lambda path: read.append(path.name) or load_image(path))
     rounds = [[source.image(index) for index in range(3)] for _ in range(3)]
     assert read == ["0.png", "1.png", "2.png", "2.png", "2.png"]
-    assert all(np.array_equal(a, b) for row in rounds[1:] for a, b in zip(rounds[0], row, strict=True))
+    assert all(a == b for row in rounds[1:] for a, b in zip(rounds[0], row, strict=True))
 
 
 def test_each_source_holds_images_out_and_bad_sources_are_refused(tmp_path, narrow):
