@@ -28,7 +28,7 @@ from .cards import write_card
 from .checkpoints import Loop, adam, descend, expect_one_length, generator, set_rate
 from .penalty import images_below
 from .settings import PROCEDURAL, Share, Size, Source
-from .teacher import channel_statistics, distilled
+from .teacher import channel_statistics, distilled, load_teacher
 
 Box: TypeAlias = tuple[float, float, float, float]
 HELD_OUT = 64  # images of a source, at most, on which the card's loss is taken
@@ -63,6 +63,7 @@ class Distillation:
         decay: weight decay of Adam.
         drop_at: share of the training after which the rate falls to a tenth; 1 for never.
         gray: share of the images that are made gray.
+        start: a teacher's weights to go on from, see `load_teacher`; "" for none.
         seed: of the weights and of what is drawn in each step.
         bf16: compute in bfloat16.
     """
@@ -81,6 +82,7 @@ class Distillation:
     decay: Annotated[float, Field(ge=0)] = 1e-5
     drop_at: Annotated[float, Field(ge=0, le=1)] = 1.0
     gray: Annotated[float, Field(ge=0, le=1)] = 0.1
+    start: str = ""
     seed: Annotated[int, Field(ge=0)] = 0
     bf16: bool = False
 
@@ -157,13 +159,12 @@ def distill(
     s = settings
     path = (out or distilled(s.size).parent) / distilled(s.size, s.backbone).name
     ensure_dir(path.parent)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(s.seed)
-        teacher = pdn.teacher(s.size, padding=True).to(device).to(memory_format=torch.channels_last)
+    teacher, start = _fresh_teacher(s)
+    teacher = teacher.to(device)
     net = backbone(s.backbone, s.weights).to(device)
     target = TargetFeatures(net, (s.side // 4, s.side // 4)).to(device)
     sources = [_source(name, s) for name in s.source]
-    plain = asdict(s) | {"source": [source.name for source in sources], "taught by": net.weights}
+    plain = asdict(s) | {"source": [source.name for source in sources], "taught by": net.weights, "start": start}
     optimizer = adam(list(teacher.parameters()), s.rate, s.decay)
     identity = plain | {"minutes": minutes, "steps": steps}
     loop = Loop(path.stem, {"teacher": teacher, "target": target}, optimizer, minutes, steps)
@@ -193,6 +194,16 @@ def distill(
         "loss curve": loop.curve[:: max(1, len(loop.curve) // 100)],
     }
     return write_card(path, teacher.state_dict(), card, device)
+
+
+def _fresh_teacher(s: Distillation) -> tuple[pdn.PatchDescription, dict[str, str]]:
+    """The network before its first step, and the name and SHA-256 of the weights that it starts from, if any."""
+    if s.start:
+        teacher, start = load_teacher(s.size, s.start, padding=True)
+        return teacher.train().requires_grad_(True), start
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(s.seed)
+        return pdn.teacher(s.size, padding=True).to(memory_format=torch.channels_last), {}
 
 
 @dataclass

@@ -17,7 +17,7 @@ from padim_nb.efficientad import distillation, pdn
 from padim_nb.efficientad.cards import card
 from padim_nb.efficientad.distillation import Distillation, TargetFeatures, distill, drawn, photographs
 from padim_nb.efficientad.teacher import load_teacher
-from padim_nb.errors import DataError, OptionError
+from padim_nb.errors import DataError, OptionError, WeightsError
 from padim_nb.features.backbones import backbone
 from padim_nb.util.files import cache_root, sha256
 
@@ -94,6 +94,18 @@ def test_files_are_decoded_when_they_are_drawn_and_a_broken_one_is_named(tmp_pat
     assert len(distillation._source(settings.source[0], settings).images) == 4
     with pytest.raises(DataError, match=r"^\S*\d\.png is not a readable image .*replace or remove it$"):
         distill(tmp_path / "out", settings, steps=1)
+
+
+def test_a_distillation_goes_on_from_given_weights_and_its_card_names_them(tmp_path, narrow):
+    first = distill(tmp_path / "first", TINY, steps=3)
+    path = distill(tmp_path / "second", replace(TINY, start=str(first), rate=1e-12), steps=1)
+    card = json.loads(path.with_suffix(".json").read_text())
+    assert card["start"] == {"name": first.name, "sha256": sha256(first)}
+    wanted = load_file(first)
+    for name, value in load_file(path).items():
+        torch.testing.assert_close(value, wanted[name], rtol=2e-3, atol=1e-6)
+    with pytest.raises(WeightsError, match=r"none\.safetensors"):
+        distill(tmp_path / "third", replace(TINY, start=str(tmp_path / "none.safetensors")), steps=1)
 
 
 def test_decoded_files_stay_in_memory_as_far_as_they_fit(tmp_path, monkeypatch):
