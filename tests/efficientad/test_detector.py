@@ -192,7 +192,7 @@ from padim_nb.efficientad.detector import EfficientAD
 from padim_nb.efficientad.settings import EfficientADSettings, Training
 pdn._LAYERS["small"] = {NARROW!r}
 root, teacher, others, folder = sys.argv[1:]
-settings = EfficientADSettings(weights=teacher, training=Training(steps=12, bf16=False), penalty=others)
+settings = EfficientADSettings(weights=teacher, training=Training(steps=6, bf16=False), penalty=others)
 detector = EfficientAD.from_settings(settings, "cpu")
 detector.checkpoint, detector.minutes = Path(folder) / "checkpoint.safetensors", 0.0
 detector.fit(load_category("widget", root).train).save(Path(folder) / "model.safetensors")
@@ -227,8 +227,7 @@ def test_kill_9_and_rerun_ends_with_the_same_weights(quick, parts, tmp_path, kil
     took = time.monotonic() - begun
     moments = iter(lambda: rng.uniform(0.4, 0.95) * took, None)
     wanted = load_file(tmp_path / "straight" / "model.safetensors")
-    start = time.monotonic()
-    while total < kills and time.monotonic() - start < 1200:
+    while total < kills:
         folder = tmp_path / f"killed{len(states)}"
         folder.mkdir()
         total += killed_and_rerun([*command, str(folder)], folder, kills - total, moments)
@@ -236,7 +235,6 @@ def test_kill_9_and_rerun_ends_with_the_same_weights(quick, parts, tmp_path, kil
         assert all(torch.equal(wanted[key], found[key]) for key in wanted)
         assert sorted(path.name for path in folder.glob("*")) == ["checkpoint.safetensors", "model.safetensors"]
         states.append(found)
-    assert total >= kills
 
 
 def test_a_full_disk_keeps_the_last_good_checkpoint(quick, parts, tmp_path, monkeypatch, tiny_disk):
