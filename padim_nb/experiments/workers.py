@@ -1,4 +1,4 @@
-"""How many runs fit a machine side by side, and what each of several workers may use: its cores, one GPU."""
+"""How many runs fit a machine side by side, and what each of several workers may use: its cores, one of the GPUs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from unittest.mock import patch
 from urllib.parse import urlsplit
 
-from ..util.machine import cores, gpus
+from ..util.machine import cores, gpu_memory_mb, gpus
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -19,25 +19,28 @@ Workers: TypeAlias = "int | Mapping[str, int]"  # so many processes of this mach
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 FOR_RUNS = 0.8  # of the memory
 OVERHEAD_MB = 300  # of a worker, beside its run
+CONTEXT_MB = 800  # of a GPU, for each process that uses it: CUDA and its libraries
 # A training step allocates and frees the same large arrays. glibc would return them to the kernel, which clears each
 # page before it is used again, and Dask makes its workers return even more.
 NO_TRIM = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
 
 
 def budget(runs: int, peak_mb: float, cores_each: int = 1, device: str = "auto") -> int:
-    """Workers for so many runs on this machine, as far as memory allows: one a GPU, or one for `cores_each` cores.
+    """Workers for so many runs on this machine: one for `cores_each` cores, as far as its memory and its GPUs' allow.
 
     GPUs count only where the runs' `device` is one ("cuda:1" is a single one). Much of a run is loading, drawing and
-    writing, which use one core: two runs side by side end before two in turn.
+    writing, which use one core: two runs side by side end before two in turn, also where they share a GPU. A run takes
+    no more of a GPU's memory than of the machine's where there is none.
     """
     from distributed.system import MEMORY_LIMIT
 
-    in_memory = int(MEMORY_LIMIT * FOR_RUNS / 1e6 / (peak_mb + OVERHEAD_MB))
+    places = [cores() // cores_each, int(MEMORY_LIMIT * FOR_RUNS / 1e6 / (peak_mb + OVERHEAD_MB)), runs]
+    memories = [] if device == "cpu" else gpu_memory_mb()
     if ":" in device:
-        places = 1
-    else:
-        places = (0 if device == "cpu" else gpus()) or cores() // cores_each
-    return max(1, min(places, in_memory, runs))
+        memories = memories[int(device.split(":")[1]) :][:1]
+    if memories:
+        places.append(sum(int(memory * FOR_RUNS / (peak_mb + CONTEXT_MB)) for memory in memories))
+    return max(1, min(places))
 
 
 def by_host(client: Client) -> Mapping[str, int]:

@@ -31,6 +31,16 @@ def gpus() -> int:
     return torch.cuda.device_count()
 
 
+def gpu_memory_mb() -> list[float]:
+    """The memory of each GPU of this machine."""
+    count = gpus()
+    if not count:
+        return []
+    import torch
+
+    return [torch.cuda.get_device_properties(number).total_memory / 1e6 for number in range(count)]
+
+
 def machine(device: str) -> dict[str, object]:
     """What a computation on this device ran on: name of the GPU or processor, threads, version of torch."""
     import torch  # commands that compute nothing do without it

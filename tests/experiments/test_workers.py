@@ -20,33 +20,36 @@ def test_a_process_bound_to_one_core_has_one():
 
 
 @pytest.mark.parametrize(
-    ("mine", "gpus", "device", "runs", "gigabytes", "workers"),
+    ("mine", "gpu_gigabytes", "device", "runs", "gigabytes", "workers"),
     [
-        (1, 0, "auto", 100, 64, 1),
-        (2, 0, "auto", 100, 64, 2),
-        (16, 0, "auto", 100, 64, 16),
-        (16, 0, "auto", 3, 64, 3),  # each of the three has five cores
-        (16, 0, "auto", 100, 10, 5),  # 8 of the 10 for the runs, 1.2 and a worker's 0.3 each
-        (2, 0, "auto", 100, 1, 1),  # too little: one run will show it
-        (16, 2, "auto", 100, 64, 2),
-        (16, 2, "cuda", 1, 64, 1),
-        (64, 1, "cpu", 100, 1000, 64),  # the GPU is not used
-        (64, 8, "auto", 100, 8, 4),  # eight GPUs, main memory for four runs
-        (64, 8, "cuda:3", 100, 1000, 1),  # one GPU was named
+        (1, (), "auto", 100, 64, 1),
+        (2, (), "auto", 100, 64, 2),
+        (16, (), "auto", 100, 64, 16),
+        (16, (), "auto", 3, 64, 3),  # each of the three has five cores
+        (16, (), "auto", 100, 10, 5),  # 8 of the 10 for the runs, 1.2 and a worker's 0.3 each
+        (2, (), "auto", 100, 1, 1),  # too little: one run will show it
+        (16, (140,), "auto", 100, 64, 16),  # a large GPU has room for as many as there are cores
+        (16, (12,), "auto", 100, 64, 4),  # 9.6 of the 12 for the runs, 1.2 and 0.8 for CUDA each
+        (16, (12, 12), "auto", 100, 64, 8),
+        (16, (1,), "cuda", 100, 64, 1),  # too little: one run will show it
+        (16, (12, 12), "cuda", 1, 64, 1),
+        (64, (12,), "cpu", 100, 1000, 64),  # the GPU is not used
+        (64, (80,) * 8, "auto", 100, 8, 4),  # eight GPUs, main memory for four runs
+        (64, (80, 80, 80, 12), "cuda:3", 100, 1000, 4),  # one GPU was named
     ],
 )
-def test_the_usual_number_of_workers_is_one_a_gpu_or_one_a_core_in_memory(
-    mine, gpus, device, runs, gigabytes, workers, monkeypatch
+def test_the_usual_number_of_workers_is_one_a_core_as_far_as_memory_goes(
+    mine, gpu_gigabytes, device, runs, gigabytes, workers, monkeypatch
 ):
     monkeypatch.setattr("padim_nb.experiments.workers.cores", lambda: mine)
-    monkeypatch.setattr("padim_nb.experiments.workers.gpus", lambda: gpus)
+    monkeypatch.setattr("padim_nb.experiments.workers.gpu_memory_mb", lambda: [1000 * each for each in gpu_gigabytes])
     monkeypatch.setattr("distributed.system.MEMORY_LIMIT", gigabytes * 10**9)
     assert budget(runs, 1200, device=device) == workers
 
 
 def test_workers_of_so_many_cores_each(monkeypatch):
     monkeypatch.setattr("padim_nb.experiments.workers.cores", lambda: 16)
-    monkeypatch.setattr("padim_nb.experiments.workers.gpus", lambda: 0)
+    monkeypatch.setattr("padim_nb.experiments.workers.gpu_memory_mb", list)
     monkeypatch.setattr("distributed.system.MEMORY_LIMIT", 64 * 10**9)
     assert budget(100, 1200, 4) == 4
     assert share(2, cores_each=1) == 1
