@@ -224,9 +224,9 @@ class EfficientAD:
         if n - count < 1:
             raise ModelError(f"there are {n} good images: give at least 2, one of them is held out")
         order = np.random.default_rng(self.seed).permutation(n)
-        parts = np.split(order, [count, count + min(self.settings.images or n, n - count)])
-        held_out, learned, others = ([samples[i] for i in sorted(part)] for part in parts)
-        return learned, held_out, others[: self.settings.others]
+        ends = np.cumsum([count, min(self.settings.images or n, n - count), self.settings.others])
+        held_out, learned, others = ([samples[i] for i in sorted(part)] for part in np.split(order, ends)[:3])
+        return learned, held_out, others
 
     def _images(self, samples: Sequence[Sample]) -> Tensor:
         framed = np.concatenate(list(image_batches(samples, self.settings.frame, 32)))

@@ -134,6 +134,15 @@ def test_held_out_pictures_are_not_learnt_from(quick, parts):
     assert not {s.image for s in learnt} & {s.image for s in held}
 
 
+def test_images_to_weigh_over_are_drawn_not_the_first_by_name(quick, parts):
+    samples, places = load_category("widget", parts).train, []
+    for seed in range(20):
+        settings = replace(quick, images=2, others=1, training=replace(quick.training, seed=seed))
+        (other,) = EfficientAD.from_settings(settings, "cpu")._split(samples)[2]
+        places.append(samples.index(other))
+    assert max(places) > 0.75 * len(samples)
+
+
 def test_coinciding_quantiles_are_guarded_and_noted():
     levels, note = _levels(torch.zeros(2, 2, 56, 56), (0.9, 0.995))
     assert all(high > low for low, high in levels)
