@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -250,11 +249,11 @@ def family(pid):
 
 @pytest.mark.torture
 def test_kill_9_of_command_or_worker_and_rerun_ends_with_every_record(parts, tmp_path, kills, rng):
-    killed, start = 0, time.monotonic()
+    killed = 0
     straight = tmp_path / "straight"
     sweep(quick_plan(parts, straight), straight, 1, log=str)  # as many threads as below: the last digits depend on it
     wanted, turn = figures(straight), 0
-    while killed < kills and time.monotonic() - start < 1500:
+    while killed < kills:
         out = tmp_path / f"out{turn}"
         command = [sys.executable, "-m", "padim_nb.cli", "sweep", "--recipes", QUICK, "--categories", "widget"]
         command += ["--seeds", "0-1", "--data", str(parts), "--device", "cpu", "--out", str(out), "--workers", "1"]
@@ -278,7 +277,6 @@ def test_kill_9_of_command_or_worker_and_rerun_ends_with_every_record(parts, tmp
         subprocess.run(command, check=True, capture_output=True)
         assert figures(out) == wanted
         turn += 1
-    assert killed >= kills
 
 
 @pytest.mark.parametrize(("name", "shards"), [("padim-gabor", 1), ("padim-lite0", 2), ("padim-gabor", 5)])
