@@ -118,9 +118,7 @@ def _add_run(verbs: Verbs) -> None:
     sweep.add_argument("--categories", nargs="+", metavar="CATEGORY", help="names, or all (default)")
     sweep.add_argument("--seeds", help="such as 0-4 or 0,3,7; 'own' is each recipe's own (default)")
     sweep.add_argument("--out", type=Path, help="folder for the results (runs)")
-    sweep.add_argument(
-        "--workers", type=int, help="processes (default: one for each core, as far as memory lasts)"
-    )
+    sweep.add_argument("--workers", type=int, help="processes (default: one for each core, as far as memory lasts)")
     sweep.add_argument("--cores", type=int, help="cores of each worker (default: its share of the machine)")
     sweep.add_argument("--scheduler", help="address of a running Dask cluster, such as tcp://10.0.0.1:8786")
 

@@ -11,9 +11,9 @@ from ..errors import DataError
 from ..twin import location, rendered, twin_root
 from ..util.mvtec_counts import CATEGORIES, KINDS, Plan, plan, published
 from .archive import LICENSE
-from .images import ahead, load_image, load_mask
+from .images import Frame, ahead, annotated_regions, load_image, load_mask
 from .layouts import MVTEC, layout_of
-from .mvtec import categories_in, data_root, defects_in, images_in, mask_of, usual_roots
+from .mvtec import categories_in, data_root, defects_in, images_in, load_category, mask_of, usual_roots
 from .tables import names_in, read_table, table_of
 
 
@@ -125,8 +125,19 @@ def _check(folder: Path, name: str) -> CategoryCheck:
             for mask in (images_in(masks) if masks else [])
             if not stems & {mask.stem, mask.stem.removesuffix("_mask")}
         ]
+    if not problems:
+        problems += _saturation(folder)
     train, good, *defective = counts.values()
     return CategoryCheck(name, train, good, sum(defective), expected, tuple(problems))
+
+
+def _saturation(folder: Path) -> Iterator[str]:
+    """What is wrong with MVTec LOCO AD's defects_config.json, or with the first mask that does not fit it."""
+    try:
+        for _ in annotated_regions(load_category(folder.name, folder.parent).test, Frame()):
+            pass
+    except DataError as error:
+        yield str(error)
 
 
 def _check_table(table: Path, name: str) -> CategoryCheck:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
@@ -196,11 +197,13 @@ def distill(
     return write_card(path, teacher.state_dict(), card, device)
 
 
-def _fresh_teacher(s: Distillation) -> tuple[pdn.PatchDescription, dict[str, str]]:
-    """The network before its first step, and the name and SHA-256 of the weights that it starts from, if any."""
+def _fresh_teacher(s: Distillation) -> tuple[pdn.PatchDescription, dict[str, object]]:
+    """The network before its first step, and the weights that it starts from, if any: name, SHA-256, card."""
     if s.start:
         teacher, start = load_teacher(s.size, s.start, padding=True)
-        return teacher.train().requires_grad_(True), start
+        beside = Path(s.start).with_suffix(".json")
+        known = {"card": json.loads(beside.read_text())} if beside.is_file() else {}
+        return teacher.train().requires_grad_(True), {**start, **known}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(s.seed)
         return pdn.teacher(s.size, padding=True).to(memory_format=torch.channels_last), {}

@@ -205,6 +205,7 @@ def test_a_wrong_config_of_loco_is_one_line(config, words, tmp_path):
     with pytest.raises(DataError, match=words) as error:
         evaluate(np.random.default_rng(0).normal(size=(6, *SIZE)), test)
     assert "\n" not in str(error.value)
+    assert check(tmp_path).problems == (str(error.value),)
 
 
 def test_a_mask_of_loco_with_two_pixel_values_is_one_line(tmp_path):

@@ -100,7 +100,8 @@ def test_a_distillation_goes_on_from_given_weights_and_its_card_names_them(tmp_p
     first = distill(tmp_path / "first", TINY, steps=3)
     path = distill(tmp_path / "second", replace(TINY, start=str(first), rate=1e-12), steps=1)
     card = json.loads(path.with_suffix(".json").read_text())
-    assert card["start"] == {"name": first.name, "sha256": sha256(first)}
+    before = json.loads(first.with_suffix(".json").read_text())
+    assert card["start"] == {"name": first.name, "sha256": sha256(first), "card": before}
     wanted = load_file(first)
     for name, value in load_file(path).items():
         torch.testing.assert_close(value, wanted[name], rtol=2e-3, atol=1e-6)
