@@ -87,7 +87,7 @@ class EfficientAD:
         """
         from .penalty import penalties  # scoring an image needs neither
         from .training import StudentTrainer
-        from .weighing import weigh
+        from .weighing import place_means, weigh
 
         s = self.settings
         learned, held_out, others = self._split(samples)
@@ -100,7 +100,9 @@ class EfficientAD:
         teacher, self.weights = load_teacher(s.size, s.weights, s.padding)
         teacher, targets = standardized(teacher.to(self.device), images, TARGETS)
         bf16 = s.precision == "bfloat16" or (s.precision == "auto" and has_fast_bf16(self.device))
-        pair = self._fresh_pair()
+        pair = self._fresh_pair(size)
+        if s.centered:
+            pair.autoencoder.center.copy_(place_means(teacher, images, targets))
         trainer = StudentTrainer(teacher, pair, images, penalty_images, replace(s.training, bf16=bf16), targets)
         digest = hashlib.sha256(images.cpu().numpy().tobytes()).hexdigest()
         identity: dict[str, object] = {
@@ -111,12 +113,13 @@ class EfficientAD:
         }
         loss = trainer.run(self.checkpoint, identity, self.minutes)
         model = AnomalyMapModel(teacher, pair, s.border, size, s.weigh == "learned").eval().to(self.device)
-        shares, further = (0.5, 0.5), self._images(others) if others else images[:0]
+        weights, further = None, self._images(others) if others else images[:0]
         if s.weigh == "learned":
-            shares = weigh(model, images, targets, further)
+            weights = weigh(model, images, targets, further)
         with torch.inference_mode():
             raw = torch.cat([model.raw(batch) for batch in judged.split(8)])
         self.levels_, note = _levels(model.for_quantiles(raw), s.quantiles)
+        shares = _shares(self.levels_, weights)
         model.set_levels(self.levels_, shares)
         self.model_, self.size_, self.earlier_, self.threshold_ = model, size, trainer.earlier, None
         self._learned = np.unique(_fingerprints(torch.cat([images, further]).cpu().numpy()))
@@ -210,7 +213,7 @@ class EfficientAD:
             if HELD_OUT in tensors:
                 detector.held_out_, detector._learned = tensors.pop(HELD_OUT).numpy(), tensors.pop(LEARNED).numpy()
             teacher, places = pdn.teacher(s.size, s.padding), s.weigh == "learned"
-            model = AnomalyMapModel(teacher, detector._fresh_pair(), s.border, size, places)
+            model = AnomalyMapModel(teacher, detector._fresh_pair(size), s.border, size, places)
             model.load_state_dict(tensors)
             detector.model_ = model.eval().requires_grad_(False).to(detector.device)
             detector.size_, detector.levels_, detector.facts = size, header["levels"], dict(header["facts"])
@@ -232,14 +235,15 @@ class EfficientAD:
         framed = np.concatenate(list(image_batches(samples, self.settings.frame, 32)))
         return torch.from_numpy(framed).to(self.device)
 
-    def _fresh_pair(self) -> pdn.Pair:
+    def _fresh_pair(self, size: tuple[int, int]) -> pdn.Pair:
         s = self.settings
+        center = pdn.grid(*size, s.padding) if s.centered else None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             student = pdn.student(s.size, s.padding, s.width)
             if s.training.trunk == "random":
                 student.initialize()
-            pair = pdn.Pair(student, pdn.autoencoder(s.padding))
+            pair = pdn.Pair(student, pdn.autoencoder(s.padding, center))
         return pair.to(self.device).to(memory_format=torch.channels_last)
 
     def _fitted(self) -> AnomalyMapModel:
@@ -260,6 +264,14 @@ def _levels(held_out: Tensor, quantiles: tuple[float, float]) -> tuple[list[list
             high, note = low + SPREAD, "the quantiles of a map coincide: the images may all be the same"
         levels.append([float(low), float(high)])
     return levels, note
+
+
+def _shares(levels: list[list[float]], weights: tuple[float, float] | None) -> tuple[float, float]:
+    """What each map counts once both are scaled by their quantiles, with a sum of 1: alike, or as the maps weigh."""
+    if weights is None:
+        return 0.5, 0.5
+    student, autoencoder = (weight * (high - low) for weight, (low, high) in zip(weights, levels, strict=True))
+    return student / (student + autoencoder), autoencoder / (student + autoencoder)
 
 
 def _fingerprints(images: np.ndarray) -> np.ndarray:

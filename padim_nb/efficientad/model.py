@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import conv2d, interpolate, pad
 
 from . import pdn
+
+REACH, SIGMA = 3, 1.0  # of the blur, in patches: it is as wide as PaDiM's
 
 
 class AnomalyMapModel(nn.Module):
@@ -19,13 +21,14 @@ class AnomalyMapModel(nn.Module):
         pair: student and autoencoder.
         border: what fills the patches that a map lacks at its border, see `EfficientADSettings`.
         size: (height, width) of the images.
-        places: standardize both maps at each place, see `weighing.py`.
+        places: standardize both maps at each place, see `weighing.py`, and blur them.
     """
 
     factor: Tensor
     shift: Tensor
     mean: Tensor
     deviation: Tensor
+    blur: Tensor
 
     def __init__(
         self, teacher: pdn.PatchDescription, pair: pdn.Pair, border: str, size: tuple[int, int], places: bool = False
@@ -35,6 +38,9 @@ class AnomalyMapModel(nn.Module):
         if places:
             self.register_buffer("mean", torch.zeros(2, *pdn.grid(*size, pair.student.padding)))
             self.register_buffer("deviation", torch.ones_like(self.mean))
+            line = torch.exp(-torch.arange(-REACH, REACH + 1.0).square() / (2 * SIGMA**2))
+            blur = torch.outer(line, line) / line.sum().square()
+            self.register_buffer("blur", blur.expand(2, 1, -1, -1).clone(), persistent=False)
         self.teacher, self.pair, self.border, self.size = teacher, pair, border, size
         self.register_buffer("factor", torch.ones(2))
         self.register_buffer("shift", torch.zeros(2))
@@ -56,7 +62,9 @@ class AnomalyMapModel(nn.Module):
         student = self.pair.student(x)
         pairs = ((self.teacher(x), student[:, : pdn.CHANNELS]), (self.pair.autoencoder(x), student[:, pdn.CHANNELS :]))
         maps = torch.stack([(a - b).square().mean(1) for a, b in pairs], 1)
-        return (maps - self.mean) / self.deviation if self.places else maps
+        if not self.places:
+            return maps
+        return conv2d(pad((maps - self.mean) / self.deviation, (REACH,) * 4, "reflect"), self.blur, groups=2)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.combined(self.raw(images))

@@ -93,13 +93,20 @@ class Autoencoder(nn.Module):
     """Normalized images (n, 3, height, width) through 64 numbers to (n, 384, h, w) on the teacher's grid.
 
     Dropout draws from the generator that is passed; without one nothing is dropped.
+
+    Args:
+        padding: of the teacher it imitates.
+        center: (h, w) where the layers give what differs from `center`, a buffer (384, h, w); None for all of it.
     """
 
     DROPOUT = 0.2
+    center: Tensor
 
-    def __init__(self, padding: bool = False) -> None:
+    def __init__(self, padding: bool = False, center: tuple[int, int] | None = None) -> None:
         super().__init__()
-        self.padding = padding
+        self.padding, self.centered = padding, center is not None
+        if center is not None:
+            self.register_buffer("center", torch.zeros(CHANNELS, *center))
         widths = (3, 32, 32, 64, 64, 64)
         encoder: list[nn.Module] = [nn.Conv2d(widths[i], widths[i + 1], 4, 2, 1) for i in range(5)]
         encoder.append(nn.Conv2d(64, 64, 8))
@@ -122,7 +129,8 @@ class Autoencoder(nn.Module):
                 mask = torch.rand(x.shape, generator=rng, device=x.device) >= self.DROPOUT
                 x = x * (mask / (1 - self.DROPOUT))
         x = interpolate(x, size=sizes[-1], mode="bilinear", align_corners=False)
-        return last(relu(middle(x)))
+        x = last(relu(middle(x)))
+        return x + self.center if self.centered else x
 
     def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
         """What each stage of the decoder resizes to: 3, 8, 15, 32, 63, 127 and 56 or 64 for 256 pixels."""
@@ -163,9 +171,9 @@ def student(size: str, padding: bool = False, width: float = 1.0) -> PatchDescri
     return PatchDescription(size, 2 * CHANNELS, padding, width)
 
 
-def autoencoder(padding: bool = False) -> Autoencoder:
+def autoencoder(padding: bool = False, center: tuple[int, int] | None = None) -> Autoencoder:
     """An autoencoder, (n, 3, height, width) -> (n, 384, h, w), whose 64 numbers in the middle cover the whole image."""
-    return Autoencoder(padding)
+    return Autoencoder(padding, center)
 
 
 def inputs(images: Tensor) -> Tensor:

@@ -70,6 +70,8 @@ class EfficientADSettings:
         images: number of training images that are learned from, at most; None for all.
         weigh: the differences of the networks: "equal", all channels, places and both maps alike, as in the paper, or
             "learned" from good images (`weighing`).
+        centered: the autoencoder learns what differs from the teacher's mean output at each place, not all of it as in
+            the paper.
         others: number of training images beyond those learned from, at most, over which differences are weighed.
         held_out: share of the training images that are not learned from, for the quantiles and the threshold.
         quantiles: q_a and q_b of the held-out images' maps, which become 0 and 0.1.
@@ -89,6 +91,7 @@ class EfficientADSettings:
     penalties: Annotated[int, Field(ge=1)] = 1024
     images: Annotated[int, Field(ge=1)] | None = None
     weigh: Literal["equal", "learned"] = "equal"
+    centered: bool = False
     others: Annotated[int, Field(ge=0)] = 0
     held_out: Share = 0.1
     quantiles: tuple[Share, Share] = (0.9, 0.995)

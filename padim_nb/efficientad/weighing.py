@@ -1,13 +1,15 @@
 """What a difference of two networks weighs: by how the differences vary over good images.
 
 The paper weighs all channels, all places and both maps alike. After few steps the networks are wrong in some directions
-and at some places of good images too: there, a difference says less. And the autoencoder's map is there for what is at
-the wrong place: where it does not notice that whole images were moved, as with parts that lie anyhow, it says nothing.
+and at some places of good images too: there, a difference says less. A map whose largest value differs much between
+good images says less too. And the autoencoder's map is there for what is at the wrong place: where it does not
+notice that whole images were moved, as with parts that lie anyhow, it says nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -20,6 +22,7 @@ from .pdn import CHANNELS
 
 EPS = 0.01  # of the mean variance, added to each
 KERNEL, SIGMA = 17, 2.0  # of the blur over places, in patches: neighbors are alike, and images are few
+MEANS_KERNEL, MEANS_SIGMA = 9, 1.0  # of the blur of the teacher's means
 SPREAD = 1e-6  # the least deviation of a map at a place
 MOVED = 16  # pixels by which an image is moved, down and to the right
 MARGIN = 12  # patches at the border that a moved image's own edge can reach
@@ -27,8 +30,10 @@ NOTICED = 0.75  # the least AUROC of moved images against those as they are: hal
 
 
 @torch.no_grad()
-def weigh(model: AnomalyMapModel, images: Tensor, targets: Sequence[Tensor], others: Tensor) -> tuple[float, float]:
-    """Whiten the differences of teacher and student, standardize both maps at each place, say what each map counts.
+def weigh(
+    model: AnomalyMapModel, images: Tensor, targets: Sequence[Tensor], others: Tensor
+) -> tuple[float, float] | None:
+    """Whiten the differences of teacher and student, standardize both maps at each place, say what each map weighs.
 
     With the mean m and the covariance C = L L^T of T - S over images and places, T - S becomes L^-1 (T - S - m): its
     mean square is the Mahalanobis distance. This goes into the last convolutions of both. Mean and deviation of the
@@ -38,13 +43,14 @@ def weigh(model: AnomalyMapModel, images: Tensor, targets: Sequence[Tensor], oth
         model: with `places`; changed.
         images: uint8 (n, height, width, 3), that were learned from.
         targets: the teacher's outputs (1, 384, h, w) for the first of them; images without one are not used.
-        others: good images that were not learned from, uint8 (m, height, width, 3); may be none.
+        others: good images that were not learned from, uint8 (m, height, width, 3).
 
     Returns:
-        The shares of the student's map and of the autoencoder's, with a sum of 1: alike, but the student's alone where
-        the autoencoder's map does not separate moved images of `others` from those as they are.
+        The weights of the student's map and of the autoencoder's: over `others` the largest value of an image then
+        varies alike in both. The student's map alone where the autoencoder's does not separate moved images of `others`
+        from those as they are. None where there are less than two others.
     """
-    teacher, student = model.teacher.last, model.pair.student.last
+    teacher, last = model.teacher.last, model.pair.student.last
     differences, rebuilt = [], []
     images = images[: len(targets)]
     for number, image in enumerate(torch.cat([images, others])):
@@ -58,8 +64,8 @@ def weigh(model: AnomalyMapModel, images: Tensor, targets: Sequence[Tensor], oth
     covariance.diagonal().add_(EPS * covariance.diagonal().mean())
     whitening = torch.linalg.inv(torch.linalg.cholesky(covariance)).float()
     mean = rows.mean(1).float()
-    student.bias[:CHANNELS] += mean
-    for layer in (teacher, student):
+    last.bias[:CHANNELS] += mean
+    for layer in (teacher, last):
         _transform(layer, whitening)
     distances = [
         torch.einsum("dc,nchw->ndhw", whitening, d.float() - mean[:, None, None]).square().mean(1) for d in differences
@@ -68,7 +74,25 @@ def weigh(model: AnomalyMapModel, images: Tensor, targets: Sequence[Tensor], oth
     model.mean.copy_(gaussian_blur(maps.mean(0), KERNEL, SIGMA))
     variance = gaussian_blur((maps - model.mean).square().mean(0), KERNEL, SIGMA)
     model.deviation.copy_(variance.sqrt().clamp(min=SPREAD))
-    return (0.5, 0.5) if not len(others) or _moved(model, others) >= NOTICED else (1.0, 0.0)
+    if len(others) < 2:
+        return None
+    largest = torch.cat([model.raw(image[None]).amax((2, 3)) for image in others])
+    student, autoencoder = (1 / largest.std(0).clamp(min=SPREAD)).tolist()
+    return student, autoencoder if _moved(model, others) >= NOTICED else 0.0
+
+
+@torch.no_grad()
+def place_means(teacher: pdn.PatchDescription, images: Tensor, outputs: Sequence[Tensor]) -> Tensor:
+    """The teacher's mean output at each place, (384, h, w), blurred a little as images are few.
+
+    Args:
+        teacher: standardized.
+        images: uint8 (n, height, width, 3).
+        outputs: the teacher's (1, 384, h, w) for the first of the images, as far as they are kept.
+    """
+    later = (teacher(pdn.inputs(image[None])) for image in images[len(outputs) :])
+    total = sum(output[0] for output in chain(outputs, later))
+    return gaussian_blur(total / len(images), MEANS_KERNEL, MEANS_SIGMA)
 
 
 def _moved(model: AnomalyMapModel, images: Tensor) -> float:

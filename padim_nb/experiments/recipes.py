@@ -100,7 +100,8 @@ _ROWS = (
                  f"{_TEACHER}, and Imagenette {_FOLDER}", border="raw-zero", **_IMAGES),
     # tried on cable, metal_nut, tile and transistor of the twin and on the real screw; an earlier version on four more
     _efficientad("efficientad-quick", "nothing published: our own teacher, a student by least squares", "nothing",
-                 weights="shipped", width=0.5, images=48, others=32, weigh="learned", penalty="none", precision="auto",
+                 weights="shipped", width=0.5, images=48, others=32, weigh="learned", centered=True, penalty="none",
+                 precision="auto",
                  training=Training(steps=160, rate=2e-3, drop_at=0.7, trunk="random", last="solved")),
     _efficientad("efficientad-lite", "nothing published: our own teacher and 1500 steps", "nothing",
                  weights="shipped", weigh="learned", penalties=256, precision="auto",
