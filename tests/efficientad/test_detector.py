@@ -80,7 +80,8 @@ def test_fit_score_save_load_calibrate_and_export(settled, parts, tmp_path):
 
 def test_a_solved_student_is_saved_resumed_and_exported_like_a_trained_one(quick, parts, tmp_path):
     training = Training(steps=2, rate=2e-3, trunk="random", last="solved")
-    settings = replace(quick, width=0.5, images=5, others=3, weigh="learned", penalty="none", training=training)
+    settings = replace(quick, width=0.5, images=5, others=3, weigh="learned", centered=True, penalty="none")
+    settings = replace(settings, training=training)
     widget = load_category("widget", parts)
     detector = EfficientAD.from_settings(settings, "cpu").fit(widget.train)
     assert detector.facts["learnt from"] == 5 + 3

@@ -152,7 +152,7 @@ def test_one_command_makes_a_teacher_from_lite0_with_its_card(tmp_path, narrow, 
     assert facts["taught by"] == backbone("efficientnet-lite0").weights
     assert {name.split()[1] for name in facts["held-out loss"]} == {"procedural", "photographs"}
     assert all(0 < loss < 100 for loss in facts["held-out loss"].values())
-    assert set(card("pdn-small")) - {"command"} <= set(facts)
+    assert set(card("pdn-small")) - {"command", "debian-photographs"} <= set(facts)
     teacher, _ = load_teacher("small", str(path))
     assert torch.isfinite(teacher(torch.rand(1, 3, 256, 256))).all()
     assert main([*command.split(), "seeds=1"]) == 2

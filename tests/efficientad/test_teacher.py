@@ -23,8 +23,11 @@ def test_the_card_says_how_it_was_made_and_is_right_about_the_file():
     assert card["command"].startswith("padim-nb distill ")
     assert card["taught by"] == backbone("efficientnet-lite0").weights
     assert all(0 < loss < 1 for loss in card["held-out loss"].values()), "1 is the loss of a constant"
-    losses = [loss for _, loss in card["loss curve"]]
+    first = card["start"]["card"]
+    assert first["sha256"] == card["start"]["sha256"] and first["command"].startswith("padim-nb distill ")
+    losses = [loss for stage in (first, card) for _, loss in stage["loss curve"]]
     assert sum(losses[-3:]) < sum(losses[:3])
+    assert all(card["held-out loss"][source] < loss for source, loss in first["held-out loss"].items())
 
 
 def test_all_that_is_shipped_stays_small():

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from small_training import fresh
 
 from padim_nb.efficientad import pdn, weighing
+from padim_nb.efficientad.detector import _shares
 from padim_nb.efficientad.model import AnomalyMapModel
 from padim_nb.efficientad.teacher import standardized
 
@@ -32,6 +34,9 @@ def test_the_students_map_is_a_mahalanobis_distance_and_its_places_are_standardi
     covariance = rows.cov()
     covariance += weighing.EPS * covariance.diagonal().mean() * torch.eye(384)
     with torch.inference_mode():
+        blurred = model.raw(images)
+        line = model.blur[0, 0, 3]
+        model.blur.zero_()[:, :, 3, 3] = 1.0  # the blur is looked at below
         maps = model.raw(images)
     raw = maps * model.deviation + model.mean
     for image, row, column in ((0, 5, 7), (3, 55, 0), (5, 31, 40)):
@@ -41,20 +46,57 @@ def test_the_students_map_is_a_mahalanobis_distance_and_its_places_are_standardi
     torch.testing.assert_close(raw[:, 1], (rebuilt - student[:, 384:]).square().mean(1), rtol=1e-3, atol=1e-4)
     assert maps.mean((0, 2, 3)).abs().max() < 0.1
     assert (maps.std((0, 2, 3)) - 1).abs().max() < 0.2
+    smooth = gaussian_filter(maps.numpy(), (0, 0, 1, 1), mode="mirror", truncate=3.0)
+    assert line.shape == (7,)
+    torch.testing.assert_close(blurred, torch.from_numpy(smooth), rtol=1e-3, atol=1e-3)
 
 
 def test_the_autoencoders_map_counts_where_it_notices_that_images_were_moved(weighed, monkeypatch):
     model, (target, _, _), images = weighed
     images[:, 0, 0], images[:, 16, 16] = 255, 0
-    for brighter, auroc in ((1.0, 1.0), (-1.0, 0.0)):
+    spread = torch.tensor([1.0, 4.0])[:, None, None]  # of the largest values of the two maps over good images
+    for brighter, auroc in ((100.0, 1.0), (-100.0, 0.0)):
         moved = brighter * (torch.arange(2)[:, None, None] == 1)  # in the autoencoder's map
-        monkeypatch.setattr(
-            model, "raw", lambda shown, moved=moved: moved.expand(1, 2, 56, 56) * float(shown[0, 16, 16, 0] == 255)
-        )
+
+        def raw(shown, moved=moved):
+            number = float(shown[0, 0, 0, 1] == images[5, 0, 0, 1])  # 1 for the last image, as it is
+            return (moved * float(shown[0, 16, 16, 0] == 255) + number * spread).expand(1, 2, 56, 56)
+
+        images[5, 0, 0, 1], images[4, 0, 0, 1] = 7, 8
+        monkeypatch.setattr(model, "raw", raw)
         assert weighing._moved(model, images) == auroc
-        shares = weighing.weigh(model, images[:4], list(target[:4].split(1)), images[4:])
-        assert shares == ((0.5, 0.5) if auroc else (1.0, 0.0))
-    assert weighing.weigh(model, images[:4], list(target[:4].split(1)), images[:0]) == (0.5, 0.5)
+        weights = weighing.weigh(model, images[:4], list(target[:4].split(1)), images[4:])
+        assert weights[0] == pytest.approx(2**0.5)
+        assert weights[1] == pytest.approx(2**0.5 / 4 if auroc else 0.0)
+    for few in (images[:0], images[4:5]):
+        assert weighing.weigh(model, images[:4], list(target[:4].split(1)), few) is None
+
+
+def test_shares_are_what_the_weights_give_once_maps_are_scaled_by_their_quantiles():
+    levels = [[0.0, 2.0], [1.0, 1.5]]
+    assert _shares(levels, None) == (0.5, 0.5)
+    assert _shares(levels, (3.0, 0.0)) == (1.0, 0.0)
+    student, autoencoder = _shares(levels, (3.0, 4.0))
+    assert student / 2.0 == pytest.approx(autoencoder / 0.5 * 3.0 / 4.0)
+    assert student + autoencoder == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("kept", [0, 2, 4])
+def test_an_autoencoder_with_a_center_gives_what_differs_from_the_mean_of_each_place(kept, narrow):
+    images = torch.randint(0, 256, (4, 256, 256, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    teacher, pair = fresh()
+    teacher, targets = standardized(teacher, images, 2 << 30)
+    means = weighing.place_means(teacher, images, targets[:kept])
+    wanted = torch.cat(targets).mean(0)
+    smooth = gaussian_filter(wanted.numpy(), (0, 1, 1), mode="mirror", truncate=4.0)
+    torch.testing.assert_close(means, torch.from_numpy(smooth), rtol=1e-3, atol=1e-3)
+    centered = pdn.autoencoder(center=(56, 56)).eval()
+    missing = centered.load_state_dict(pair.autoencoder.state_dict(), strict=False).missing_keys
+    assert missing == ["center"]
+    centered.center.copy_(means)
+    x = pdn.inputs(images[:1])
+    with torch.inference_mode():
+        torch.testing.assert_close(centered(x)[0], pair.autoencoder.eval()(x)[0] + means)
 
 
 def test_levels_scale_each_map_by_its_share(weighed):
