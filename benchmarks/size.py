@@ -54,7 +54,7 @@ def child(folder: Path, size: str, images: int | None) -> None:
         maps = detector.score(test)
     with watch("evaluate"):
         report = evaluate(maps, test)
-    row = {
+    figures = {
         "images": {"train": len(train), "test": len(test)},
         "form": detector.facts["form"],
         "predicted MB": {name: round(getattr(predicted, name) / 1e6) for name in ("model", "sums", "features", "peak")},
@@ -62,8 +62,9 @@ def child(folder: Path, size: str, images: int | None) -> None:
         "peak MB": {"fit": fitted, "all": peak_memory_mb()},
         "seconds": watch.seconds,
         **{name: round(report.metrics[name], 4) for name in METRICS},
+        "image AUROC by defect": {row.defect: round(row.image_auroc, 3) for row in report.per_defect},
     }
-    print(json.dumps(row))
+    print(json.dumps(figures))
 
 
 def main() -> None:
