@@ -205,7 +205,9 @@ def dots(
         axes.spines["left"].set_visible(False)
         axes.set(xlabel=across, ylim=(len(groups) - 0.5, -0.5))
         if len(named) > 1:
-            figure.legend(loc="outside upper center", ncols=len(named), handletextpad=0.2)
+            widths = [0.5 + 0.08 * len(name) for name in named]  # of an entry in inches, generously
+            columns = len(named) if sum(widths) <= figure.get_figwidth() else int(figure.get_figwidth() / max(widths))
+            figure.legend(loc="outside upper center", ncols=max(1, columns), handletextpad=0.2)
     return figure
 
 

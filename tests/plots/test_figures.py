@@ -20,6 +20,15 @@ def test_dots_are_means_over_seeds_with_their_deviation_and_an_interval_over_ima
     assert [label.get_text() for label in axes.get_yticklabels()] == ["first", "second"]
 
 
+@pytest.mark.parametrize("count", [2, 4, 5, 9])
+def test_a_legend_of_many_names_stays_inside_the_figure(count):
+    names = ["padim-lite0", "padim-gabor", "padim-random", "padim-r18-rd100", "efficientad-quick", *"abcd"][:count]
+    figure = figures.dots({name: [0.9, 0.8] for name in names}, ["first", "second"], "AUROC")
+    figure.draw_without_rendering()
+    box, edges = figure.legends[0].get_window_extent(), figure.bbox
+    assert box.x0 >= edges.x0 and box.x1 <= edges.x1
+
+
 def test_dots_of_one_name_need_no_legend():
     figure = figures.dots({"published": [0.9, float("nan")]}, ["first", "second"], "AUROC")
     assert not figure.legends and figure.axes[0].get_legend() is None
