@@ -32,12 +32,18 @@ METRICS = ("image_auroc", "pixel_auroc", "aupro")
 
 
 def flat_copy(folder: Path, target: Path) -> Path:
-    """A copy of a category's folder whose images and masks lack their upper quarter."""
+    """A copy of a category's folder whose images and masks lack their upper quarter, and the defects that are in it."""
     shutil.copytree(folder, target)
     for path in target.rglob("*.png"):
         with Image.open(path) as image:
             image.load()
             image.crop((0, image.height // 4, image.width, image.height)).save(path)
+    for mask in (target / "ground_truth").rglob("*.png"):
+        with Image.open(mask) as image:
+            marked = image.getbbox()
+        if not marked:
+            (target / "test" / mask.parent.name / f"{mask.stem.removesuffix('_mask')}.png").unlink()
+            mask.unlink()
     return target
 
 
@@ -88,9 +94,10 @@ def main() -> None:
             done = subprocess.run([*command, *limit], stdout=subprocess.PIPE, text=True, check=True)
             rows[size] = json.loads(done.stdout.splitlines()[-1])
             print(f"{size:<8}", rows[size], flush=True)
-    record = {"benchmark": "size", "recipe": RECIPE, "category": arguments.category, "rendered": arguments.rendered}
-    if arguments.out:
-        arguments.out.write_text(json.dumps(record | machine("cpu") | {"rows": rows}, indent=1) + "\n")
+            record = {"benchmark": "size", "recipe": RECIPE, "category": arguments.category}
+            record |= {"rendered": arguments.rendered, **machine("cpu"), "rows": rows}
+            if arguments.out:
+                arguments.out.write_text(json.dumps(record, indent=1) + "\n")
     return None
 
 

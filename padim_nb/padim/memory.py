@@ -12,10 +12,11 @@ from ..evaluation.thresholds import FOLDS, enough
 from ..features.backbones import SPECS, Backbone
 from .detector import PaDiM
 from .low_rank import is_cheaper
-from .moments import precision
 from .settings import PaDiMSettings
 
-BESIDE = 1 << 30  # bytes of Python, torch, the images and the network at work: see benchmarks/size.py
+# As measured by benchmarks/size.py:
+BESIDE = 1 << 30  # bytes of Python, torch and the libraries
+WORK = 400  # bytes of the network for each pixel of an image
 
 
 @dataclass(frozen=True)
@@ -26,18 +27,23 @@ class Memory:
         model: of the Gaussians.
         sums: of what is summed up of the images: moments, or the images' features in the low-rank form.
         features: of the images that the threshold is set from, which are held while it is.
+        work: of the network on one image.
         images: how many there are.
     """
 
     model: int
     sums: int
     features: int
+    work: int
     images: int
 
     @property
     def peak(self) -> int:
-        """The most that is held at once: when a fold's images and the Gaussians of all others join what was there."""
-        return BESIDE + self.features * (FOLDS + 1) // FOLDS + 2 * self.sums + self.model
+        """The most that is held at once: when a fold's images and the Gaussians of all others join what was there.
+
+        There are three sums then: of all images, of those that set the threshold, and of those outside the fold.
+        """
+        return BESIDE + self.work + self.features * (FOLDS + 1) // FOLDS + 3 * self.sums + self.model
 
     def __str__(self) -> str:
         model, sums, peak = map(in_words, (self.model, self.sums, self.peak))
@@ -47,7 +53,7 @@ class Memory:
 def memory_of(settings: PaDiMSettings, size: tuple[int, int], images: int, false_alarm: float = 0.01) -> Memory:
     """The memory that `fit(samples, false_alarm)` takes.
 
-    Sums are taken for float32 where float64 would be too large, though large features need float64 all the same.
+    Moments are taken for float64, though those of small features are float32 where float64 would be too large.
 
     Args:
         settings: of the detector.
@@ -65,8 +71,9 @@ def memory_of(settings: PaDiMSettings, size: tuple[int, int], images: int, false
         model += p * c * (1 + c + (images * ends if low_rank else before))
         before += c
     per_image = sum(layer.nbytes for layer in features)
-    summed = images * per_image if low_rank else sums * precision(features).itemsize
-    return Memory(4 * model, summed, min(images, enough(false_alarm)) * per_image, images)
+    summed = images * per_image if low_rank else 8 * sums
+    held = min(images, enough(false_alarm)) * per_image
+    return Memory(4 * model, summed, held, WORK * size[0] * size[1], images)
 
 
 def layers(settings: PaDiMSettings, size: tuple[int, int]) -> list[Tensor]:
