@@ -35,7 +35,7 @@ NAMES = ("padim-lite0", "padim-gabor", "padim-random", "padim-r18-rd100", "padim
          "efficientad-quick")  # fmt: skip
 
 
-def made(name: str, weights: str | None, device: str) -> Detector:
+def detector_of(name: str, weights: str | None, device: str) -> Detector:
     """The detector of a recipe, with random weights where its own are not here."""
     if weights and "r18" in name:
         return recipe(name, weights, device=device)
@@ -65,11 +65,11 @@ def difference(ours: object, other: object) -> float:
 
 def measure(name: str, samples: Category, weights: str | None) -> dict:
     """One recipe on both devices."""
-    on_cpu = made(name, weights, "cpu")
+    on_cpu = detector_of(name, weights, "cpu")
     expected, _, _ = fit_and_score(on_cpu, samples)
-    fit_and_score(made(name, weights, "cuda"), samples)
+    fit_and_score(detector_of(name, weights, "cuda"), samples)
     torch.cuda.reset_peak_memory_stats()
-    detector = made(name, weights, "cuda")
+    detector = detector_of(name, weights, "cuda")
     maps, fit, score = fit_and_score(detector, samples)
     figures = {
         "recipe": name,
@@ -84,7 +84,7 @@ def measure(name: str, samples: Category, weights: str | None) -> dict:
         figures["difference saved, on the GPU"] = difference(load(path, device="cuda").score(samples.test), maps)
         figures["difference saved, on the processor"] = difference(load(path, device="cpu").score(samples.test), maps)
     if isinstance(detector, PaDiM):
-        both = made(name, weights, "cuda")
+        both = detector_of(name, weights, "cuda")
         shares = [statistics_of(samples.train[k::2], both.settings, len(samples.train), "cuda") for k in (0, 1)]
         both.merge_statistics(*merged(*shares, both.settings))
         figures["difference merged"] = difference(both.score(samples.test), maps)

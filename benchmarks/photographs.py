@@ -3,8 +3,8 @@
 python benchmarks/photographs.py FOLDER/debian-photographs
 
 Wallpapers and every second texture of the ground in the game 0 A.D., which were made from photographs, 366 in all: at
-most 384 pixels on the shorter side, nothing flat, no picture twice. Needs `apt-get` of Debian 12, 1.6 GB for a while,
-and no rights. Each package names its authors and licences (most CC BY-SA) in usr/share/doc/PACKAGE/copyright.
+most 384 pixels on the shorter side, nothing flat, no image twice. Needs `apt-get` of Debian 12, 1.6 GB for a while,
+and no rights. Each package names its authors and licenses (most CC BY-SA) in usr/share/doc/PACKAGE/copyright.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ WALLPAPERS = ("mate-backgrounds", "lomiri-wallpapers-16.04", "lomiri-wallpapers-
               "ukui-wallpapers", "gnome-backgrounds")  # fmt: skip
 SIDE, LEAST, LEAST_WALLPAPER = 384, 192, 700
 FLAT = 8  # deviation of the pixels
-NORMALS = ("_norm", "_spec", "norm.", "spec.")  # maps of slopes and of gloss are no pictures
+NORMALS = ("_norm", "_spec", "norm.", "spec.")  # maps of slopes and of gloss are no images
 
 
 def fetched(package: str, place: Path) -> Path:
@@ -38,16 +38,16 @@ def fetched(package: str, place: Path) -> Path:
 
 
 def textures(package: Path) -> Iterator[tuple[str, Image.Image]]:
-    """Names and pictures of the game's grounds."""
+    """Names and images of the game's grounds."""
     with zipfile.ZipFile(package / "usr/share/games/0ad/mods/public/public.zip") as archive:
         for name in sorted(archive.namelist()):
-            picture = name.startswith("art/textures/terrain/types") and name.endswith(".dds")
-            if picture and not any(word in name for word in NORMALS):
+            wanted = name.startswith("art/textures/terrain/types") and name.endswith(".dds")
+            if wanted and not any(word in name for word in NORMALS):
                 yield "0ad_" + Path(name).name.split(".")[0], Image.open(io.BytesIO(archive.read(name)))
 
 
 def wallpapers(package: Path) -> Iterator[tuple[str, Image.Image]]:
-    """Names and pictures of a package's wallpapers."""
+    """Names and images of a package's wallpapers."""
     for path in sorted(package.rglob("*")):
         if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp") and "screenshot" not in path.name:
             image = Image.open(path)
@@ -83,10 +83,10 @@ def main() -> None:
         sources += [wallpapers(fetched(package, Path(place))) for package in WALLPAPERS]
         for number, source in enumerate(sources):
             for name, image in source:
-                picture = prepared(image)
-                if picture is None:
+                ready = prepared(image)
+                if ready is None:
                     continue
-                small = (np.asarray(picture.resize((8, 8)).convert("L")) // 6).tobytes()
+                small = (np.asarray(ready.resize((8, 8)).convert("L")) // 6).tobytes()
                 if small in seen:
                     continue
                 seen.add(small)
@@ -94,7 +94,7 @@ def main() -> None:
                     grounds += 1
                     if grounds % 2:
                         continue
-                picture.save(folder / f"{name.replace(' ', '_')}.jpg", quality=76)
+                ready.save(folder / f"{name.replace(' ', '_')}.jpg", quality=76)
     print(f"{len(list(folder.glob('*.jpg')))} photographs in {folder}")
 
 

@@ -226,11 +226,11 @@ class SourceImages:
             return self._decoded[index]
         image = self.images[index]
         pixels = load_image(image) if isinstance(image, Path) else np.asarray(image)
-        picture = Image.fromarray(pixels)
+        decoded = Image.fromarray(pixels)
         if isinstance(image, Path) and self._bytes + pixels.nbytes <= DECODED:
             self._bytes += pixels.nbytes
-            self._decoded[index] = picture
-        return picture
+            self._decoded[index] = decoded
+        return decoded
 
 
 def drawn(sources: Sequence[SourceImages], s: Distillation, draw: Sequence[float]) -> tuple[Tensor, Tensor]:
