@@ -110,6 +110,7 @@ class EfficientAD:
             "teacher": self.weights["sha256"],
             "penalty": penalty,
             "size": s.size,
+            **({"centered": True} if s.centered else {}),
         }
         loss = trainer.run(self.checkpoint, identity, self.minutes)
         model = AnomalyMapModel(teacher, pair, s.border, size, s.weigh == "learned").eval().to(self.device)

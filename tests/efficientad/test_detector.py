@@ -144,6 +144,18 @@ def test_images_to_weigh_over_are_drawn_not_the_first_by_name(quick, parts):
     assert max(places) > 0.75 * len(samples)
 
 
+def test_a_checkpoint_of_an_autoencoder_without_a_center_is_refused_in_one_line(quick, parts, tmp_path):
+    samples = load_category("widget", parts).train
+    for settings in (quick, replace(quick, centered=True)):
+        detector = EfficientAD.from_settings(settings, "cpu")
+        detector.checkpoint, detector.minutes = tmp_path / "checkpoint.safetensors", 0.0
+        if settings.centered:
+            with pytest.raises(OptionError, match=r"other settings \(centered\)"):
+                detector.fit(samples)
+        else:
+            detector.fit(samples)
+
+
 def test_coinciding_quantiles_are_guarded_and_noted():
     levels, note = _levels(torch.zeros(2, 2, 56, 56), (0.9, 0.995))
     assert all(high > low for low, high in levels)
