@@ -62,9 +62,12 @@ class AnomalyMapModel(nn.Module):
         student = self.pair.student(x)
         pairs = ((self.teacher(x), student[:, : pdn.CHANNELS]), (self.pair.autoencoder(x), student[:, pdn.CHANNELS :]))
         maps = torch.stack([(a - b).square().mean(1) for a, b in pairs], 1)
-        if not self.places:
-            return maps
-        return conv2d(pad((maps - self.mean) / self.deviation, (REACH,) * 4, "reflect"), self.blur, groups=2)
+        return self.at_places(maps) if self.places else maps
+
+    def at_places(self, distances: Tensor, first: int = 0) -> Tensor:
+        """Both maps of distances (n, 2, h, w), or from the `first` on, standardized at each place and blurred."""
+        maps = (distances - self.mean[first:]) / self.deviation[first:]
+        return conv2d(pad(maps, (REACH,) * 4, "reflect"), self.blur[first:], groups=maps.shape[1])
 
     def forward(self, images: Tensor) -> Tensor:
         return self.combined(self.raw(images))

@@ -76,9 +76,9 @@ def weigh(
     model.deviation.copy_(variance.sqrt().clamp(min=SPREAD))
     if len(others) < 2:
         return None
-    largest = torch.cat([model.raw(image[None]).amax((2, 3)) for image in others])
-    student, autoencoder = (1 / largest.std(0).clamp(min=SPREAD)).tolist()
-    return student, autoencoder if _moved(model, others) >= NOTICED else 0.0
+    maps = model.at_places(maps[len(images) :])
+    student, autoencoder = (1 / maps.amax((2, 3)).std(0).clamp(min=SPREAD)).tolist()
+    return student, autoencoder if _moved(model, others, maps[:, 1]) >= NOTICED else 0.0
 
 
 @torch.no_grad()
@@ -95,14 +95,16 @@ def place_means(teacher: pdn.PatchDescription, images: Tensor, outputs: Sequence
     return gaussian_blur(total / len(images), MEANS_KERNEL, MEANS_SIGMA)
 
 
-def _moved(model: AnomalyMapModel, images: Tensor) -> float:
-    """The AUROC of the autoencoder's map for moved images against those as they are."""
+def _moved(model: AnomalyMapModel, images: Tensor, maps: Tensor) -> float:
+    """The AUROC of the autoencoder's map for moved images against those as they are, whose maps (n, h, w) are given."""
+    moved = []
+    for image in images.roll((MOVED, MOVED), (1, 2)):
+        x = pdn.inputs(image[None])
+        distances = (model.pair.autoencoder(x) - model.pair.heads(x, 0)[1]).square().mean(1)
+        moved.append(model.at_places(distances[:, None], 1)[:, 0])
     inner = slice(MARGIN, -MARGIN)
-    still, moved = (
-        torch.cat([model.raw(image[None])[:, 1, inner, inner].amax((1, 2)) for image in batch]).cpu().numpy()
-        for batch in (images, images.roll((MOVED, MOVED), (1, 2)))
-    )
-    return Ranks.of(still, moved).auroc()
+    good, bad = (m[:, inner, inner].amax((1, 2)).cpu().numpy() for m in (maps, torch.cat(moved)))
+    return Ranks.of(good, bad).auroc()
 
 
 def _transform(layer: pdn.Convolution, matrix: Tensor) -> None:

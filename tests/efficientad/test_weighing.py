@@ -53,21 +53,30 @@ def test_the_students_map_is_a_mahalanobis_distance_and_its_places_are_standardi
 
 def test_the_autoencoders_map_counts_where_it_notices_that_images_were_moved(weighed, monkeypatch):
     model, (target, _, _), images = weighed
-    images[:, 0, 0], images[:, 16, 16] = 255, 0
-    spread = torch.tensor([1.0, 4.0])[:, None, None]  # of the largest values of the two maps over good images
-    for brighter, auroc in ((100.0, 1.0), (-100.0, 0.0)):
-        moved = brighter * (torch.arange(2)[:, None, None] == 1)  # in the autoencoder's map
+    images[:, 16, 16] = 0
+    images[:, 0, 0] = 255
+    marks = torch.rand(6, 56, 56, generator=torch.Generator().manual_seed(1))
+    images[:, 0, 1, 0] = torch.arange(6, dtype=torch.uint8)
+    for brighter, notices in ((10.0, True), (-0.5, False)):  # what the autoencoder's map gets where an image was moved
 
-        def raw(shown, moved=moved):
-            number = float(shown[0, 0, 0, 1] == images[5, 0, 0, 1])  # 1 for the last image, as it is
-            return (moved * float(shown[0, 16, 16, 0] == 255) + number * spread).expand(1, 2, 56, 56)
+        def outputs(x, brighter=brighter):
+            moved = x[0, 0, 16, 16] > 2  # white
+            row, column = (16, 17) if moved else (0, 1)
+            number = round((float(x[0, 0, row, column]) * 0.229 + 0.485) * 255)
+            return model.pair.student(x)[:, 384:] + (1 + marks[number] + brighter * float(moved)).sqrt()
 
-        images[5, 0, 0, 1], images[4, 0, 0, 1] = 7, 8
-        monkeypatch.setattr(model, "raw", raw)
-        assert weighing._moved(model, images) == auroc
+        monkeypatch.setattr(model.pair.autoencoder, "forward", outputs)
         weights = weighing.weigh(model, images[:4], list(target[:4].split(1)), images[4:])
-        assert weights[0] == pytest.approx(2**0.5)
-        assert weights[1] == pytest.approx(2**0.5 / 4 if auroc else 0.0)
+        with torch.inference_mode():
+            still, moved = (
+                torch.cat([model.raw(image[None]) for image in batch])
+                for batch in (images[4:], images[4:].roll((16, 16), (1, 2)))
+            )
+        spread = still.amax((2, 3)).std(0)
+        inner = slice(12, -12)
+        assert (moved[:, 1, inner, inner].amax((1, 2)) > still[:, 1, inner, inner].amax()).all() == notices
+        assert weights[0] == pytest.approx(1 / float(spread[0]), rel=2e-2)
+        assert weights[1] == pytest.approx(1 / float(spread[1]) if notices else 0.0, rel=2e-2)
     for few in (images[:0], images[4:5]):
         assert weighing.weigh(model, images[:4], list(target[:4].split(1)), few) is None
 
