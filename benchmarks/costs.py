@@ -3,7 +3,7 @@
 python benchmarks/costs.py [--recipes padim-wr50-rd550 ...] [--out RECORD]
 
 A typical category of MVTec AD, 242 training and 115 test images (its means), with random weights, which cost what
-learnt ones do. The network is timed on a few images; the Gaussians are fitted, scored and calibrated on all of them,
+learned ones do. The network is timed on a few images; the Gaussians are fitted, scored and calibrated on all of them,
 fed with those few images' features again and again. EfficientAD's steps and images are timed on a few and multiplied;
 a recipe of few and cheap steps is timed whole.
 Each recipe has a process of its own. Rows of other recipes that RECORD holds already are kept.

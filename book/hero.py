@@ -27,17 +27,17 @@ def main() -> None:
     (images,) = image_batches(samples, detector.settings.frame, 2)
     maps, truth = detector.score(samples), masks(samples, detector.settings.frame)
     with figures.style(sheet=True):
-        figure, grid = plt.subplots(2, 3, figsize=(7.2, 5.2))
+        figure, grid = plt.subplots(2, 3, figsize=(5.4, 4.1))
         for row, image, map_, mask, score in zip(grid, images, maps.maps, truth, maps.scores, strict=True):
-            figures.photo(row[0], image, "a new part" if not mask.any() else "another one, with a defect")
+            figures.photo(row[0], image, "a new part" if not mask.any() else "one with a defect")
             row[1].imshow(map_, cmap=figures.HEAT, vmin=0, vmax=1.5 * limit)
             row[1].set_title("its anomaly map", fontsize=8.5, pad=3)
             row[1].set_axis_off()
             stopped = score > limit
-            verdict = f"{'stopped' if stopped else 'passes'}: {format_value(score)}, threshold {format_value(limit)}"
+            verdict = f"{'stopped' if stopped else 'passes'}: {format_value(score)} of {format_value(limit)}"
             figures.photo(row[2], image, verdict, map_ > limit)
         figure.subplots_adjust(0.005, 0.01, 0.995, 0.95, 0.03, 0.12)
-        figure.savefig(TARGET, dpi=150, pil_kwargs={"quality": 88})
+        figure.savefig(TARGET, dpi=200, pil_kwargs={"quality": 88})
     print(TARGET)
 
 

@@ -138,7 +138,7 @@ def still() -> int:
         defective = new[1]
         heat = colormaps[figures.HEAT](np.clip(detector.score([defective])[0] / (1.5 * limit), 0, 1))[..., :3] * 255
         learned, judged = (np.concatenate(list(image_batches(group, detector.settings.frame))) for group in (good, new))
-    image = Image.new("RGB", (5 * 100 + 2 * 216, 208), "white")
+    image = Image.new("RGB", (5 * 100 + 2 * 216, 208), figures.DARK)
     for number, framed in enumerate(learned):
         place = (number % 5 * 100, number // 5 * 104)
         image.paste(Image.fromarray(framed).resize((96, 100), Image.Resampling.LANCZOS), place)

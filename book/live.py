@@ -105,7 +105,7 @@ def still() -> int:
         drawn.save(path)
         map_ = detector.score([Sample(path, 1, "drawn", None)])[0]
     heat = (colormaps[figures.HEAT](np.clip(map_ / map_.max(), 0, 1))[..., :3] * 255).astype(np.uint8)
-    gap = np.full((len(good), 8, 3), 255, dtype=np.uint8)
+    gap = np.asarray(Image.new("RGB", (8, len(good)), figures.DARK))
     row = np.concatenate([good, gap, np.asarray(drawn), gap, heat], axis=1)
     Image.fromarray(row).save(ROOT / "book" / "images" / "live.png", optimize=True)
     return 0

@@ -31,7 +31,7 @@ WORDS = {
     r"\w*(?:normal|standard|initial|optim|visual|minim|maxim|general|summar|recogn|organ|penal|serial|local)"
     r"is(?:e|ed|es|ing|ation|ations|er|ers)": "-ize",
     r"centred?|centres|behaviours?|licence[sd]?|artefacts?|neighbours?\w*|favour\w*|judgement|catalogue": "American",
-    r"analyse[sd]?|modelling|labelled|labelling|metres?|distils?": "American spelling",
+    r"learnt|spoilt|misspelt|analyse[sd]?|modelling|labelled|labelling|metres?|distils?": "American spelling",
 }  # fmt: skip
 # As names in code: what they say is how a value came to be, not what it holds.
 NAMES = {"found", "kept", "told", "each", "some", "keep", "tell", "made", "pays", "settle", "settles", "settled",
@@ -43,6 +43,7 @@ ALLOWED = [
     (r".*", r"math\.floor|np\.floor|(torch|np)\.eye|torch\.floor|\bfloor_divide|\.floor\(|bilinear-floor", "rounding"),
     (r".*", r"description\s*=|\.description|[Pp]atch[- _]descriptions?|PDN", "argparse's and the PDN's word"),
     (r"padim_nb/efficientad/settings", r'"grey"', "the name of a setting in files of version 0.2"),
+    (r"padim_nb/efficientad/detector", r'"learnt from"', "a key of files of version 0.2"),
     (r".*padim.*", r'\["?slips"?\]|"slips"', "the name of a setting in files of version 0.2"),
     (r".*padim.*", r"bilinear-floor", "the name of a resampling"),
     (r"padim_nb/cli.py", r"--pictures", "the option's name in 0.1.0, still understood"),

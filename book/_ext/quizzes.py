@@ -55,7 +55,7 @@ class QuizDirective(SphinxDirective):
         for number, question in enumerate(questions(path), 1):
             block = nodes.container(classes=["quiz-question"])
             block += self.parsed(f"**{number}.** {question['ask']}", path)
-            for answer in sorted(question["answers"], key=_shuffled):
+            for answer in shuffled(question):
                 right = bool(answer.get("right"))
                 folded = Answer(right=right)
                 folded += self.parsed(answer["text"], path)[:1]
@@ -116,9 +116,9 @@ def insert(app: Sphinx, docname: str, source: list[str]) -> None:
     source[0] = json.dumps(notebook)
 
 
-def _shuffled(answer: dict[str, Any]) -> bytes:
-    """An order that no author chose and no build changes."""
-    return hashlib.sha256(answer["text"].encode()).digest()
+def shuffled(question: dict[str, Any]) -> list[dict[str, Any]]:
+    """The answers of a question in an order that no author chose and no build changes."""
+    return sorted(question["answers"], key=lambda a: hashlib.sha256((question["ask"] + a["text"]).encode()).digest())
 
 
 def _before_exercises(text: str, block: str) -> str:

@@ -84,7 +84,7 @@
       return `${i ? "L" : "M"}${round(atX(x))} ${round(atY(y))}`;
     }).join("");
     for (const radius of [1, 2, 3]) svg.append(drawn("path", { class: "touch-faint", d: ring(radius, false) }));
-    for (const [x, y] of cloud) svg.append(drawn("circle", { cx: round(atX(x)), cy: round(atY(y)), r: 2.6, fill: GOOD, opacity: 0.75 }));
+    for (const [x, y] of cloud) svg.append(drawn("circle", { cx: round(atX(x)), cy: round(atY(y)), r: 2.6, class: "touch-point" }));
     const circle = drawn("path", { class: "touch-circle" }), ellipse = drawn("path", { class: "touch-ellipse" });
     const dot = drawn("circle", { r: 7, fill: DEFECTIVE, class: "touch-dot" });
     const handle = drawn("g", { class: "touch-handle", tabindex: 0, role: "slider", "aria-label": "the new patch; the arrow keys move it",
@@ -230,7 +230,7 @@
     const band = drawn("rect", { class: "touch-band", y: 12, height: 198, width: atX(1) - atX(0), rx: 4 });
     svg.append(band);
     const dots = rows.map((row, i) => row.image_auroc.map((value, seed) => {
-      const dot = drawn("circle", { cx: (atX(i) + (seed - (row.image_auroc.length - 1) / 2) * 4).toFixed(1), cy: atY(value).toFixed(1), r: 3.6, fill: GOOD });
+      const dot = drawn("circle", { cx: (atX(i) + (seed - (row.image_auroc.length - 1) / 2) * 4).toFixed(1), cy: atY(value).toFixed(1), r: 3.6, class: "touch-point" });
       svg.append(dot);
       return dot;
     }));
@@ -244,7 +244,7 @@
       images.replaceChildren(figure(photo, of), ...own.map((map) => figure(element("img", { src: map.map,
         alt: `Anomaly map with ${d} dimensions, draw ${map.seed + 1}` }), own.length > 1 ? `draw ${map.seed + 1}` : "all of them")));
       band.setAttribute("x", atX(place - 0.5));
-      dots.forEach((row, i) => row.forEach((dot) => dot.setAttribute("fill", i === place ? DEFECTIVE : GOOD)));
+      dots.forEach((row, i) => row.forEach((dot) => dot.classList.toggle("touch-chosen", i === place)));
       const [worst, best] = [Math.min(...values), Math.max(...values)];
       text.textContent = values.length > 1
         ? `${d} dimensions: ${values.length} draws have an image AUROC of ${worst.toFixed(2)} to ${best.toFixed(2)}, ${mean(values).toFixed(2)} on average.`

@@ -233,7 +233,7 @@
     const meta = header.__metadata__ ?? {};
     if (meta.format !== FORMAT) throw wrong("is not a model that this page saved: choose a .safetensors file of its own");
     if (meta.weights !== facts.weights || meta.recipe !== facts.recipe) {
-      throw wrong("was learnt with another network than this page has: learn the images anew");
+      throw wrong("was learned with another network than this page has: learn the images anew");
     }
     const count = header.layer0?.shape?.[0];
     const fits = Number.isInteger(count) && count >= FEWEST && count <= facts.most && facts.shapes.every((shape, k) => {
@@ -409,7 +409,7 @@
     else if (!state.model) say(`of at least ${FEWEST}; ten are a good start.`);
     else {
       const ideal = Math.ceil(1 / facts.false_alarm - 1);
-      say(`learnt in ${state.seconds.toFixed(1)} s. Threshold ` +
+      say(`learned in ${state.seconds.toFixed(1)} s. Threshold ` +
         `${number(state.threshold.value)}: ` + (state.threshold.few
         ? `the largest of ${n} held-out scores (a rate of 1 in 100 would need ${ideal}).`
         : `at most 1 in ${Math.round(1 / facts.false_alarm)} held-out scores lies above it.`));
@@ -420,7 +420,7 @@
     paint(at("photo"), (i, put) => put(state.fresh.rgb[3 * i], state.fresh.rgb[3 * i + 1], state.fresh.rgb[3 * i + 2]));
     outline(at("photo"), limit);
     paint(at("heat"), (i, put) => put(...inferno(state.map[i] / (TOP * limit))));
-    at("verdict").textContent = stopped ? "Stopped: something here is not as learnt." : "Passes.";
+    at("verdict").textContent = stopped ? "Stopped: something here is not as learned." : "Passes.";
     at("verdict").dataset.stopped = stopped;
     at("score").textContent = `Score ${number(state.score)}, threshold ${number(limit)}.`;
     at("bar").style.width = `${Math.min(100, (100 * state.score) / (TOP * limit))}%`;

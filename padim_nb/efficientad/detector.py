@@ -130,7 +130,7 @@ class EfficientAD:
             "penalty": penalty,
             "precision": "bfloat16" if bf16 else "float32",
             "loss": round(loss, 5),
-            "learnt from": len(learned) + len(others),
+            "learned from": len(learned) + len(others),
             "held out": len(held_out),
             **({"shares": [round(share, 3) for share in shares]} if s.weigh == "learned" else {}),
             **({"note": note} if note else {}),
@@ -178,7 +178,7 @@ class EfficientAD:
             if self.held_out_ is None:
                 raise ModelError("this model file has no held-out scores: calibrate with good images, or fit again")
             return self.held_out_
-        if self.held_out_ is None and len(samples) == self.facts["learnt from"] + self.facts["held out"]:
+        if self.held_out_ is None and len(samples) == sum(self.facts[name] for name in ("learnt from", "held out")):
             return self.score(self._split(samples)[1]).scores  # a file of version 0.2 knows its images by their order
         batches = image_batches(samples, self.settings.frame, 8)
         new = [batch[~np.isin(_fingerprints(batch), self._learned)] for batch in batches]

@@ -72,7 +72,7 @@ _ROWS = (
            "nothing published: ImageNet features that come with the installation", eps="oas"),
     _padim("padim-gabor", "gabor", _SQUARE, _ALL, "nothing published: a baseline by formula"),
     _padim("padim-random", "resnet18", _SQUARE, Selection("random", 100, 1024),
-           "nothing published: a network that has learnt nothing", weights="random"),
+           "nothing published: a network that has learned nothing", weights="random"),
     _padim("padim-r18-rd100", "resnet18", _CROP, Selection("random", 100, 1024),
            "padim-efficientnet-pytorch, R18-Rd100"),
     _padim("padim-wr50-rd550", "wide_resnet50_2", _CROP, Selection("random", 550, 1024),

@@ -89,7 +89,7 @@ class RunSettings:
 
 
 def settings_from(names: Mapping[str, Any]) -> RunSettings:
-    """The settings among a fresh notebook's variables; any other variable is a misspelt parameter and refused.
+    """The settings among a fresh notebook's variables; any other variable is a misspelled parameter and refused.
 
     papermill accepts unknown parameters, so that `-p categry cable` would run the default category: call this with
     `globals()` in the cell right after the parameters.

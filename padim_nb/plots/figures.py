@@ -211,15 +211,22 @@ def dots(
     return figure
 
 
-def panels(samples: Sequence[Sample], maps: AnomalyMaps, threshold: float | None = None) -> Figure:
+def panels(
+    samples: Sequence[Sample], maps: AnomalyMaps, threshold: float | None = None, high: float | None = None
+) -> Figure:
     """Images with the truth outlined, each beside its map; with a threshold, the pixels above it too.
 
-    All maps have one color scale.
+    Args:
+        samples: one a row with a threshold, else two.
+        maps: theirs, all on one color scale.
+        threshold: also marked on the color bar.
+        high: where the color scale ends; the 0.999 quantile of all maps where it is not given.
     """
     frame = maps.frame or Frame(resize=maps.shape[1:])
     shown = np.concatenate(list(image_batches(samples, frame, cache=False)))
     truth = masks(samples, frame) if all(s.mask or not s.label for s in samples) else np.zeros(maps.shape, dtype=bool)
-    low, high = (float(q) for q in np.quantile(maps.maps, [0.02, 0.999]))
+    low, most = (float(q) for q in np.quantile(maps.maps, [0.02, 0.999]))
+    high = most if high is None else high
     width, across = (3, 1) if threshold is not None else (2, 2)
     rows, side = -(-len(samples) // across), 5.7 / (width * across)
     with style(sheet=True):
@@ -228,12 +235,16 @@ def panels(samples: Sequence[Sample], maps: AnomalyMaps, threshold: float | None
             axes.set_axis_off()
         for number, (sample, tile) in enumerate(zip(samples, grid.reshape(-1, width), strict=False)):
             photo(tile[0], shown[number], f"{sample.defect.replace('_', ' ')} {sample.image.stem}", truth[number])
-            photo(tile[1], maps[number], scale=(low, high))
-            tile[1].set_title(f"highest {format_value(maps[number].max())}", fontsize=8.5, pad=3, loc="center")
+            photo(tile[1], maps[number], f"highest {format_value(maps[number].max())}", scale=(low, high))
             if threshold is not None:
                 photo(tile[2], shown[number], "above the threshold", maps[number] >= threshold)
         figure.subplots_adjust(0.01, 0.01, 0.90, 1 - 0.25 / ((side + 0.22) * rows), 0.04, 0.14)
-        bar = figure.colorbar(grid[0, 1].images[0], ax=grid, cax=figure.add_axes((0.915, 0.08, 0.018, 0.84)))
+        extend = "max" if maps.maps.max() > high else "neither"
+        bar = figure.colorbar(
+            grid[0, 1].images[0], ax=grid, cax=figure.add_axes((0.915, 0.08, 0.018, 0.84)), extend=extend
+        )
+        if threshold is not None:
+            bar.ax.axhline(threshold, color=OUTLINE)
         bar.ax.tick_params(colors="#e8eaed", labelsize=8)
     return figure
 

@@ -62,7 +62,7 @@ def problem(page):
 
 @pytest.fixture(scope="module")
 def learned(browser, address, good):
-    """The page once it has learnt the folder: one fit for all tests."""
+    """The page once it has learned the folder: one fit for all tests."""
     context = browser.new_context()
     page = opened(watched(context), address)
     page.locator("#learn-folder").set_input_files(good)
@@ -80,13 +80,13 @@ def other(browser, address):
 
 @pytest.fixture
 def fresh(other):
-    """The page with nothing learnt."""
+    """The page with nothing learned."""
     if idle(other).locator("#learn-forget").is_enabled():
         other.locator("#learn-forget").click()
     return idle(other)
 
 
-def test_ten_photographs_of_a_folder_are_learnt_as_in_python(learned, detector):
+def test_ten_photographs_of_a_folder_are_learned_as_in_python(learned, detector):
     assert learned.locator("#learn-count").inner_text() == "10 good images"
     assert problem(learned) == ""
     limit = learned.evaluate("padimLearn.state.threshold.value")
@@ -142,10 +142,10 @@ def test_a_saved_model_is_read_back_by_the_page_and_by_python(learned, fresh, de
         (tmp_path / "other.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + whole[8 + named :])
         fresh.locator("#learn-load").set_input_files(tmp_path / "other.safetensors")
         assert message in problem(fresh)
-        assert fresh.locator("#learn-good li").count() == 10, "what was learnt stays"
+        assert fresh.locator("#learn-good li").count() == 10, "what was learned stays"
 
 
-def test_what_cannot_be_learnt_is_refused_with_a_reason(fresh, tmp_path):
+def test_what_cannot_be_learned_is_refused_with_a_reason(fresh, tmp_path):
     (tmp_path / "notes.jpg").write_text("not an image")
     fresh.locator("#learn-files").set_input_files(tmp_path / "notes.jpg")
     assert "notes.jpg is not an image that this browser can read: save it as JPEG or PNG" in problem(fresh)

@@ -84,7 +84,7 @@ def test_a_solved_student_is_saved_resumed_and_exported_like_a_trained_one(quick
     settings = replace(settings, training=training)
     widget = load_category("widget", parts)
     detector = EfficientAD.from_settings(settings, "cpu").fit(widget.train)
-    assert detector.facts["learnt from"] == 5 + 3
+    assert detector.facts["learned from"] == 5 + 3
     assert sum(detector.facts["shares"]) == pytest.approx(1, abs=2e-3)
     learned, held_out, others = detector._split(widget.train)
     assert [len(samples) for samples in (learned, others, held_out)] == [5, 3, 1]
@@ -127,12 +127,12 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(settled):
     assert not torch.equal(states[0]["pair.student.conv4.weight"], states[2]["pair.student.conv4.weight"])
 
 
-def test_held_out_pictures_are_not_learnt_from(quick, parts):
+def test_held_out_images_are_not_learned_from(quick, parts):
     widget = load_category("widget", parts)
     detector = EfficientAD.from_settings(replace(quick, held_out=0.25), "cpu")
-    learnt, held, others = detector._split(widget.train)
-    assert (len(learnt), len(held), len(others)) == (9, 3, 0)
-    assert not {s.image for s in learnt} & {s.image for s in held}
+    learned, held, others = detector._split(widget.train)
+    assert (len(learned), len(held), len(others)) == (9, 3, 0)
+    assert not {s.image for s in learned} & {s.image for s in held}
 
 
 def test_images_to_weigh_over_are_drawn_not_the_first_by_name(quick, parts):

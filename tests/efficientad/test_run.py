@@ -8,7 +8,7 @@ from small_training import quick_in
 from padim_nb.experiments.run import RunSettings, execute
 
 
-def test_the_record_of_a_run_names_what_it_learnt_from(parts, tmp_path, no_kernel):
+def test_the_record_of_a_run_names_what_it_learned_from(parts, tmp_path, no_kernel):
     quick = quick_in(tmp_path)
     for path in [*sorted((parts / "widget" / "train" / "good").iterdir())[4:], parts / "widget" / "test" / "line"]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
