@@ -159,7 +159,7 @@ def _add_model(verbs: Verbs) -> None:
     export.add_argument("model", type=Path)
     export.add_argument("target", type=Path)
     for verb in (score, export):
-        verb.add_argument("--weights", help="file of PaDiM's backbone, where it is not where it was")
+        verb.add_argument("--weights", help="file of PaDiM's backbone, if it has moved")
         verb.add_argument("--device", help="auto, cpu or cuda")
 
     distill = _verb(verbs, "distill", _distill, "distill an EfficientAD teacher from a backbone")

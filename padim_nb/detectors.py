@@ -19,7 +19,7 @@ def load(path: str | Path, weights: str = "", device: str = "auto") -> Detector:
 
     Args:
         path: a file that `save` wrote.
-        weights: the file of PaDiM's backbone, where it is not where it was.
+        weights: the file of PaDiM's backbone, if it has moved.
         device: "auto", "cpu", "cuda" or "cuda:1".
     """
     path = Path(path)

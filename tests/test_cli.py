@@ -128,7 +128,7 @@ def test_an_error_of_the_packages_base_class_in_the_notebook_is_one_line(parts, 
     assert capsys.readouterr().err.splitlines()[-1] == "padim-nb: the one line"
 
 
-def test_papermill_with_a_misspelt_parameter_fails_and_says_why(tmp_path):
+def test_papermill_with_a_misspelled_parameter_fails_and_says_why(tmp_path):
     import papermill
 
     done = tmp_path / "x.ipynb"

@@ -42,7 +42,7 @@ class AnomalyMaps:
 
     @classmethod
     def joined(cls, batches: Sequence[AnomalyMaps], size: tuple[int, int], frame: Frame) -> AnomalyMaps:
-        """Batches of anomaly maps as one; without batches, no maps of this (height, width)."""
+        """Join batches of anomaly maps; without batches, 0 maps of this (height, width)."""
         maps = np.concatenate([np.zeros((0, *size), dtype=np.float32), *(batch.maps for batch in batches)])
         scores = np.concatenate([np.zeros(0, dtype=np.float32), *(batch.scores for batch in batches)])
         return cls(maps, scores, frame)

@@ -33,7 +33,7 @@ def score_files(
         images: files, or folders for the images in them.
         out: a folder for <name>_map.npy and <name>_overlay.png; nothing is written without it.
         device: "auto", "cpu", "cuda" or "cuda:1".
-        weights: the file of PaDiM's backbone, where it is not where it was.
+        weights: the file of PaDiM's backbone, if it has moved.
 
     Yields:
         A line for each image: its score, the threshold it is above (>) or not (<=), the verdict, its path. Without a

@@ -37,8 +37,8 @@ class EfficientAD:
         settings: everything that decides the detector but the data.
         device: where it computes.
         weights: name and SHA-256 of the teacher's weights.
-        checkpoint: a file in which the training's state is saved every few `minutes`, and from which it goes on after
-            a stop; None for none.
+        checkpoint: a file in which the training's state is saved every `minutes`; a stopped training resumes from it.
+            None for none.
         minutes: between two checkpoints.
 
     Attributes:
@@ -48,7 +48,7 @@ class EfficientAD:
         size_: (height, width) of the images.
         held_out_: image scores of the training images that were held out, (n,); None in files of version 0.2.
         earlier_: seconds of training before the last stop.
-        facts: what was learned from, and how that went.
+        facts: numbers about the fit, for a record.
     """
 
     settings: EfficientADSettings
@@ -140,7 +140,7 @@ class EfficientAD:
         return self
 
     def score(self, samples: Sequence[Sample]) -> AnomalyMaps:
-        """Anomaly maps (n, height, width) of samples: about 0 on good parts, 0.1 and more on defects."""
+        """Anomaly maps (n, height, width): q_a and q_b of the held-out good images' maps are 0 and 0.1."""
         self._fitted()
         assert self.size_ is not None
         batches = [self.score_images(batch) for batch in image_batches(samples, self.settings.frame, 8)]

@@ -143,13 +143,13 @@ def distill(
     device: str = "cpu",
     every: float = 2.0,
 ) -> Path:
-    """Train a teacher; the paper takes 60,000 steps over ImageNet. Stopped and called again, it goes on.
+    """Train a teacher; the paper takes 60,000 steps over ImageNet. A stopped training resumes when called again.
 
     Args:
         out: folder for weights, card and checkpoint; None for the cache, where the recipes look.
         settings: everything else that decides it.
         minutes: length of the training, or 0.
-        steps: length of the training, or 0; one of both is more than 0.
+        steps: length of the training, or 0; exactly one of `minutes` and `steps` is above 0.
         device: where it computes.
         every: minutes between two checkpoints.
 

@@ -47,7 +47,7 @@ def convolved(x: Tensor, weight: Tensor, bias: Tensor, padding: int = 0) -> Tens
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor, padding: int = 0) -> Tensor:
-    """`convolved` by tiles whatever the shapes, for kernels of 3 or 4; differentiable once."""
+    """`convolved` by tiles for all shapes, with a kernel of 3 or 4; differentiable once."""
     return _Tiled.apply(x, weight, bias, padding)
 
 

@@ -82,7 +82,7 @@ _ROWS = (
                           ("b7-lst", "Effi-B7-Lst-Block"), ("b4-fst", "Effi-B4"),
                           ("b4-md", "Effi-B4, middle blocks"), ("b4-lst", "Effi-B4, last blocks"))),
     _padim("padim-effb5-paper", "efficientnet-b5-paper", Frame(256, 224, "bicubic"), _ALL,
-           "nothing published a category: the paper's EfficientNet-B5", upsample="bicubic"),
+           "nothing published for each category: the paper's EfficientNet-B5", upsample="bicubic"),
     *(_padim(f"padim-tf-net{n}{ending}", f"efficientnet-b7-net{n}", frame, Selection("random", 1000, 10),
              f"padim-tensorflow, Net {n}", quirks=quirks)
       for n in (1, 2, 3) for ending, frame, quirks in (("", _TF_MASKS, QUIRKS), ("-fixed", _TF, ()))),

@@ -36,12 +36,12 @@ class PaDiM:
     """A PaDiM detector: `fit` on good samples, `score` others.
 
     Args:
-        settings: everything that decides it but the data; they stay as they are.
-        network: the backbone; it is not changed, and copied where it is on another device.
+        settings: everything that decides it but the data; not changed.
+        network: the backbone; not changed, and copied if it is on another device.
         device: where to compute.
 
     Attributes:
-        statistics_: what was summed up of the training images.
+        statistics_: sums over the training images, or their features where these are few.
         eps_: what was added to the variances: the settings' number, or what their rule makes of the images.
         size_: (height, width) of the framed images it was fitted on.
         threshold_: image scores above it are anomalous; set by `calibrate`.
@@ -119,7 +119,7 @@ class PaDiM:
 
         Args:
             samples: good samples, at least 2.
-            false_alarm: a share of good parts that may be stopped; `calibrate` for it, in the same pass of the network.
+            false_alarm: if given, also set the threshold for this share of good parts, in the same pass of the network.
 
         Returns:
             The detector.
@@ -139,7 +139,7 @@ class PaDiM:
         return self
 
     def partial_fit(self, samples: Sequence[Sample], expected: int = 0) -> PaDiM:
-        """Fit to more good samples, as if all had been there at once; where one is unreadable nothing changes.
+        """Fit to further good samples, with the result of one fit to all; if one cannot be read, nothing changes.
 
         Args:
             samples: good samples.
@@ -209,8 +209,8 @@ class PaDiM:
 
         Each fold is scored by a model of the other folds, so no image is judged by itself; the threshold is the
         conformal quantile of these scores. Fewer than 1 / false_alarm - 1 images are too few for so small a share: the
-        threshold is then their largest score. Of more than `thresholds.ENOUGH` images so many are drawn, as the
-        features of all folds are held in memory.
+        threshold is then their largest score. If there are more than `thresholds.ENOUGH` images, that many are drawn:
+        the features of all folds are held in memory.
 
         Args:
             samples: good samples, at least 3.
@@ -246,7 +246,7 @@ class PaDiM:
 
         Args:
             path: a file that `save` wrote.
-            weights: the backbone's file, where it is not where it was.
+            weights: the backbone's file, if it has moved.
             device: "auto", "cpu", "cuda" or "cuda:1".
         """
         path, device = Path(path), pick_device(device)

@@ -22,9 +22,9 @@ def fit_sharded(
 ) -> PaDiM:
     """Fit `detector` as `detector.fit(samples)` would, on the workers of a Dask cluster.
 
-    The workers must see the images, and a file of weights, under the same paths. Moments cross the network, whose size
-    does not depend on the number of images; of few images, where the low-rank form is the cheaper one, their features
-    do. No machine holds more than three parts at a time.
+    The workers must see the images, and a file of weights, under the same paths. Moments cross the network: their size
+    does not depend on the number of images. Of few images, where the low-rank form is cheaper, features do. No machine
+    holds more than three parts at a time.
 
     Args:
         detector: gets the result; what it was fitted on is forgotten once this succeeds.

@@ -243,6 +243,7 @@ def panels(
         bar = figure.colorbar(
             grid[0, 1].images[0], ax=grid, cax=figure.add_axes((0.915, 0.08, 0.018, 0.84)), extend=extend
         )
+        bar.ax.set_title("score", fontsize=8)
         if threshold is not None:
             bar.ax.axhline(threshold, color=OUTLINE)
         bar.ax.tick_params(colors="#e8eaed", labelsize=8)

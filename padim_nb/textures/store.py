@@ -31,7 +31,7 @@ def procedural_images(count: int, side: int, seed: int = 0) -> np.ndarray:
     """One image of each of the first `count` programs.
 
     Args:
-        count: number of images, 1 or more; a longer array begins with the shorter one.
+        count: number of images, 1 or more; the first images do not depend on it.
         side: height and width in pixels, 16 or more.
         seed: of the programs.
 

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 import yaml
-from built import HTML, NEEDED, ROOT, elsewhere
+from built import HTML, NEEDED, ROOT, elsewhere, watched
 
 sys.path.insert(0, str(ROOT / "book"))
 
@@ -44,23 +44,38 @@ CONTRAST = """() => {
 }"""
 
 
-@pytest.mark.parametrize("page", [(1280, "light"), (390, "dark")], indirect=True, ids=["wide light", "phone dark"])
+@pytest.fixture(scope="module")
+def shown(browser):
+    """One page that all pages of the book are opened in, one after the other."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
+    yield watched(context)
+    context.close()
+
+
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_is_whole(page, address, name):
-    page.goto(f"{address}/{name}.html", wait_until="load")
-    page.evaluate("document.querySelectorAll('img').forEach((each) => { each.loading = 'eager'; })")
-    page.wait_for_function("[...document.images].every((each) => each.complete)")
-    assert page.wrong == []
-    assert elsewhere(page, address) == []
+def test_a_page_is_whole_wide_and_light_and_on_a_phone_in_the_dark(shown, address, name):
+    shown.wrong.clear()
+    shown.asked.clear()
+    shown.set_viewport_size({"width": 1280, "height": 900})
+    shown.emulate_media(color_scheme="light")
+    shown.goto(f"{address}/{name}.html", wait_until="load")
+    shown.evaluate("document.querySelectorAll('img').forEach((each) => { each.loading = 'eager'; })")
+    shown.wait_for_function("[...document.images].every((each) => each.complete)")
     broken = "[...document.images].filter((each) => !each.naturalWidth).map((each) => each.src)"
-    assert page.evaluate(broken) == []
-    assert page.evaluate("[...document.querySelectorAll('article img')].filter((each) => !each.alt).length") == 0
+    assert shown.evaluate(broken) == []
+    assert shown.evaluate("[...document.querySelectorAll('article img')].filter((each) => !each.alt).length") == 0
     lost = """[...document.querySelectorAll('article a[href^="#"]')].map((each) => each.getAttribute("href").slice(1))
       .filter((id) => id && !document.getElementById(decodeURIComponent(id)))"""
-    assert page.evaluate(lost) == []
+    assert shown.evaluate(lost) == []
     over = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    assert page.evaluate(over) <= 0, "the page scrolls sideways"
-    assert page.evaluate(CONTRAST) == []
+    for theme, width in (("light", 1280), ("dark", 390)):
+        shown.set_viewport_size({"width": width, "height": 900})
+        shown.emulate_media(color_scheme=theme)
+        shown.wait_for_function("theme => document.documentElement.dataset.theme == theme", arg=theme)
+        assert shown.evaluate(over) <= 0, "the page scrolls sideways"
+        assert shown.evaluate(CONTRAST) == []
+    assert shown.wrong == []
+    assert elsewhere(shown, address) == []
 
 
 def test_no_sentence_of_the_api_was_taken_for_a_type(page, address):

@@ -84,13 +84,13 @@ def test_any_damage_to_a_models_or_weights_bytes_is_found_or_harmless(data, worl
 @FUZZ
 @given(data=st.data())
 def test_any_tensors_of_a_model_fit_or_are_refused(data, world, tmp_path_factory):
-    def spoilt(tensors):
+    def spoiled(tensors):
         name = data.draw(st.sampled_from(sorted(tensors)))
         shape = data.draw(st.lists(st.integers(0, 5), max_size=3))
         return tensors | {name: np.zeros(shape, data.draw(st.sampled_from([np.float32, np.int8, np.float64])))}
 
     path = tmp_path_factory.mktemp("fuzz") / "m.safetensors"
-    rewritten(world / "model.safetensors", path, tensors=spoilt)
+    rewritten(world / "model.safetensors", path, tensors=spoiled)
     with pytest.raises(PadimError) as refused:
         load(path, device="cpu")
     one_line(refused)
