@@ -34,7 +34,8 @@ def main() -> None:
             row[1].set_title("its anomaly map", fontsize=8.5, pad=3)
             row[1].set_axis_off()
             stopped = score > limit
-            verdict = f"{'stopped' if stopped else 'passes'}: {format_value(score)} of {format_value(limit)}"
+            sign, word = (">", "stopped") if stopped else ("<", "passes")
+            verdict = f"{word}: {format_value(score)} {sign} {format_value(limit)}"
             figures.photo(row[2], image, verdict, map_ > limit)
         figure.subplots_adjust(0.005, 0.01, 0.995, 0.95, 0.03, 0.12)
         figure.savefig(TARGET, dpi=200, pil_kwargs={"quality": 88})

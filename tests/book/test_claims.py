@@ -5,13 +5,14 @@ Each claim names a page and words of it (`says`), and one proof:
 - `record` with `path` (keys, numbers, or {key: value} for the entry of a list that has it): the value, after `formula`
   where there is one, rounds to `number`, which stands in the words;
 - `cell`: a regular expression that a stored output of the page (or of `notebook`) matches;
-- `python`: an expression that gives True, or `number` rounded; it may use what stands under `names`.
+- `python`: an expression that gives True, or `number` rounded; it may use `NAMES`.
 """
 
 import json
 import re
 from functools import cache
 from pathlib import Path
+from statistics import mean
 
 import nbformat
 import pytest
@@ -52,15 +53,32 @@ def value_at(record: str, path: list):
     return value
 
 
+@cache
+def runs_of(recipe: str) -> list[dict]:
+    """All records of a recipe on the twin."""
+    rows = [json.loads(path.read_text()) for path in sorted((ROOT / "data" / "records").glob("twin*/*.json"))]
+    return [row for row in rows if row["recipe"] == recipe]
+
+
 def twin(recipe: str, metric: str = "image_auroc") -> dict[str, float]:
-    """A metric of a recipe on the twin by category, as recorded."""
-    rows = [json.loads(path.read_text()) for path in sorted((ROOT / "data" / "records" / "twin").glob("*.json"))]
-    return {row["category"]: row["metrics"][metric] for row in rows if row["recipe"] == recipe}
+    """A metric of a recipe on the twin by category, the mean of its seeds."""
+    rows = runs_of(recipe)
+    names = {row["category"] for row in rows}
+    return {name: mean(row["metrics"][metric] for row in rows if row["category"] == name) for name in names}
+
+
+def kind(recipe: str, category: str, defect: str) -> float:
+    """The image AUROC of one kind of defect, the mean of the recipe's seeds."""
+    rows = [row["per_defect"] for row in runs_of(recipe) if row["category"] == category]
+    return mean(entry["image_auroc"] for row in rows for entry in row if entry["defect"] == defect)
 
 
 def rounds_to(value: float, number: str) -> bool:
     digits = len(number.partition(".")[2])
     return abs(value - float(number)) <= 0.5 * 10**-digits + 1e-9
+
+
+NAMES = {"published": published, "twin": twin, "kind": kind, "runs_of": runs_of, "value_at": value_at}
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: f"{Path(claim['page']).stem}: {claim['says'][:50]}")
@@ -75,7 +93,7 @@ def test_a_sentence_stands_and_is_proved(claim):
     elif "cell" in claim:
         assert re.search(claim["cell"], outputs_of(claim.get("notebook", claim["page"]))), "no cell prints this"
     else:
-        value = eval(claim["python"], {"published": published, "twin": twin, "value_at": value_at})
+        value = eval(claim["python"], NAMES)
         assert rounds_to(value, number) if number else value is True, f"it is {value}"
 
 
