@@ -57,9 +57,9 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = []
     for count in COUNTS:
-        each = [shares(name, arguments.recipe, count, arguments.draws) for name in arguments.categories]
+        categories = [shares(name, arguments.recipe, count, arguments.draws) for name in arguments.categories]
         for rate in RATES:
-            good, defective = zip(*(row[rate] for row in each), strict=True)
+            good, defective = zip(*(row[rate] for row in categories), strict=True)
             stopped = {"good": mean(good), "low": min(good), "high": max(good), "defective": mean(defective)}
             row = {"images": count or "all", "asked": rate, "stopped": {k: round(v, 4) for k, v in stopped.items()}}
             rows.append(row)
