@@ -72,6 +72,7 @@ def test_the_autoencoders_map_counts_where_it_notices_that_images_were_moved(wei
                 torch.cat([model.raw(image[None]) for image in batch])
                 for batch in (images[4:], images[4:].roll((16, 16), (1, 2)))
             )
+            assert weighing._moved(model, images[4:], still[:, 1]) == (1.0 if notices else 0.0)
         spread = still.amax((2, 3)).std(0)
         inner = slice(12, -12)
         assert (moved[:, 1, inner, inner].amax((1, 2)) > still[:, 1, inner, inner].amax()).all() == notices
