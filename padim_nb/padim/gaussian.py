@@ -22,7 +22,7 @@ from torch import Tensor
 from ..errors import ModelError
 from ..util.model_file import packed, unpacked
 from ..util.threads import in_threads
-from .grids import Grid, blocks, nested, on_grid, stacked
+from .grids import Grid, blocks, nested, on_grid, stacked, summed
 from .moments import Moments
 
 
@@ -40,18 +40,22 @@ class PatchGaussians:
     link: list[list[Tensor]]
 
     @classmethod
-    def fit(cls, moments: Moments, eps: float = 0.01) -> PatchGaussians:
-        """The Gaussians N(mean, scatter / (n - 1) + eps I) of the patches that were summed up in `moments`."""
+    def fit(cls, moments: Moments, eps: float = 0.01, dtype: torch.dtype = torch.float32) -> PatchGaussians:
+        """The Gaussians N(mean, scatter / (n - 1) + eps I) of the patches that were summed up in `moments`.
+
+        They are computed in the precision of the moments, or in float64, and kept as `dtype`.
+        """
         expect_enough(moments.count)
-        mean = [m.float().clone() for m in moments.mean]
-        link = [[torch.empty(sums.shape, device=sums.device) for sums in row] for row in moments.scatter]
+        work = torch.promote_types(moments.mean[0].dtype, dtype)
+        mean = [m.to(dtype, copy=True) for m in moments.mean]
+        link = [[torch.empty(sums.shape, dtype=dtype, device=sums.device) for sums in row] for row in moments.scatter]
         inverse = [row.pop() for row in link]
 
         def factor(rows: list[slice]) -> None:
             lower: list[Tensor] = []  # L_kk^-1
             coupling: list[list[Tensor]] = []  # A_kj
             for k, own in enumerate(rows):
-                *mixed, covariance = (sums[own] / (moments.count - 1) for sums in moments.scatter[k])
+                *mixed, covariance = (sums[own].to(work) / (moments.count - 1) for sums in moments.scatter[k])
                 coupling.append([])
                 for j, a in enumerate(mixed):
                     a = stacked(a, lower[j])
@@ -60,12 +64,29 @@ class PatchGaussians:
                     coupling[k].append(torch.bmm(a, lower[j].mT).view_as(mixed[j]))
                     covariance.baddbmm_(coupling[k][j], coupling[k][j].mT, alpha=-1.0)
                 lower.append(inverse_factor(covariance, eps))
-                inverse[k][own] = lower[k].float()
+                inverse[k][own] = lower[k].to(dtype)
                 for block, a in zip(link[k], coupling[k], strict=True):
-                    block[own] = torch.bmm(lower[k], a).float()
+                    block[own] = torch.bmm(lower[k], a).to(dtype)
 
         in_threads(factor, blocks(moments.grids, mean[0].device), mean[0].device)
         return cls(moments.grids, mean, inverse, link)
+
+    def whitened(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """The whitened deviations z of every patch, the squares of which sum up to the squared distance.
+
+        Args:
+            features: one tensor a layer, coarse to fine, each (n, channels, height, width).
+
+        Returns:
+            One tensor a layer, (positions, channels, n) in nested order.
+        """
+        z: list[Tensor] = []
+        for k, vectors in enumerate(nested(features)):
+            own = torch.bmm(self.inverse[k], vectors.to(self.mean[k]) - self.mean[k][..., None])
+            for j, link in enumerate(self.link[k]):
+                own -= torch.bmm(stacked(link, z[j]), z[j]).view_as(own)
+            z.append(own)
+        return z
 
     def distances(self, features: Sequence[Tensor]) -> Tensor:
         """Mahalanobis distance of every patch to its Gaussian.
@@ -76,13 +97,7 @@ class PatchGaussians:
         Returns:
             Distances (n, height, width) on the finest grid.
         """
-        z: list[Tensor] = []
-        for k, vectors in enumerate(nested(features)):
-            own = torch.bmm(self.inverse[k], vectors - self.mean[k][..., None])
-            for j, link in enumerate(self.link[k]):
-                own -= torch.bmm(stacked(link, z[j]), z[j]).view_as(own)
-            z.append(own)
-        return on_grid([own.square().sum(1) for own in z], self.grids)
+        return on_grid(summed(z.square().sum(1) for z in self.whitened(features)), self.grids)
 
     @property
     def bytes(self) -> int:

@@ -7,8 +7,8 @@ batched matrix products. What is computed of one `blocks` of cells needs no othe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Sequence
+from functools import lru_cache, reduce
 from itertools import pairwise
 
 import torch
@@ -79,11 +79,13 @@ def over_cells(coarse: Tensor, fine: Tensor) -> Tensor:
     return coarse.repeat_interleave(len(fine) // len(coarse), dim=0)
 
 
-def on_grid(squares: Sequence[Tensor], grids: tuple[Grid, ...]) -> Tensor:
-    """Each layer's part of the squared distance, (positions, n) -> distances (n, height, width) on the finest grid."""
-    total = squares[0]
-    for square in squares[1:]:
-        total = square + over_cells(total, square)
-    flat = torch.empty_like(total)
-    flat[nesting(grids, total.device)[-1]] = total
+def summed(layers: Iterable[Tensor]) -> Tensor:
+    """The sum of one tensor a layer (positions, ...), coarse to fine, on the positions of the finest."""
+    return reduce(lambda coarse, fine: fine + over_cells(coarse, fine), layers)
+
+
+def on_grid(squares: Tensor, grids: tuple[Grid, ...]) -> Tensor:
+    """Squared distances (positions of the finest grid, n), nested -> distances (n, height, width)."""
+    flat = torch.empty_like(squares)
+    flat[nesting(grids, squares.device)[-1]] = squares
     return flat.sqrt().T.reshape(-1, *grids[-1])

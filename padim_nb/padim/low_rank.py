@@ -24,7 +24,7 @@ from torch import Tensor
 from ..util.model_file import packed
 from ..util.threads import in_threads
 from .gaussian import expect, expect_enough, inverse_factor, read_triangles, triangles
-from .grids import Grid, blocks, grids_of, nested, on_grid, over_cells, stacked
+from .grids import Grid, blocks, grids_of, nested, on_grid, over_cells, stacked, summed
 from .moments import precision
 
 
@@ -43,15 +43,18 @@ class LowRankGaussians:
     vectors: list[Tensor]
 
     @classmethod
-    def fit(cls, features: Sequence[Tensor], eps: float = 0.01) -> LowRankGaussians:
-        """The Gaussians of all training images at once: features [(n, channels, height, width)], coarse to fine."""
+    def fit(cls, features: Sequence[Tensor], eps: float = 0.01, dtype: torch.dtype = torch.float32) -> LowRankGaussians:
+        """The Gaussians of all training images at once: features [(n, channels, height, width)], coarse to fine.
+
+        They are computed in float64 and kept as `dtype`.
+        """
         n, grids, device = len(features[0]), grids_of(features), features[0].device
         expect_enough(n)
         shapes = [(height * width, layer.shape[1]) for (height, width), layer in zip(grids, features, strict=True)]
-        mean = [torch.empty(p, c, device=device) for p, c in shapes]
-        inverse = [torch.empty(p, c, c, device=device) for p, c in shapes]
-        gain = [torch.empty(p, c, n, device=device) for p, c in shapes[:-1]]
-        vectors = [torch.empty(p, c, n, device=device) for p, c in shapes[1:]]
+        mean, inverse = ([torch.empty(*s, dtype=dtype, device=device) for s in sides]
+                         for sides in (shapes, [(p, c, c) for p, c in shapes]))
+        gain, vectors = ([torch.empty(p, c, n, dtype=dtype, device=device) for p, c in part]
+                         for part in (shapes[:-1], shapes[1:]))
 
         def condition(rows: list[slice]) -> None:
             own = [_double(x) for x in nested(features, rows)]
@@ -61,16 +64,38 @@ class LowRankGaussians:
                 x = (x - center[..., None]) * (n - 1) ** -0.5
                 xm = torch.bmm(stacked(x, m), m).view_as(x)
                 lower = inverse_factor(torch.bmm(xm, x.mT), eps)
-                mean[k][place], inverse[k][place] = center.float(), lower.float()
+                mean[k][place], inverse[k][place] = center.to(dtype), lower.to(dtype)
                 if k:
-                    vectors[k - 1][place] = x.float()
+                    vectors[k - 1][place] = x.to(dtype)
                 if k < len(gain):
                     z = torch.bmm(lower, xm)
-                    gain[k][place] = z.float()
+                    gain[k][place] = z.to(dtype)
                     m = torch.baddbmm(over_cells(m, x), z.mT, z, alpha=-1.0)
 
         in_threads(condition, blocks(grids, device), device)
         return cls(grids, mean, inverse, gain, vectors)
+
+    def whitened(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """The whitened deviations z of every patch, the squares of which sum up to the squared distance.
+
+        Args:
+            features: one tensor a layer, coarse to fine, each (n, channels, height, width).
+
+        Returns:
+            One tensor a layer, (positions, channels, n) in nested order.
+        """
+        whitened: list[Tensor] = []
+        g: Tensor | None = None
+        for k, x in enumerate(nested(features)):
+            delta = x.to(self.mean[k]) - self.mean[k][..., None]
+            if g is not None:
+                delta -= torch.bmm(stacked(self.vectors[k - 1], g), g).view_as(delta)
+            z = torch.bmm(self.inverse[k], delta)
+            whitened.append(z)
+            if k < len(self.gain):
+                step = torch.bmm(self.gain[k].mT, z)
+                g = step if g is None else step + over_cells(g, step)
+        return whitened
 
     def distances(self, features: Sequence[Tensor]) -> Tensor:
         """Mahalanobis distance of every patch to its Gaussian.
@@ -81,18 +106,7 @@ class LowRankGaussians:
         Returns:
             Distances (n, height, width) on the finest grid.
         """
-        squares: list[Tensor] = []
-        g: Tensor | None = None
-        for k, x in enumerate(nested(features)):
-            delta = x.sub_(self.mean[k][..., None])
-            if g is not None:
-                delta -= torch.bmm(stacked(self.vectors[k - 1], g), g).view_as(delta)
-            z = torch.bmm(self.inverse[k], delta)
-            squares.append(z.square().sum(1))
-            if k < len(self.gain):
-                step = torch.bmm(self.gain[k].mT, z)
-                g = step if g is None else step + over_cells(g, step)
-        return on_grid(squares, self.grids)
+        return on_grid(summed(z.square().sum(1) for z in self.whitened(features)), self.grids)
 
     @property
     def bytes(self) -> int:

@@ -12,6 +12,7 @@ patches get the median of theirs, as layers share what is computed of a coarse p
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from .gaussian import expect_enough
 from .grids import blocks, grids_of, nested, over_cells
 from .moments import Moments
 
+Eps = float | Literal["oas"]
 SMALLEST = 0.01  # the paper's: what is constant in all training images needs some variance
 LARGEST_SHARE = 0.99
 
@@ -39,6 +41,11 @@ def oas(statistics: Moments | Sequence[Tensor]) -> float:
         n, d = len(statistics[0]), sum(layer.shape[1] for layer in statistics)
         expect_enough(n)
         trace, square = _of_features(statistics)
+    return added_variance(trace, square, n, d)
+
+
+def added_variance(trace: Tensor, square: Tensor, n: int, d: int) -> float:
+    """The median over all patches, given trace(S) and trace(S^2) of each, (patches,), of n vectors of d numbers."""
     m = trace / d
     share = (square / d**2 + m.square()) / ((n + 1) * (square / d**2 - m.square() / d)).clamp(min=1e-30)
     share = share.clamp(max=LARGEST_SHARE)
