@@ -30,6 +30,7 @@ class Sample:
     label: int
     defect: str
     mask: Path | None = None
+    group: str = ""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from ..efficientad.detector import EfficientAD
 from ..errors import ModelError
 from ..features.dimensions import joined
 from ..padim.detector import PaDiM
-from ..padim.smoothing import smooth
+from ..padim.smoothing import image_scores, smooth
 from ..util.files import whole_file
 
 TOLERANCE = 1e-3  # largest difference from torch, relative to the largest value
@@ -81,10 +81,11 @@ class _Graph(nn.Module):
         maps = detector.model_ if isinstance(detector, EfficientAD) else PaDiMMaps(detector)
         assert maps is not None  # `export` has looked
         self.maps: nn.Module = maps
+        self.score = detector.settings.score if isinstance(detector, PaDiM) else "max"
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         maps = self.maps(images)
-        return maps, maps.amax(dim=(1, 2))
+        return maps, image_scores(maps, self.score)
 
 
 class PaDiMMaps(nn.Module):

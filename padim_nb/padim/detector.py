@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
-from itertools import starmap
+from itertools import groupby, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,20 +18,34 @@ from ..data.images import as_images, image_batches
 from ..data.maps import AnomalyMaps
 from ..data.mvtec import Sample
 from ..errors import DataError, ModelError, OptionError
-from ..evaluation.thresholds import Threshold, conformal, enough, folds
+from ..evaluation.thresholds import FALSE_ALARM, Threshold, conformal, expect_rate
 from ..features.backbones import Backbone, backbone
 from ..features.dimensions import Embedding, joined
 from ..util.devices import pick_device
 from ..util.model_file import image_size, making_sense_of, read_model, write_model
 from ..util.threads import in_threads, shares
 from ..util.validation import from_plain
+from .leave_one_out import conformal_distances, expect_others, held_out_distances
 from .low_rank import LowRankGaussians
 from .quirks import scrambled, smallest_distance, whole_batches
 from .settings import PaDiMSettings
-from .smoothing import smooth
-from .statistics import Gaussians, Statistics, concatenated, expect_fit, held_out, read_gaussians
+from .smoothing import image_scores, smooth
+from .statistics import (
+    FEW,
+    Gaussians,
+    Statistics,
+    concatenated,
+    expect_fit,
+    fingerprints,
+    group_fingerprints,
+    read_gaussians,
+)
 
 PIXELS = 1 << 18  # of images in the network at once: 4 of 256 x 256, what fits the cache; a GPU takes more
+IN_MEMORY = 1000  # images, the features of which are held to set a threshold in the same pass
+AT_ONCE = 32  # images held out at once, in float64
+TRAINING = "training."  # tensors of a model file beside the Gaussians'
+Batch = tuple[list[Tensor], np.ndarray]  # features, one tensor a layer, coarse to fine; fingerprints of the images
 
 
 class PaDiM:
@@ -42,7 +57,7 @@ class PaDiM:
         device: where to compute.
 
     Attributes:
-        statistics_: sums over the training images, or their features where these are few.
+        statistics_: features of few training images or sums over many, and which images they were.
         eps_: what was added to the variances: the settings' number, or what their rule makes of the images.
         size_: (height, width) of the framed images it was fitted on.
         threshold_: image scores above it are anomalous; set by `calibrate`.
@@ -86,14 +101,14 @@ class PaDiM:
     @property
     def gaussians_(self) -> Gaussians | None:
         """One Gaussian a patch, made of `statistics_` when first asked for; None before any fit."""
-        if self._gaussians is None and self.count:
+        if self._gaussians is None and self.statistics_.count:
             self.eps_ = self.statistics_.eps(self.settings.eps)
             self._gaussians = self.statistics_.gaussians(self.eps_)
         return self._gaussians
 
     @property
     def count(self) -> int:
-        """The number of images in `statistics_`; 0 for a detector that was loaded."""
+        """The number of training images."""
         return self.statistics_.count
 
     @property
@@ -116,27 +131,31 @@ class PaDiM:
         return facts | ({"quirks": list(self.settings.quirks)} if self.settings.quirks else {})
 
     def fit(self, samples: Sequence[Sample], false_alarm: float | None = None) -> PaDiM:
-        """Fit to good samples, forgetting any earlier ones.
+        """Fit to good samples, forgetting any earlier ones; what is refused changes nothing.
 
         Args:
             samples: good samples, at least 2.
-            false_alarm: if given, also set the threshold for this share of good parts, in the same pass of the network.
+            false_alarm: if given, also set the threshold for this share of good parts (see `calibrate`), for up to
+                `IN_MEMORY` images in the same pass of the network.
 
         Returns:
             The detector.
         """
-        self.reset()
         samples = self.training_samples(samples)
-        if false_alarm is None:
-            self.partial_fit(samples)
-        elif len(samples) > enough(false_alarm):
-            self.partial_fit(samples).calibrate(samples, false_alarm)
-        else:
-            groups = folds(len(samples))
-            features = self._in_memory(samples, "fitting")
-            self._sum_up(zip(*(layer.split(self.settings.batch) for layer in features), strict=True), len(samples))
-            self.threshold_ = conformal(self._fold_scores(features, groups), false_alarm)
-        self._fitted()
+        if false_alarm is not None:
+            expect_rate(false_alarm)
+            _expect_others(group_fingerprints([sample.group for sample in samples]), len(samples))
+        with self._unchanged_on_error():
+            self.reset()
+            if false_alarm is None or len(samples) > IN_MEMORY:
+                self.partial_fit(samples)
+                if false_alarm is not None:
+                    self.calibrate(samples, false_alarm)
+            else:
+                features, images = self._read(samples, "fitting")
+                self._add(self._batched(features, images), samples, len(samples))
+                self.threshold_ = self._threshold([self._held_out(features, images)], false_alarm)
+            self._fitted()
         return self
 
     def partial_fit(self, samples: Sequence[Sample], expected: int = 0) -> PaDiM:
@@ -146,13 +165,13 @@ class PaDiM:
             samples: good samples.
             expected: how many images there will be in the end, where more are to come: decides the cheapest form.
         """
-        return self._sum_up(self._batches(samples, "fitting"), max(len(samples), expected - self.count))
+        return self._add(self._batches(samples, "fitting"), samples, max(len(samples), expected - self.count))
 
     def merge(self, other: PaDiM) -> PaDiM:
         """Add what another detector of the same settings and weights was fitted on; it may be on another device."""
         if self.settings != other.settings:
             raise OptionError("only detectors of the same settings can be merged")
-        if not other.count:
+        if not other.statistics_.has_sums:
             raise ModelError("this detector holds no sums of images to merge: fit it, rather than load it")
         return self.merge_statistics(other.statistics_, other.size_, other.weights["sha256"])
 
@@ -174,7 +193,7 @@ class PaDiM:
     def score(self, samples: Sequence[Sample]) -> AnomalyMaps:
         """Anomaly maps (n, height, width) in the frame's pixels; the larger, the less like the training images."""
         gaussians = self._fitted()
-        return self._joined([self._maps(features, gaussians) for features in self._batches(samples, "scoring")])
+        return self._joined([self._maps(features, gaussians) for features, _ in self._batches(samples, "scoring")])
 
     def score_images(self, images: np.ndarray) -> AnomalyMaps:
         """Like `score`, for framed images in memory, uint8 or floats in 0..1, (n, height, width, 3)."""
@@ -183,7 +202,7 @@ class PaDiM:
 
     def features(self, samples: Sequence[Sample]) -> list[Tensor]:
         """The chosen features of all samples: one tensor a layer, coarse to fine, (n, channels, height, width)."""
-        return concatenated(list(self._batches(samples, "reading")))
+        return concatenated([features for features, _ in self._batches(samples, "reading")])
 
     def extract(self, images: np.ndarray) -> list[Tensor]:
         """The chosen features of framed images; the first images decide the size of all.
@@ -205,27 +224,69 @@ class PaDiM:
         with torch.inference_mode():
             return concatenated(in_threads(self._extract, parts, self.device))
 
-    def calibrate(self, samples: Sequence[Sample], false_alarm: float = 0.01, seed: int = 0) -> Threshold:
-        """Set the threshold from the good samples the detector was fitted on, without a single defect.
+    def calibrate(self, samples: Sequence[Sample], false_alarm: float = FALSE_ALARM) -> Threshold:
+        """Set the threshold from good samples, without a single defect.
 
-        Each fold is scored by a model of the other folds, so no image is judged by itself; the threshold is the
-        conformal quantile of these scores. Fewer than 1 / false_alarm - 1 images are too few for so small a share: the
-        threshold is then their largest score. If there are more than `thresholds.ENOUGH` images, that many are drawn:
-        the features of all folds are held in memory.
+        It is the conformal quantile of their held-out scores: of a group's images the largest one counts.
 
         Args:
-            samples: good samples, at least 3.
+            samples: good samples, of which those that the detector was fitted on are judged without themselves.
             false_alarm: the share of new good parts that may exceed the threshold.
-            seed: of the folds.
         """
-        self.threshold_ = conformal(self.held_out_scores(samples, false_alarm, seed), false_alarm)
+        expect_rate(false_alarm)
+        self.threshold_ = self._threshold(self._held_out_parts(samples), false_alarm)
         return self.threshold_
 
-    def held_out_scores(self, samples: Sequence[Sample], false_alarm: float = 0.01, seed: int = 0) -> np.ndarray:
-        """The image scores (n,) that `calibrate` uses: each from a model that was fitted without the image's fold."""
-        drawn = np.random.default_rng(seed).permutation(len(samples))[: enough(false_alarm)]
-        groups = folds(len(drawn), seed)
-        return self._fold_scores(self._in_memory([samples[i] for i in sorted(drawn)], "reading"), groups)
+    def leave_one_out(self, samples: Sequence[Sample]) -> AnomalyMaps:
+        """Anomaly maps of good samples by Gaussians of all training images but the sample, or its group, itself.
+
+        Samples that the detector was not fitted on are scored as they are. Of a group all images must be given.
+        """
+        parts = list(self._held_out_parts(samples))
+        order = np.argsort(np.concatenate([numbers for numbers, _, _ in parts]))
+        return self._joined([maps for _, _, maps in parts])[order]
+
+    def held_out_scores(self, samples: Sequence[Sample]) -> np.ndarray:
+        """The image scores (n,) of `leave_one_out`, without holding the maps."""
+        numbers, scores = zip(
+            *((numbers, maps.scores) for numbers, _, maps in self._held_out_parts(samples)), strict=True
+        )
+        return np.concatenate(scores)[np.argsort(np.concatenate(numbers))]
+
+    def p_values(self, samples: Sequence[Sample]) -> np.ndarray:
+        """Exact p-values (n,) of new samples by full conformal prediction, for detectors fitted on up to `FEW` images.
+
+        Calling a part defective where its p-value is at most alpha stops at most a share alpha of good new parts,
+        however few the training images are, if these and the new part are exchangeable. The smallest p-value of n
+        training images is 1 / (n + 1). With groups, n is their number, and the largest score of each counts.
+        """
+        batches = image_batches(samples, self.settings.frame, self.settings.batch)
+        return np.concatenate([np.zeros(0), *(self.p_values_of(images) for images in batches)])
+
+    def p_values_of(self, images: np.ndarray) -> np.ndarray:
+        """Like `p_values`, for framed images in memory, uint8 or floats in 0..1, (n, height, width, 3)."""
+        self._fitted()
+        features, groups = self.statistics_.features, self.statistics_.groups
+        if not self.has_p_values or features is None:
+            raise ModelError(
+                f"exact p-values are for detectors fitted on 3 to {FEW} images, this one was on {self.count}: "
+                "use its threshold"
+            )
+        order, sizes = _by_group(groups)
+        own = [layer[torch.from_numpy(order).to(layer.device)] for layer in features]
+        values = []
+        with torch.inference_mode():
+            for distances in conformal_distances(own, self.extract(as_images(images)), self.settings.eps, sizes):
+                *training, new = self._smoothed(distances).scores
+                largest = np.maximum.reduceat(training, np.cumsum([0, *sizes[:-1]]))
+                values.append((1 + (largest >= new).sum()) / (len(sizes) + 1))
+        return np.array(values)
+
+    @property
+    def has_p_values(self) -> bool:
+        """Whether `p_values` can be had: the features of its few training images are here."""
+        groups = self.statistics_.groups
+        return self.statistics_.features is not None and 3 <= self.count <= FEW and len(_by_group(groups)[1]) >= 2
 
     def save(self, path: str | Path) -> Path:
         """Write the fitted detector to a safetensors file, without the backbone's weights (named by hash)."""
@@ -239,7 +300,7 @@ class PaDiM:
             "eps": self.eps_,
             "threshold": asdict(self.threshold_) if self.threshold_ else None,
         }
-        return write_model(Path(path), "padim", header, gaussians.tensors())
+        return write_model(Path(path), "padim", header, gaussians.tensors() | self._training_tensors())
 
     @classmethod
     def load(cls, path: str | Path, weights: str = "", device: str = "auto") -> PaDiM:
@@ -266,13 +327,14 @@ class PaDiM:
             detector = cls(settings, network, device)
             grids = tuple((int(height), int(width)) for height, width in header["grids"])
             detector.eps_ = float(header["eps"])
+            detector._read_training(tensors)
             detector._gaussians = read_gaussians(tensors, grids, device)
             detector.threshold_ = Threshold.of(header["threshold"])
             height, width = detector.size_ = image_size(header["size"])
             expect_fit(detector._gaussians, detector.extract(np.zeros((1, height, width, 3), dtype=np.uint8)))
         return detector
 
-    def _batches(self, samples: Sequence[Sample], task: str) -> Iterator[list[Tensor]]:
+    def _batches(self, samples: Sequence[Sample], task: str) -> Iterator[Batch]:
         """The features of all samples, batch by batch, under a progress bar."""
         batch = self.settings.batch
         with tqdm(total=len(samples), desc=task, unit="image", disable=None, leave=False) as bar:
@@ -281,19 +343,28 @@ class PaDiM:
                 if not all(in_threads(lambda layer: bool(torch.isfinite(layer).all()), features, self.device)):
                     first = samples[number * batch].image
                     raise DataError(f"features of the batch from {first} on are not finite: check images and weights")
-                yield features
+                yield features, fingerprints(images)
                 bar.update(len(images))
 
-    def _in_memory(self, samples: Sequence[Sample], task: str) -> list[Tensor]:
+    def _read(self, samples: Sequence[Sample], task: str) -> Batch:
         """The features of all samples in main memory, where no batch is held beside them."""
         whole: list[Tensor] = []
+        images = np.zeros(len(samples), np.int64)
         done = 0
-        for features in self._batches(samples, task):
+        for features, own in self._batches(samples, task):
             whole = whole or [torch.empty(len(samples), *layer.shape[1:]) for layer in features]
+            end = done + len(own)
             for layer, batch in zip(whole, features, strict=True):
-                layer[done : done + len(batch)] = batch
-            done += len(features[0])
-        return whole
+                layer[done:end] = batch
+            images[done:end] = own
+            done = end
+        return whole, images
+
+    def _batched(self, features: list[Tensor], images: np.ndarray) -> Iterator[Batch]:
+        """The same in batches, or whole where the statistics keep them."""
+        size = len(images) if self.statistics_.keeps(features, len(images)) else self.settings.batch
+        for start in range(0, len(images), size):
+            yield [layer[start : start + size] for layer in features], images[start : start + size]
 
     def _extract(self, images: np.ndarray) -> list[Tensor]:
         batch = torch.from_numpy(images).to(self.device)
@@ -306,50 +377,132 @@ class PaDiM:
         features = self.embedding.features(feature_maps)
         return [joined(features)] if self.settings.form == "dense" else features
 
-    def _sum_up(self, batches: Iterable[Sequence[Tensor]], more: int) -> PaDiM:
-        """Add batches to the statistics, all or none."""
+    def _add(self, batches: Iterable[Batch], samples: Sequence[Sample], more: int) -> PaDiM:
+        """Add batches of these samples to the statistics, all or none."""
         self._expect_sums()
         if not more:
             raise ModelError("there is nothing to fit: give at least 2 good images")
-        added, size = Statistics(self.settings.form), self.size_
-        try:
-            for features in batches:
-                added.add([layer.to(self.device) for layer in features], self.count + more)
-        except BaseException:
-            self.size_ = size
-            raise
-        if self.count:
-            added.merge(self.statistics_, self.device)
+        added, groups = Statistics(self.settings.form), group_fingerprints([sample.group for sample in samples])
+        with self._unchanged_on_error():
+            for features, images in batches:
+                own = groups[added.count : added.count + len(images)]
+                added.add([layer.to(self.device) for layer in features], images, own, self.count + more)
+            if self.count:
+                added.merge(self.statistics_, self.device)
         self.statistics_ = added
         self._gaussians = self.threshold_ = None
         return self
 
     def _maps(self, features: Sequence[Tensor], gaussians: Gaussians) -> AnomalyMaps:
         """The anomaly maps of images with these features."""
-        settings, size = self.settings, self.size_
-        assert size, "features have been extracted"
-
-        def maps_of(features: Sequence[Tensor]) -> AnomalyMaps:
-            distances, scores = gaussians.distances(features), None
-            if "smallest distance" in settings.quirks:
-                scores = smallest_distance(distances, settings.sigma, settings.border).cpu().numpy()
-            maps = smooth(distances, size, settings.sigma, settings.border, settings.upsample)
-            return AnomalyMaps.of(maps.cpu().numpy(), settings.frame, scores).expect_finite()
-
         count = shares(len(features[0]), self.device)
         parts = list(zip(*(layer.tensor_split(count) for layer in features), strict=True))
         with torch.inference_mode():
-            return self._joined(in_threads(maps_of, parts, self.device))
+            return self._joined(in_threads(lambda part: self._smoothed(gaussians.distances(part)), parts, self.device))
+
+    def _smoothed(self, distances: Tensor) -> AnomalyMaps:
+        """Maps of pixels and image scores of distances (n, h, w)."""
+        settings = self.settings
+        assert self.size_, "features have been extracted"
+        maps = smooth(distances, self.size_, settings.sigma, settings.border, settings.upsample)
+        if "smallest distance" in settings.quirks:
+            scores = smallest_distance(distances, settings.sigma, settings.border)
+        else:
+            scores = image_scores(maps, settings.score)
+        return AnomalyMaps.of(maps.cpu().numpy(), settings.frame, scores.cpu().numpy()).expect_finite()
 
     def _joined(self, maps: list[AnomalyMaps]) -> AnomalyMaps:
         assert self.size_, "features have been extracted"
         return AnomalyMaps.joined(maps, self.size_, self.settings.frame)
 
-    def _fold_scores(self, features: list[Tensor], groups: list[np.ndarray]) -> np.ndarray:
-        """The scores of all images, those of each group by Gaussians of the other groups."""
-        pairs = held_out(features, groups, self.settings.form, self.settings.eps, self.device)
-        scored = starmap(self._maps, pairs)  # unlike a loop's variable, it lets go of a pair before the next is made
-        return np.concatenate([maps.scores for maps in scored])
+    def _held_out_parts(self, samples: Sequence[Sample]) -> Iterator[tuple[np.ndarray, np.ndarray, AnomalyMaps]]:
+        """`_held_out` of so many samples at a time that their features fit the memory, groups whole."""
+        self._fitted()
+        order, sizes = _by_group(group_fingerprints([sample.group for sample in samples]))
+        ends = np.cumsum(sizes)
+        starts = [0]
+        for start, end in zip([0, *ends], ends, strict=False):
+            if end - starts[-1] > IN_MEMORY and start > starts[-1]:
+                starts.append(int(start))
+        for numbers in np.split(order, starts[1:]):
+            own, groups, maps = self._held_out(*self._read([samples[i] for i in numbers], "leaving out"))
+            yield numbers[own], groups, maps
+
+    def _held_out(self, features: list[Tensor], images: np.ndarray) -> tuple[np.ndarray, np.ndarray, AnomalyMaps]:
+        """Images by Gaussians that do not know them or their group: their numbers, their groups, their maps in order.
+
+        A group's number is that of its first image.
+        """
+        statistics, n = self.statistics_, self.count
+        place = {int(image): k for k, image in enumerate(statistics.images)}
+        known = np.array([int(image) in place for image in images], dtype=bool)
+        fitted_on, new = np.flatnonzero(known), np.flatnonzero(~known)
+        numbers, groups, maps = [new], [new], [self._maps([layer[new] for layer in features], self._fitted())]
+        if len(fitted_on):
+            own = statistics.groups[[place[int(image)] for image in images[fitted_on]]]
+            order, sizes = _by_group(own)
+            fitted_on = fitted_on[order]
+            self._expect_whole(own[order], images[fitted_on])
+            expect_others(sizes, n)
+            gaussians = self._precise()
+
+            def part_of(numbers: np.ndarray, sizes: list[int]) -> AnomalyMaps:
+                z = gaussians.whitened([layer[numbers].to(self.device) for layer in features])
+                return self._smoothed(held_out_distances(z, gaussians.grids, sizes, n))
+
+            starts = np.cumsum([0, *sizes])
+            cuts = pairwise(_cuts(sizes, AT_ONCE))
+            parts = [(fitted_on[starts[a] : starts[b]], sizes[a:b]) for a, b in cuts]
+            with torch.inference_mode():
+                maps += in_threads(lambda part: part_of(*part), parts, self.device)
+            numbers.append(fitted_on)
+            groups.append(np.repeat(fitted_on[starts[:-1]], sizes))
+        return np.concatenate(numbers), np.concatenate(groups), self._joined(maps)
+
+    def _precise(self) -> Gaussians:
+        """The Gaussians in float64, where there are sums to make them of."""
+        gaussians = self._fitted()
+        if not self.statistics_.has_sums or self.eps_ is None:
+            return gaussians
+        return self.statistics_.gaussians(self.eps_, torch.float64)
+
+    def _expect_whole(self, groups: np.ndarray, images: np.ndarray) -> None:
+        """ModelError unless the images of a group are all there."""
+        for group in np.unique(groups[groups != 0]):
+            count, there = int((self.statistics_.groups == group).sum()), len(np.unique(images[groups == group]))
+            if there < count:
+                raise ModelError(
+                    f"a group of {count} images is left out as a whole, {there} of them are given: give all"
+                )
+
+    def _threshold(self, parts: Iterable[tuple[np.ndarray, np.ndarray, AnomalyMaps]], false_alarm: float) -> Threshold:
+        """The threshold from held-out images: the largest score of each group counts."""
+        largest, images = [], 0
+        for _, groups, maps in parts:
+            order = np.argsort(groups, kind="stable")
+            _, first = np.unique(groups[order], return_index=True)
+            largest.append(np.maximum.reduceat(maps.scores[order], first))
+            images += len(maps)
+        return conformal(np.concatenate(largest), false_alarm, images)
+
+    def _training_tensors(self) -> dict[str, Tensor]:
+        """What a model file holds of the training images: fingerprints, and features of few."""
+        statistics = self.statistics_
+        tensors = {TRAINING + name: torch.from_numpy(getattr(statistics, name)) for name in ("images", "groups")}
+        if statistics.features is not None and self.count <= FEW:
+            tensors |= {f"{TRAINING}features.{k}": layer for k, layer in enumerate(statistics.features)}
+        return tensors
+
+    def _read_training(self, tensors: dict[str, Tensor]) -> None:
+        """The same back, taken out of a file's tensors."""
+        own = {name: tensors.pop(name) for name in list(tensors) if name.startswith(TRAINING)}
+        images, groups = (own.pop(TRAINING + name).numpy() for name in ("images", "groups"))
+        if images.dtype != np.int64 or images.shape != groups.shape or images.ndim != 1:
+            raise ValueError(f"fingerprints of {images.shape} images in {groups.shape} groups")
+        features = [own[name].to(self.device) for name in sorted(own)]
+        if any(len(layer) != len(images) for layer in features):
+            raise ValueError(f"features of {[len(layer) for layer in features]} images, fingerprints of {len(images)}")
+        self.statistics_ = Statistics(self.settings.form, None, features or None, images, groups)
 
     def _fitted(self) -> Gaussians:
         if self.gaussians_ is None:
@@ -357,5 +510,39 @@ class PaDiM:
         return self.gaussians_
 
     def _expect_sums(self) -> None:
-        if self._gaussians is not None and not self.count:
+        if self._gaussians is not None and not self.statistics_.has_sums:
             raise ModelError("a detector that was loaded holds no sums to add images to: call fit with all of them")
+
+    @contextmanager
+    def _unchanged_on_error(self) -> Iterator[None]:
+        before = vars(self).copy()
+        try:
+            yield
+        except BaseException:
+            vars(self).update(before)
+            raise
+
+
+def _by_group(groups: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """The order in which images of a group follow one another, and the groups' sizes; images of group 0 are alone."""
+    together = np.flatnonzero(groups)
+    together = together[np.argsort(groups[together], kind="stable")]
+    alone = np.flatnonzero(groups == 0)
+    return np.concatenate([together, alone]), [len(list(run)) for _, run in groupby(groups[together])] + [1] * len(
+        alone
+    )
+
+
+def _cuts(sizes: Sequence[int], most: int) -> list[int]:
+    """Where to cut runs of groups so that a part has at most so many images, or one larger group."""
+    cuts, count = [0], 0
+    for k, size in enumerate(sizes):
+        if count + size > most and count:
+            cuts.append(k)
+            count = 0
+        count += size
+    return [*cuts, len(sizes)]
+
+
+def _expect_others(groups: np.ndarray, n: int) -> None:
+    expect_others(_by_group(groups)[1], n)

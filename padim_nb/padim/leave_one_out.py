@@ -172,6 +172,10 @@ def _diagonal_blocks(hat: Tensor, sizes: Sequence[int]) -> Iterator[Tensor]:
 
 def expect_others(groups: Sequence[int], n: int) -> None:
     """ModelError unless at least two images are left whichever group is left out."""
-    if not groups or n - max(groups) < MIN_OTHERS:
-        largest = f"the largest group has {max(groups)} of them" if max(groups, default=1) > 1 else "give at least 3"
-        raise ModelError(f"leaving images out needs at least {MIN_OTHERS} others, and there are {n} images: {largest}")
+    largest = max(groups, default=1)
+    if largest == 1 and n - 1 < MIN_OTHERS:
+        raise ModelError(f"leaving an image out needs at least 3 good images, there are {n}: give more")
+    if n - largest < MIN_OTHERS:
+        raise ModelError(
+            f"leaving out a group of {largest} of {n} good images leaves too few to fit to: give images of other groups"
+        )

@@ -50,10 +50,13 @@ class LowRankGaussians:
         n, grids, device = len(features[0]), grids_of(features), features[0].device
         expect_enough(n)
         shapes = [(height * width, layer.shape[1]) for (height, width), layer in zip(grids, features, strict=True)]
-        mean, inverse = ([torch.empty(*s, dtype=dtype, device=device) for s in sides]
-                         for sides in (shapes, [(p, c, c) for p, c in shapes]))
-        gain, vectors = ([torch.empty(p, c, n, dtype=dtype, device=device) for p, c in part]
-                         for part in (shapes[:-1], shapes[1:]))
+        mean, inverse = (
+            [torch.empty(*s, dtype=dtype, device=device) for s in sides]
+            for sides in (shapes, [(p, c, c) for p, c in shapes])
+        )
+        gain, vectors = (
+            [torch.empty(p, c, n, dtype=dtype, device=device) for p, c in part] for part in (shapes[:-1], shapes[1:])
+        )
 
         def condition(rows: list[slice]) -> None:
             own = [_double(x) for x in nested(features, rows)]

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..evaluation.thresholds import FOLDS, enough
 from ..features.backbones import SPECS, Backbone
-from .detector import PaDiM
+from .detector import IN_MEMORY, PaDiM
 from .low_rank import is_cheaper
 from .settings import PaDiMSettings
+from .statistics import FEW
 
 # As measured by benchmarks/size.py:
 BESIDE = 1 << 30  # bytes of Python, torch and the libraries
@@ -39,18 +39,15 @@ class Memory:
 
     @property
     def peak(self) -> int:
-        """The most that is held at once: when a fold's images and the Gaussians of all others join what was there.
-
-        There are three sums then: of all images, of those that set the threshold, and of those outside the fold.
-        """
-        return BESIDE + self.work + self.features * (FOLDS + 1) // FOLDS + 3 * self.sums + self.model
+        """The most that is held at once: when the threshold is set, by Gaussians in float64 beside the model's."""
+        return BESIDE + self.work + self.features + self.sums + 3 * self.model
 
     def __str__(self) -> str:
         model, sums, peak = map(in_words, (self.model, self.sums, self.peak))
         return f"about {model} for the model and {sums} for sums of {self.images} images, at most {peak} at once"
 
 
-def memory_of(settings: PaDiMSettings, size: tuple[int, int], images: int, false_alarm: float = 0.01) -> Memory:
+def memory_of(settings: PaDiMSettings, size: tuple[int, int], images: int) -> Memory:
     """The memory that `fit(samples, false_alarm)` takes.
 
     Moments are taken for float64, though those of small features are float32 where float64 would be too large.
@@ -59,7 +56,6 @@ def memory_of(settings: PaDiMSettings, size: tuple[int, int], images: int, false
         settings: of the detector.
         size: (height, width) of the framed images.
         images: number of training images.
-        false_alarm: see `PaDiM.fit`.
     """
     features = layers(settings, size)
     low_rank = settings.form == "low-rank" or (settings.form == "auto" and is_cheaper(features, images))
@@ -71,8 +67,8 @@ def memory_of(settings: PaDiMSettings, size: tuple[int, int], images: int, false
         model += p * c * (1 + c + (images * ends if low_rank else before))
         before += c
     per_image = sum(layer.nbytes for layer in features)
-    summed = images * per_image if low_rank else 8 * sums
-    held = min(images, enough(false_alarm)) * per_image
+    summed = images * per_image if low_rank or images <= FEW else 8 * sums
+    held = min(images, IN_MEMORY) * per_image
     return Memory(4 * model, summed, held, WORK * size[0] * size[1], images)
 
 

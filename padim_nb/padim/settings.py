@@ -69,6 +69,7 @@ class PaDiMSettings:
         weights: "imagenet" (also ""), "random" or a file.
         seed: of random weights.
         form: of the Gaussians: three ways to the same distances, or "auto" for the cheapest.
+        score: of an image: "max" of its map, or the mean of this share of the map's largest values.
         quirks: of published code, for its rows only.
     """
 
@@ -83,4 +84,5 @@ class PaDiMSettings:
     weights: str = ""
     seed: int = 0
     form: Form = "auto"
+    score: Annotated[float, Field(gt=0, lt=1)] | Literal["max"] = "max"
     quirks: tuple[Quirk, ...] = ()

@@ -34,6 +34,19 @@ def smooth(
     return rows @ maps @ columns.T
 
 
+def image_scores(maps: Tensor, score: str | float = "max") -> Tensor:
+    """The image scores (n,) of maps (n, height, width).
+
+    Args:
+        maps: smoothed.
+        score: "max", or the share of the pixels with the largest values that the score is the mean of.
+    """
+    if score == "max":
+        return maps.amax((1, 2))
+    pixels = maps.flatten(1)
+    return pixels.topk(max(1, round(float(score) * pixels.shape[1])), sorted=False).values.mean(1)
+
+
 @lru_cache(maxsize=32)
 def operator(small: int, large: int, sigma: float, border: str, mode: str) -> Tensor:
     """The matrix (large, small) that up-samples and blurs one line, computed in float64."""

@@ -1,10 +1,10 @@
-"""What a PaDiM detector sums up of its training images: moments, or the very features while images are few."""
+"""What a PaDiM detector keeps of its training images: the features of few, running moments of many."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -16,60 +16,84 @@ from .gaussian import PatchGaussians
 from .grids import Grid, grids_of
 from .low_rank import LowRankGaussians, is_cheaper
 from .moments import Moments
-from .shrinkage import oas
+from .shrinkage import Eps, oas
 
 Gaussians = PatchGaussians | LowRankGaussians
-Eps = float | Literal["oas"]
+FEW = 100  # images, up to which their features are kept and saved: exact p-values need them
 
 
 @dataclass
 class Statistics:
-    """Features as long as the low-rank form of the Gaussians is the cheaper one, moments from then on.
+    """Features of up to `FEW` images, or as long as the low-rank form is the cheaper one; then their running moments.
 
-    `form` is that of the settings; with "auto" the choice is made here.
+    Args:
+        form: of the Gaussians, as in the settings; "auto" takes the cheapest for the number of images.
+        moments: of all images; None while features are kept.
+        features: of all images in the order of `images`, one tensor a layer, coarse to fine.
+        images: fingerprint of each image, int64 (n,).
+        groups: fingerprint of each image's group, int64 (n,); 0 for an image on its own.
     """
 
     form: str = "auto"
     moments: Moments | None = None
     features: list[Tensor] | None = None
+    images: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    groups: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @property
     def count(self) -> int:
         """The number of images."""
-        if self.moments is not None:
-            return self.moments.count
-        return len(self.features[0]) if self.features else 0
+        return len(self.images)
 
-    def add(self, features: list[Tensor], expected: int) -> None:
-        """Add a batch of features [(n, channels, height, width)], coarse to fine, of `expected` images in the end."""
-        low_rank = self.form == "low-rank" or (self.form == "auto" and is_cheaper(features, expected))
-        if self.moments is None and low_rank:
+    @property
+    def has_sums(self) -> bool:
+        """Whether features or moments are here; a model file has them of few images only."""
+        return self.features is not None or self.moments is not None
+
+    def keeps(self, features: Sequence[Tensor], expected: int) -> bool:
+        """Whether the features of so many images are kept."""
+        return expected <= FEW or self._low_rank(features, expected)
+
+    def add(self, features: list[Tensor], images: np.ndarray, groups: np.ndarray, expected: int) -> None:
+        """Add a batch of images, of `expected` in the end: features [(n, channels, height, width)], coarse to fine."""
+        if self.moments is None and self.keeps(features, expected):
             self.features = concatenated([self.features, features]) if self.features else features
         else:
             self._sum_up(features)
+        self.images = np.concatenate([self.images, images])
+        self.groups = np.concatenate([self.groups, groups])
 
     def merge(self, other: Statistics, device: str = "cpu") -> None:
         """Add the statistics of other images, moved to `device` where this is empty; `other` is not changed."""
         if other.features is not None:
-            self.add([layer.to(device) for layer in other.features], self.count + other.count)
+            features = [layer.to(device) for layer in other.features]
+            self.add(features, other.images, other.groups, self.count + other.count)
         elif other.moments is not None:
             self._sum_up()
             self.moments = self.moments.merge(other.moments) if self.moments else other.moments.copy(device)
+            self.images = np.concatenate([self.images, other.images])
+            self.groups = np.concatenate([self.groups, other.groups])
 
     def eps(self, setting: Eps) -> float:
         """What is added to the variances of these images, in numbers."""
-        if setting != "oas":
-            return setting
-        summed = self.features if self.features is not None else self.moments
-        assert summed is not None, "callers see to it that there are images"
-        return oas(summed)
+        return oas(self._as_fitted()) if setting == "oas" else setting
 
-    def gaussians(self, eps: float) -> Gaussians:
-        """One Gaussian a patch, in the form that was chosen."""
-        if self.features is not None:
-            return LowRankGaussians.fit(self.features, eps)
-        assert self.moments is not None, "callers see to it that there are images"
-        return PatchGaussians.fit(self.moments, eps)
+    def gaussians(self, eps: float, dtype: torch.dtype = torch.float32) -> Gaussians:
+        """One Gaussian a patch, in the form that the settings name or that is the cheapest."""
+        fitted = self._as_fitted()
+        if isinstance(fitted, Moments):
+            return PatchGaussians.fit(fitted, eps, dtype)
+        return LowRankGaussians.fit(fitted, eps, dtype)
+
+    def _as_fitted(self) -> Moments | list[Tensor]:
+        """Features for the low-rank form, moments for the others."""
+        if self.features is not None and self._low_rank(self.features, self.count):
+            return self.features
+        moments = self.moments or Moments.from_features(self.features or [])
+        return moments
+
+    def _low_rank(self, features: Sequence[Tensor], count: int) -> bool:
+        return self.form == "low-rank" or (self.form == "auto" and is_cheaper(features, count))
 
     def _sum_up(self, features: list[Tensor] | None = None) -> None:
         """Replace kept features by their moments, and add a batch to these."""
@@ -79,29 +103,18 @@ class Statistics:
         self.features = None
 
 
-def held_out(
-    features: Sequence[Tensor], groups: Sequence[np.ndarray], form: str, eps: Eps, device: str
-) -> Iterator[tuple[list[Tensor], Gaussians]]:
-    """Each group's own features, and the Gaussians of all other groups.
+def fingerprints(images: np.ndarray) -> np.ndarray:
+    """64 bits of the SHA-256 of each image's pixels, int64 (n,)."""
+    return np.array([_bits(np.ascontiguousarray(image).data) for image in images], dtype=np.int64)
 
-    Args:
-        features: of all images, one tensor a layer (n, channels, height, width), coarse to fine.
-        groups: the images' numbers in each group.
-        form: of the Gaussians, as in the settings.
-        eps: added to the variances, as in the settings.
-        device: where to compute.
-    """
 
-    def part(group: np.ndarray) -> list[Tensor]:
-        chosen = torch.from_numpy(group)
-        return [layer[chosen].to(device) for layer in features]
+def group_fingerprints(groups: Sequence[str]) -> np.ndarray:
+    """The same of the names of groups, 0 for an image on its own."""
+    return np.array([_bits(group.encode()) if group else 0 for group in groups], dtype=np.int64)
 
-    for own in groups:
-        others = Statistics(form)
-        for group in groups:
-            if group is not own:
-                others.add(part(group), len(features[0]))
-        yield part(own), others.gaussians(others.eps(eps))
+
+def _bits(content: bytes | memoryview) -> int:
+    return int.from_bytes(hashlib.sha256(content).digest()[:8], "little", signed=True)
 
 
 def read_gaussians(tensors: Mapping[str, Tensor], grids: tuple[Grid, ...], device: str) -> Gaussians:

@@ -1,5 +1,6 @@
 """The forms of the Gaussians: all exact, saved whole or refused, the cheaper one chosen."""
 
+import numpy as np
 import pytest
 import torch
 from padim_drawing import LAYOUTS, draw, largest_error
@@ -110,12 +111,14 @@ def test_coarse_blocks_are_shared():
 
 @pytest.mark.parametrize("form", ["multi-resolution", "low-rank", "auto"])
 @pytest.mark.parametrize("own", ["multi-resolution", "low-rank"])
-def test_statistics_are_merged_whatever_their_form_and_the_other_is_not_changed(form, own):
+@pytest.mark.parametrize("expected", [12, 1000])  # features are kept, or summed up at once where the form allows it
+def test_statistics_are_merged_whatever_their_form_and_the_other_is_not_changed(form, own, expected):
     layout = LAYOUTS["more channels than images"]
     train, test = draw(layout, 12), draw(layout, 4, seed=1)
     first, second = Statistics(form), Statistics(own)
-    first.add([layer[:5] for layer in train], 12)
-    second.add([layer[5:] for layer in train], 12)
+    numbers, none = np.arange(12), np.zeros(12, np.int64)
+    first.add([layer[:5] for layer in train], numbers[:5], none[:5], expected)
+    second.add([layer[5:] for layer in train], numbers[5:], none[5:], expected)
     before = second.gaussians(0.01).distances(test)
     first.merge(second)
     assert (first.count, second.count) == (12, 7)
@@ -123,7 +126,8 @@ def test_statistics_are_merged_whatever_their_form_and_the_other_is_not_changed(
     assert largest_error(first.gaussians(0.01), train, test) < 1e-4
     empty = Statistics(form)
     empty.merge(second)
-    empty.add([layer[:5] for layer in train], 12)
+    empty.add([layer[:5] for layer in train], numbers[:5], none[:5], expected)
+    assert sorted(empty.images) == sorted(first.images) == list(range(12))
     assert torch.equal(second.gaussians(0.01).distances(test), before)
 
 
@@ -134,7 +138,8 @@ def test_statistics_of_two_devices_are_merged(form):
     for devices in (("cpu", "cuda"), ("cuda", "cpu")):
         parts = [Statistics(form), Statistics(form)]
         for part, device, rows in zip(parts, devices, (slice(5), slice(5, None)), strict=True):
-            part.add([layer[rows].to(device) for layer in train], 12)
+            numbers = np.arange(12)[rows]
+            part.add([layer[rows].to(device) for layer in train], numbers, np.zeros_like(numbers), 12)
         whole = Statistics(form)
         for part in parts:
             whole.merge(part, "cpu")

@@ -8,6 +8,7 @@ from padim_nb.padim.detector import PaDiM
 from padim_nb.padim.low_rank import LowRankGaussians
 from padim_nb.padim.memory import BESIDE, memory_of
 from padim_nb.padim.settings import PaDiMSettings, Selection
+from padim_nb.padim.statistics import Statistics
 
 
 @pytest.mark.parametrize("size", [(64, 64), (96, 128)], ids=str)
@@ -16,21 +17,23 @@ from padim_nb.padim.settings import PaDiMSettings, Selection
 def test_what_is_told_is_what_the_tensors_take(backbone, form, size):
     weights = "random" if backbone == "resnet18" else ""
     settings = PaDiMSettings(backbone, Frame(size), Selection("random", 30, 0), weights=weights, form=form)
-    for count in (6, 40):  # few and many beside 30 dimensions
+    for count in (6, 120):  # few and many beside 30 dimensions
         detector = PaDiM.from_settings(settings, "cpu")
         images = np.random.default_rng(0).integers(0, 256, (count, *size, 3), dtype=np.uint8)
         features = detector.extract(images)
-        sums = detector._sum_up([features], count).statistics_
+        sums = Statistics(form)
+        sums.add(features, np.arange(count), np.zeros(count, np.int64), count)
         told = memory_of(settings, size, count)
         if sums.features:
             assert told.sums == sum(layer.nbytes for layer in sums.features)
         else:
             rows = (sums.moments.mean, *sums.moments.scatter)
             assert told.sums == sum(tensor.nbytes for row in rows for tensor in row)
-        assert told.model == detector.gaussians_.bytes
+        gaussians = sums.gaussians(0.01)
+        assert told.model == gaussians.bytes
         assert told.features == sum(layer.nbytes for layer in features)
         low_rank = form == "low-rank" or (form == "auto" and count == 6)
-        assert isinstance(detector.gaussians_, LowRankGaussians) == low_rank
+        assert isinstance(gaussians, LowRankGaussians) == low_rank
         assert told.peak > BESIDE + told.model + told.sums + told.features
 
 

@@ -46,7 +46,7 @@ def test_more_images_than_dimensions_do_no_harm():
 
     def spread(images: int, eps: float | str) -> float:
         statistics = Statistics()
-        statistics.add(draw(layout, images, 0), images)
+        statistics.add(draw(layout, images, 0), np.arange(images), np.zeros(images, np.int64), images)
         return float(statistics.gaussians(statistics.eps(eps)).distances(new).max())
 
     assert spread(44, "oas") < spread(400, "oas") * 2 < spread(44, 0.01)
