@@ -31,7 +31,7 @@ from .quirks import scrambled, smallest_distance, whole_batches
 from .settings import PaDiMSettings
 from .smoothing import image_scores, smooth
 from .statistics import (
-    FEW,
+    KEPT_IMAGES,
     Gaussians,
     Statistics,
     concatenated,
@@ -254,7 +254,7 @@ class PaDiM:
         return np.concatenate(scores)[np.argsort(np.concatenate(numbers))]
 
     def p_values(self, samples: Sequence[Sample]) -> np.ndarray:
-        """Exact p-values (n,) of new samples by full conformal prediction, for detectors fitted on up to `FEW` images.
+        """Exact p-values (n,) of new samples by full conformal prediction, for detectors fitted on up to `KEPT_IMAGES` images.
 
         Calling a part defective where its p-value is at most alpha stops at most a share alpha of good new parts,
         however few the training images are, if these and the new part are exchangeable. The smallest p-value of n
@@ -269,7 +269,7 @@ class PaDiM:
         features, groups = self.statistics_.features, self.statistics_.groups
         if not self.has_p_values or features is None:
             raise ModelError(
-                f"exact p-values are for detectors fitted on 3 to {FEW} images, this one was on {self.count}: "
+                f"exact p-values are for detectors fitted on 3 to {KEPT_IMAGES} images, this one was on {self.count}: "
                 "use its threshold"
             )
         order, sizes = _by_group(groups)
@@ -286,7 +286,9 @@ class PaDiM:
     def has_p_values(self) -> bool:
         """Whether `p_values` can be had: the features of its few training images are here."""
         groups = self.statistics_.groups
-        return self.statistics_.features is not None and 3 <= self.count <= FEW and len(_by_group(groups)[1]) >= 2
+        return (
+            self.statistics_.features is not None and 3 <= self.count <= KEPT_IMAGES and len(_by_group(groups)[1]) >= 2
+        )
 
     def save(self, path: str | Path) -> Path:
         """Write the fitted detector to a safetensors file, without the backbone's weights (named by hash)."""
@@ -489,7 +491,7 @@ class PaDiM:
         """What a model file holds of the training images: fingerprints, and features of few."""
         statistics = self.statistics_
         tensors = {TRAINING + name: torch.from_numpy(getattr(statistics, name)) for name in ("images", "groups")}
-        if statistics.features is not None and self.count <= FEW:
+        if statistics.features is not None and self.count <= KEPT_IMAGES:
             tensors |= {f"{TRAINING}features.{k}": layer for k, layer in enumerate(statistics.features)}
         return tensors
 

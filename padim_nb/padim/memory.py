@@ -12,7 +12,7 @@ from ..features.backbones import SPECS, Backbone
 from .detector import IN_MEMORY, PaDiM
 from .low_rank import is_cheaper
 from .settings import PaDiMSettings
-from .statistics import FEW
+from .statistics import KEPT_IMAGES
 
 # As measured by benchmarks/size.py:
 BESIDE = 1 << 30  # bytes of Python, torch and the libraries
@@ -67,7 +67,7 @@ def memory_of(settings: PaDiMSettings, size: tuple[int, int], images: int) -> Me
         model += p * c * (1 + c + (images * ends if low_rank else before))
         before += c
     per_image = sum(layer.nbytes for layer in features)
-    summed = images * per_image if low_rank or images <= FEW else 8 * sums
+    summed = images * per_image if low_rank or images <= KEPT_IMAGES else 8 * sums
     held = min(images, IN_MEMORY) * per_image
     return Memory(4 * model, summed, held, WORK * size[0] * size[1], images)
 

@@ -19,12 +19,12 @@ from .moments import Moments
 from .shrinkage import Eps, oas
 
 Gaussians = PatchGaussians | LowRankGaussians
-FEW = 100  # images, up to which their features are kept and saved: exact p-values need them
+KEPT_IMAGES = 100  # images, up to which their features are kept and saved: exact p-values need them
 
 
 @dataclass
 class Statistics:
-    """Features of up to `FEW` images, or as long as the low-rank form is the cheaper one; then their running moments.
+    """Features of up to `KEPT_IMAGES` images, or as long as the low-rank form is the cheaper one; then their running moments.
 
     Args:
         form: of the Gaussians, as in the settings; "auto" takes the cheapest for the number of images.
@@ -52,7 +52,7 @@ class Statistics:
 
     def keeps(self, features: Sequence[Tensor], expected: int) -> bool:
         """Whether the features of so many images are kept."""
-        return expected <= FEW or self._low_rank(features, expected)
+        return expected <= KEPT_IMAGES or self._low_rank(features, expected)
 
     def add(self, features: list[Tensor], images: np.ndarray, groups: np.ndarray, expected: int) -> None:
         """Add a batch of images, of `expected` in the end: features [(n, channels, height, width)], coarse to fine."""

@@ -67,7 +67,7 @@ def test_a_fit_in_parts_leaves_the_last_batch_out_where_the_recipe_does(parts):
 
 
 def test_what_crosses_does_not_grow_with_the_images_unless_the_form_is_low_rank(parts, monkeypatch):
-    monkeypatch.setattr("padim_nb.padim.statistics.FEW", 3)  # features of more are summed up
+    monkeypatch.setattr("padim_nb.padim.statistics.KEPT_IMAGES", 3)  # features of more are summed up
     train = load_category("widget", parts).train
     sizes = {}
     for form in ("multi-resolution", "low-rank"):

@@ -159,7 +159,7 @@ def test_p_values_are_saved_with_few_images_and_refused_without(parts, tmp_path,
     assert again.has_p_values and np.array_equal(again.p_values(widget.test), p)
     with pytest.raises(ModelError, match="for detectors fitted on 3 to 100 images, this one was on 2"):
         small().fit(widget.train[:2]).p_values(widget.test)
-    monkeypatch.setattr("padim_nb.padim.detector.FEW", 10)
+    monkeypatch.setattr("padim_nb.padim.detector.KEPT_IMAGES", 10)
     again = PaDiM.load(detector.save(tmp_path / "many.safetensors"), device="cpu")
     with pytest.raises(ModelError, match="use its threshold"):
         again.p_values(widget.test)
