@@ -98,7 +98,8 @@ def test_one_version_everywhere():
 
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert PROJECT["version"] == padim_nb.__version__ == citation["version"]
-    assert f"## {PROJECT['version']}" in (ROOT / "CHANGELOG.md").read_text()
+    released = f"## {PROJECT['version']} ({citation['date-released']})"
+    assert released in (ROOT / "CHANGELOG.md").read_text().splitlines()
     assert f"version {PROJECT['version']}" in (ROOT / "book" / "elsewhere.md").read_text()
 
 

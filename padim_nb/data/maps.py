@@ -81,10 +81,13 @@ class AnomalyMaps:
 
     @classmethod
     def load(cls, path: str | Path, frame: Frame | None = None) -> AnomalyMaps:
-        """Read maps that `save` wrote; a file of version 0.2, without scores, gets the largest value of each map."""
+        """Read maps and scores that `save` wrote."""
         try:
             tensors = load_file(path)
-            return cls.of(tensors["maps"], frame, tensors.get("scores"))
+            maps, scores = tensors["maps"], tensors["scores"]
+            if maps.ndim != 3 or scores.shape != maps.shape[:1]:
+                raise ValueError(f"maps {maps.shape}, scores {scores.shape}")
+            return cls.of(maps, frame, scores)
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:120]
             raise DataError(f"{path} holds no anomaly maps ({reason}): run it again") from error

@@ -23,6 +23,7 @@ from ..features.dimensions import Embedding, joined
 from ..util.devices import pick_device
 from ..util.model_file import image_size, making_sense_of, read_model, write_model
 from ..util.threads import in_threads, shares
+from ..util.validation import from_plain
 from .low_rank import LowRankGaussians
 from .quirks import scrambled, smallest_distance, whole_batches
 from .settings import PaDiMSettings
@@ -252,10 +253,10 @@ class PaDiM:
         path, device = Path(path), pick_device(device)
         header, tensors = read_model(path, "padim")
         with making_sense_of(path):
-            settings = PaDiMSettings.from_plain(header["settings"])
+            settings = from_plain(PaDiMSettings, header["settings"])
             fitted_with = header["weights"]
-            former = fitted_with.get("path", "")  # of weights that were named relative to another folder
-            weights = weights or (former if Path(former).is_file() else settings.weights)
+            absolute = fitted_with.get("path", "")  # of weights that were named relative to another folder
+            weights = weights or (absolute if Path(absolute).is_file() else settings.weights)
             network = backbone(settings.backbone, weights, settings.seed)
             if network.weights["sha256"] != fitted_with["sha256"]:
                 raise ModelError(
@@ -264,8 +265,8 @@ class PaDiM:
                 )
             detector = cls(settings, network, device)
             grids = tuple((int(height), int(width)) for height, width in header["grids"])
-            detector.eps_ = float(header.get("eps", settings.eps))
-            detector._gaussians = read_gaussians(tensors, grids, detector.eps_, device)
+            detector.eps_ = float(header["eps"])
+            detector._gaussians = read_gaussians(tensors, grids, device)
             detector.threshold_ = Threshold.of(header["threshold"])
             height, width = detector.size_ = image_size(header["size"])
             expect_fit(detector._gaussians, detector.extract(np.zeros((1, height, width, 3), dtype=np.uint8)))

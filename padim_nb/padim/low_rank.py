@@ -21,7 +21,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..util.model_file import packed
 from ..util.threads import in_threads
 from .gaussian import expect, expect_enough, inverse_factor, read_triangles, triangles
 from .grids import Grid, blocks, grids_of, nested, on_grid, over_cells, stacked
@@ -105,16 +104,8 @@ class LowRankGaussians:
         return named | {f"vectors.{k + 1}": x for k, x in enumerate(self.vectors)}
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], grids: tuple[Grid, ...], eps: float) -> LowRankGaussians:
-        """Read `tensors` back; KeyError or ValueError where a tensor is missing or of another shape.
-
-        With fewer images than channels of the coarsest layer, earlier files hold X_0 in place of L_0^-1 and Z_0.
-        """
-        tensors = _renamed(tensors)
-        x = _coarsest_vectors(tensors, eps)
-        if x is not None:
-            lower = inverse_factor(torch.bmm(x, x.mT), eps)
-            tensors |= {"inverse.0": packed(lower.float()), "gain.0": torch.bmm(lower, x).float()}
+    def from_tensors(cls, tensors: Mapping[str, Tensor], grids: tuple[Grid, ...]) -> LowRankGaussians:
+        """Read `tensors` back; KeyError or ValueError where a tensor is missing or of another shape."""
         mean, inverse = read_triangles(tensors, grids)
         last = len(grids) - 1
         n = tensors["gain.0"].shape[-1] if last else 0
@@ -140,23 +131,3 @@ def is_cheaper(features: Sequence[Tensor], n: int) -> bool:
 def _double(x: Tensor) -> Tensor:
     """In float64, on the processor where the device has none (MPS)."""
     return (x.cpu() if x.device.type == "mps" else x).double()
-
-
-def _renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Version 0.2 had `given` for `gain`, and `seen.k` for X_k+1."""
-    seen = {f"vectors.{int(name[5:]) + 1}": t for name, t in tensors.items() if name.startswith("seen.")}
-    return {name.replace("given.", "gain."): t for name, t in tensors.items()} | seen
-
-
-def _coarsest_vectors(tensors: Mapping[str, Tensor], eps: float) -> Tensor | None:
-    """X_0 of an earlier file that holds it, or F = L^-1 X_0' with LL' = X_0' X_0 + eps I in its place (version 0.2)."""
-    if "ridge.0" in tensors:
-        return tensors["vectors.0"].double()
-    f = tensors["inverse.0"].double()
-    if f.dim() == 2:
-        return None
-    if "gain.0" in tensors:  # L^-1
-        return torch.linalg.solve(tensors["gain.0"].double(), f).mT
-    # nothing else depends on the basis of t: that of the singular vectors of F will do
-    _, s, v = torch.linalg.svd(f, full_matrices=False)
-    return ((s.square() * eps / (1.0 - s.square()).clamp(min=1e-12)).sqrt()[..., None] * v).mT

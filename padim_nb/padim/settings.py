@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from pydantic import Field
 
 from ..data.images import Frame
 from ..errors import OptionError
-from ..util.validation import from_plain, validated
+from ..util.validation import validated
 
 if TYPE_CHECKING:
     from ..features.dimensions import Embedding
@@ -24,7 +24,6 @@ Quirk = Literal[
     "smallest distance",  # as an image's score, on the finest layer's grid, blurred by four cells
 ]
 QUIRKS: tuple[Quirk, ...] = get_args(Quirk)
-FORMER_FORMS = {"shared": "multi-resolution", "thin": "low-rank"}  # names of version 0.2
 
 
 @validated
@@ -85,10 +84,3 @@ class PaDiMSettings:
     seed: int = 0
     form: Form = "auto"
     quirks: tuple[Quirk, ...] = ()
-
-    @classmethod
-    def from_plain(cls, values: Mapping[str, Any]) -> PaDiMSettings:
-        """Settings as a model file or a record holds them, those of version 0.2 included."""
-        values = {"quirks" if key == "slips" else key: value for key, value in values.items()}
-        values["form"] = FORMER_FORMS.get(values.get("form", "auto"), values.get("form", "auto"))
-        return from_plain(cls, values)

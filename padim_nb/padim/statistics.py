@@ -104,11 +104,11 @@ def held_out(
         yield part(own), others.gaussians(others.eps(eps))
 
 
-def read_gaussians(tensors: Mapping[str, Tensor], grids: tuple[Grid, ...], eps: float, device: str) -> Gaussians:
+def read_gaussians(tensors: Mapping[str, Tensor], grids: tuple[Grid, ...], device: str) -> Gaussians:
     """Gaussians of either form out of a model file's tensors; KeyError or ValueError where these do not fit."""
     tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
-    if tensors.keys() & {"gain.0", "given.0", "ridge.0"} or tensors["inverse.0"].dim() == 3:
-        return LowRankGaussians.from_tensors(tensors, grids, eps)
+    if "gain.0" in tensors:  # with a single layer both forms hold the same
+        return LowRankGaussians.from_tensors(tensors, grids)
     return PatchGaussians.from_tensors(tensors, grids)
 
 

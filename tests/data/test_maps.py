@@ -55,13 +55,12 @@ def test_one_number_gives_one_map_and_several_give_their_scores(maps):
     assert none.shape == (0, 4, 5) and none.scores.shape == (0,)
 
 
-def test_files_without_scores_are_read_and_broken_ones_refused(tmp_path):
+def test_files_without_scores_and_broken_ones_are_refused(tmp_path):
     array = np.random.default_rng(0).random((3, 4, 5)).astype(np.float32)
-    save_file({"maps": array}, tmp_path / "old.safetensors")
-    np.testing.assert_array_equal(AnomalyMaps.load(tmp_path / "old.safetensors").scores, array.max((1, 2)))
-    save_file({"maps": array[0]}, tmp_path / "flat.safetensors")
+    save_file({"maps": array}, tmp_path / "unscored.safetensors")
+    save_file({"maps": array[0], "scores": array.max((1, 2))}, tmp_path / "flat.safetensors")
     (tmp_path / "damaged.safetensors").write_bytes(b"x")
-    for name in ("flat", "damaged", "missing"):
+    for name in ("unscored", "flat", "damaged", "missing"):
         with pytest.raises(DataError, match=rf"{name}\.safetensors holds no anomaly maps"):
             AnomalyMaps.load(tmp_path / f"{name}.safetensors")
 

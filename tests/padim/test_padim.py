@@ -22,7 +22,6 @@ from padim_nb.padim.gaussian import PatchGaussians
 from padim_nb.padim.low_rank import LowRankGaussians
 from padim_nb.padim.settings import PaDiMSettings, Selection
 from padim_nb.util.devices import pick_device
-from padim_nb.util.model_file import read_model, write_model
 
 SMALL = PaDiMSettings("gabor", Frame((64, 64)), Selection("random", 20, 0))
 REAL = Path(__file__).parents[3] / "multi-resolution" / "real"
@@ -419,19 +418,3 @@ def test_weights_named_relative_to_one_folder_are_found_from_another(parts, tmp_
     with pytest.raises(WeightsError, match=r"no weights file net\.pth"):
         PaDiM.load(path, device="cpu")
     PaDiM.load(path, str(tmp_path / "moved.pth"), "cpu")
-
-
-@pytest.mark.parametrize("form", ["low-rank", "multi-resolution"])
-def test_model_files_of_version_0_2_are_read(form, parts, tmp_path):
-    widget = load_category("widget", parts)
-    detector = small(form=form, quirks=("smallest distance",)).fit(widget.train)
-    header, tensors = read_model(detector.save(tmp_path / "new.safetensors"), "padim")
-    settings = header["settings"]
-    settings["form"] = {"low-rank": "thin", "multi-resolution": "shared"}[form]
-    settings["slips"] = settings.pop("quirks")
-    del settings["selection"]["layers"]
-    del header["format"]
-    write_model(tmp_path / "former.safetensors", "padim", header, tensors)
-    former = PaDiM.load(tmp_path / "former.safetensors", device="cpu")
-    assert former.settings == detector.settings
-    assert np.array_equal(former.score(widget.test), detector.score(widget.test))
