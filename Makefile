@@ -2,6 +2,7 @@
 # make env                  just the environment          make torture  kills, memory, sweeps, every Python; coverage
 # make lab                  Jupyter Lab on the notebooks  make lock     resolve requirements.lock anew
 # make book                 the book in _build/html       make dist     sdist and wheel in dist/, checked
+# make floor                the unit tests with the oldest Python and libraries that pyproject.toml allows
 
 CATEGORY ?= cable
 RECIPE ?=
@@ -11,6 +12,7 @@ DEVICE ?= auto
 OUT ?=
 PYTHON ?= python3
 EXECUTE ?= 0
+OLDEST := 3.11
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -27,8 +29,10 @@ ONLY ?= $(CHAPTERS) tests
 PARTS := $(filter-out __init__,$(basename $(notdir $(wildcard padim_nb/twin/parts/*.py))))
 TWIN = $(foreach part,$(PARTS),$(if $(shell grep -l '\\"$(part)\\"' notebooks/*.ipynb),$(part)))
 CACHE := $(CURDIR)/_build/cache
+FLOOR := _build/floor
+UNITS ?= $(addprefix tests/,data deploy efficientad evaluation features padim textures util experiments/test_compare.py test_cli.py)
 
-.PHONY: run env test lint twin pytest torture dist book pdf sheets lab lock clean distclean
+.PHONY: run env test lint twin pytest torture floor dist book pdf sheets lab lock clean distclean
 .DEFAULT_GOAL := run
 
 run: $(STAMP)
@@ -51,7 +55,7 @@ endif
 	@touch $@
 
 lock:
-	uv pip compile pyproject.toml --extra run --extra onnx --extra lab --extra book --extra dev --universal --python-version 3.10 \
+	uv pip compile pyproject.toml --extra run --extra onnx --extra lab --extra book --extra dev --universal --python-version $(OLDEST) \
 	  --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet --output-file requirements.lock
 
 # Two at a time, since the book and the linters use one core each. Everything shares one cache, made here from nothing,
@@ -90,6 +94,15 @@ torture: $(STAMP)
 	$(BIN)/python benchmarks/survive.py _build/torture/undisturbed --recipes $(SWEPT) --seeds 0 --kills 20 \
 	  $(if $(SEED),--seed $(SEED))
 	$(BIN)/python benchmarks/pythons.py
+
+floor: $(STAMP)
+	$(BIN)/uv pip compile pyproject.toml --extra run --extra onnx --extra dev --resolution lowest-direct \
+	  --python-version $(OLDEST) --no-header --no-annotate --quiet --output-file _build/floor.txt
+	test -x $(FLOOR)/bin/python || $(BIN)/uv venv --quiet --python $(OLDEST) $(FLOOR)
+	$(BIN)/uv pip sync --quiet --python $(FLOOR)/bin/python _build/floor.txt
+	$(BIN)/uv pip install --quiet --python $(FLOOR)/bin/python --no-deps --editable .
+	OMP_NUM_THREADS=$(THREADS) PADIM_NB_CACHE=$(CACHE) PADIM_NB_STEPS=$(STEPS) $(FLOOR)/bin/python -m pytest $(UNITS) \
+	  --numprocesses $(WORKERS) --dist loadscope
 
 dist: $(STAMP)
 	rm -rf dist

@@ -1,6 +1,6 @@
 """One category from the built wheel, in an empty environment of each Python that is here: the records must agree.
 
-python benchmarks/pythons.py [--pythons 3.10 3.11 PATH/TO/python3.12 ...] [--out data/records/pythons.json]
+python benchmarks/pythons.py [--pythons 3.11 3.12 PATH/TO/python3.12 ...] [--out data/records/pythons.json]
 
 Each environment takes the newest versions that its Python allows, not those of the lock.
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 from padim_nb.util.machine import machine
 
 ROOT = Path(__file__).parents[1]
-PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 SHOWN = ("python", "torch", "numpy", "scipy", "pillow")
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .evaluation.report import evaluate
     from .experiments.recipes import recipe
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 __all__ = ["evaluate", "load", "load_category", "recipe"]
 
 _HOMES = {

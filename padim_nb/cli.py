@@ -168,7 +168,7 @@ def _add_model(verbs: Verbs) -> None:
     distill.add_argument("--weights", help="weights of the backbone: 'imagenet', 'random' or a file")
     source = "training images: folders, 'procedural' (default), 'photographs' (of scikit-image and scikit-learn)"
     distill.add_argument("--source", nargs="+", help=source)
-    distill.add_argument("--images", "--pictures", type=int, metavar="N", help="number of procedural images (4096)")
+    distill.add_argument("--images", type=int, metavar="N", help="number of procedural images (4096)")
     distill.add_argument("--side", type=int, help="side of the teacher's images; the backbone's have twice (256)")
     length = distill.add_mutually_exclusive_group()
     length.add_argument("--minutes", type=float, help="train for so many minutes")

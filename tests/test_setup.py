@@ -1,20 +1,17 @@
 """What a clone holds before any code runs: one set of constraints, a clean lock, the papers of an open project."""
 
+import ast
 import json
 import re
-import sys
+import tomllib
 from pathlib import Path
 
 import pytest
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    tomllib = pytest.importorskip("tomli")
 import yaml
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+SETUP = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT, TOOLS = SETUP["project"], SETUP["tool"]
 ASKED_BY_THE_USER = {
     *("jupyterlab", "jupyter-book", "torch", "torchvision", "efficientnet_pytorch", "scikit-learn"),
     *("matplotlib", "seaborn", "papermill", "nbval"),
@@ -31,6 +28,25 @@ def test_conda_and_pip_ask_for_the_same():
     nested = next(entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
     assert [line for line in nested if not line.startswith("-")] == requirements()
     assert f"python{PROJECT['requires-python']}" in environment["dependencies"]
+
+
+def test_the_oldest_python_is_the_same_everywhere():
+    oldest = PROJECT["requires-python"].removeprefix(">=")
+    versions = [line.rpartition(" ")[2] for line in PROJECT["classifiers"] if line.startswith("Programming Language")]
+    assert versions[0] == oldest
+    assert f"You need Python {versions[0]} to {versions[-1]}" in (ROOT / "README.md").read_text()
+    assert TOOLS["mypy"]["python_version"] == oldest
+    assert TOOLS["ruff"]["target-version"] == f"py{oldest.replace('.', '')}"
+    assert f"OLDEST := {oldest}\n" in (ROOT / "Makefile").read_text()
+    assert not re.search(rf"python_full_version < '{oldest}'", (ROOT / "requirements.lock").read_text())
+
+
+@pytest.mark.parametrize("folder", ["padim_nb", "benchmarks", "book", "tests"])
+def test_every_module_is_written_in_the_oldest_python(folder):
+    """Its syntax; that names exist in its standard library is what mypy sees, which lint runs for this version."""
+    oldest = tuple(int(number) for number in PROJECT["requires-python"].removeprefix(">=").split("."))
+    for path in (ROOT / folder).rglob("*.py"):
+        ast.parse(path.read_text(encoding="utf-8"), str(path), feature_version=oldest)
 
 
 def test_every_package_the_project_was_asked_to_use_is_there():
@@ -98,7 +114,8 @@ def test_one_version_everywhere():
 
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert PROJECT["version"] == padim_nb.__version__ == citation["version"]
-    assert f"## {PROJECT['version']}" in (ROOT / "CHANGELOG.md").read_text()
+    released = f"## {PROJECT['version']} ({citation['date-released']})"
+    assert released in (ROOT / "CHANGELOG.md").read_text().splitlines()
     assert f"version {PROJECT['version']}" in (ROOT / "book" / "elsewhere.md").read_text()
 
 

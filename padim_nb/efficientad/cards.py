@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from safetensors.torch import save_file
@@ -25,7 +25,7 @@ def write_card(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, ob
         "file": path.name,
         "sha256": sha256(path),
         "megabytes": round(path.stat().st_size / 1e6, 2),
-        "made": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+        "made": datetime.now(UTC).strftime("%Y-%m-%d"),
         "machine": machine(device),
         **facts,
     }

@@ -19,9 +19,10 @@ from ..errors import DataError, ModelError
 from ..evaluation.thresholds import Threshold, conformal
 from ..util.devices import has_fast_bf16, pick_device
 from ..util.model_file import image_size, making_sense_of, read_model, write_model
+from ..util.validation import from_plain
 from . import pdn
 from .model import AnomalyMapModel
-from .settings import EfficientADSettings, settings_of
+from .settings import EfficientADSettings
 from .teacher import load_teacher, standardized
 
 TARGETS = 2 << 30  # bytes of the teacher's outputs that stay in memory rather than being computed at each step
@@ -46,7 +47,7 @@ class EfficientAD:
         levels_: (q_a, q_b) of the student's map and of the autoencoder's.
         threshold_: set by `calibrate`.
         size_: (height, width) of the images.
-        held_out_: image scores of the training images that were held out, (n,); None in files of version 0.2.
+        held_out_: image scores of the training images that were held out, (n,).
         earlier_: seconds of training before the last stop.
         facts: numbers about the fit, for a record.
     """
@@ -60,7 +61,7 @@ class EfficientAD:
     levels_: list[list[float]] | None = None
     threshold_: Threshold | None = None
     size_: tuple[int, int] | None = None
-    held_out_: np.ndarray | None = None
+    held_out_: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
     earlier_: float = 0.0
     facts: dict[str, Any] = field(default_factory=dict)
     _learned: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64), repr=False)
@@ -175,11 +176,7 @@ class EfficientAD:
         """
         self._fitted()
         if samples is None:
-            if self.held_out_ is None:
-                raise ModelError("this model file has no held-out scores: calibrate with good images, or fit again")
             return self.held_out_
-        if self.held_out_ is None and len(samples) == sum(self.facts[name] for name in ("learnt from", "held out")):
-            return self.score(self._split(samples)[1]).scores  # a file of version 0.2 knows its images by their order
         batches = image_batches(samples, self.settings.frame, 8)
         new = [batch[~np.isin(_fingerprints(batch), self._learned)] for batch in batches]
         scores = [self.score_images(batch).scores for batch in new if len(batch)]
@@ -198,10 +195,8 @@ class EfficientAD:
             "facts": self.facts,
             "threshold": asdict(self.threshold_) if self.threshold_ else None,
         }
-        tensors = dict(model.state_dict())
-        if self.held_out_ is not None:
-            tensors |= {HELD_OUT: torch.from_numpy(self.held_out_), LEARNED: torch.from_numpy(self._learned)}
-        return write_model(Path(path), "efficientad", header, tensors)
+        calibration = {HELD_OUT: torch.from_numpy(self.held_out_), LEARNED: torch.from_numpy(self._learned)}
+        return write_model(Path(path), "efficientad", header, model.state_dict() | calibration)
 
     @classmethod
     def load(cls, path: str | Path, device: str = "auto") -> EfficientAD:
@@ -209,10 +204,9 @@ class EfficientAD:
         path = Path(path)
         header, tensors = read_model(path, "efficientad")
         with making_sense_of(path):
-            detector = cls(settings_of(header["settings"]), pick_device(device), header["weights"])
+            detector = cls(from_plain(EfficientADSettings, header["settings"]), pick_device(device), header["weights"])
             s, size = detector.settings, image_size(header["size"])
-            if HELD_OUT in tensors:
-                detector.held_out_, detector._learned = tensors.pop(HELD_OUT).numpy(), tensors.pop(LEARNED).numpy()
+            detector.held_out_, detector._learned = tensors.pop(HELD_OUT).numpy(), tensors.pop(LEARNED).numpy()
             teacher, places = pdn.teacher(s.size, s.padding), s.weigh == "learned"
             model = AnomalyMapModel(teacher, detector._fresh_pair(size), s.border, size, places)
             model.load_state_dict(tensors)

@@ -28,7 +28,7 @@ from .capture import Captured
 from .cards import write_card
 from .checkpoints import Loop, adam, descend, expect_one_length, generator, set_rate
 from .penalty import images_below
-from .settings import PROCEDURAL, Share, Size, Source
+from .settings import PROCEDURAL, Share, Size
 from .teacher import channel_statistics, distilled, load_teacher
 
 Box: TypeAlias = tuple[float, float, float, float]
@@ -72,7 +72,7 @@ class Distillation:
     size: Size = "small"
     backbone: str = "wide_resnet101_2"
     weights: str = ""
-    source: Annotated[tuple[Source, ...], Field(min_length=1)] = (PROCEDURAL,)
+    source: Annotated[tuple[str, ...], Field(min_length=1)] = (PROCEDURAL,)
     images: Annotated[int, Field(ge=2)] = 4096
     side: Annotated[int, Field(ge=32, multiple_of=8)] = 256
     crop: Annotated[float, Field(gt=0, le=1)] = 1.0

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from ..data.images import Frame
 from ..errors import OptionError
-from ..util.validation import from_plain, validated
+from ..util.validation import validated
 
 PROCEDURAL, NONE = "procedural", "none"
 Size = Literal["small", "medium"]
-_RENAMED = {"grey": "gray"}  # settings of version 0.2
 Share = Annotated[float, Field(gt=0, lt=1)]
-Source = Annotated[str, BeforeValidator(lambda name: PROCEDURAL if name == "bank" else name)]  # "bank": until 0.2
 
 
 @validated
@@ -87,7 +84,7 @@ class EfficientADSettings:
     width: Annotated[float, Field(gt=0, le=1)] = 1.0
     frame: Frame = Frame((256, 256))
     training: Training = Training()
-    penalty: Source = PROCEDURAL
+    penalty: str = PROCEDURAL
     penalties: Annotated[int, Field(ge=1)] = 1024
     images: Annotated[int, Field(ge=1)] | None = None
     weigh: Literal["equal", "learned"] = "equal"
@@ -102,9 +99,3 @@ class EfficientADSettings:
     def __post_init__(self) -> None:
         if self.quantiles[0] >= self.quantiles[1]:
             raise OptionError(f"EfficientADSettings: quantiles must rise, not {self.quantiles}")
-
-
-def settings_of(values: Mapping[str, Any]) -> EfficientADSettings:
-    """Settings from the plain values of a model file or a record, those of version 0.2 included."""
-    training = {_RENAMED.get(name, name): value for name, value in values["training"].items()}
-    return from_plain(EfficientADSettings, {**values, "training": training})

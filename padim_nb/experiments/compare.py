@@ -85,7 +85,7 @@ def comparison(
 def differences(record: Record) -> str:
     """The settings of a run, besides its seed, that are not its recipe's, such as "steps=2"; "" where there are none.
 
-    Of records without settings (written before version 0.3) only the training steps are known.
+    Of records without settings only the training steps are known.
     """
     recipe = RECIPES[record.recipe].settings
     own = dict(flat(plain(recipe)))

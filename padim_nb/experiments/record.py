@@ -33,7 +33,7 @@ def _printable(text: str) -> str:
 
 
 # No files, even where one of such a name exists.
-NAMED = ("", "imagenet", "random", "shipped", "formula", "procedural", "bank", "none")
+NAMED = ("", "imagenet", "random", "shipped", "formula", "procedural", "none")
 Word = Annotated[str, AfterValidator(_printable)]
 
 
@@ -49,10 +49,11 @@ class DataFacts:
 
 @validated
 class Record:
-    """One run. Records written before version 0.3 hold neither `settings` nor a fingerprint of the data.
+    """One run.
 
-    `settings` are those of the detector as plain values (see `plain`); `weights` name the file, its SHA-256 and its
-    source: "imagenet" (a published file, by its hash), "random", "formula", "shipped" or "file".
+    `settings` are those of the detector as plain values (see `plain`), None where they are not known; `weights` name
+    the file, its SHA-256 and its source: "imagenet" (a published file, by its hash), "random", "formula", "shipped" or
+    "file".
     """
 
     recipe: Word

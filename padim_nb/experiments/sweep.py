@@ -86,7 +86,7 @@ def complete(settings: RunSettings, load: Callable[[str, str | None], Category] 
 
     Compared are the recipe, the category, all settings of the detector, weights and penalty images by their contents,
     a device that was asked for, and the names and sizes of all images. A record that does not hold all of them
-    (written before version 0.3) is not taken for done.
+    is not taken for done.
     """
     s = settings
     try:

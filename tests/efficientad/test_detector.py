@@ -327,17 +327,6 @@ def test_held_out_scores_are_kept_and_new_images_are_all_used(settled, parts, tm
             fitted.calibrate(learned)
 
 
-def test_a_file_of_version_0_2_calibrates_as_it_did(settled, parts, tmp_path):
-    _, samples, detector = settled
-    facts = {"learnt from": detector.facts["learned from"], "held out": detector.facts["held out"]}
-    path = replace(detector, held_out_=None, facts=facts).save(tmp_path / "old.safetensors")
-    old = load(path, device="cpu")
-    assert np.allclose(old.held_out_scores(samples), detector.held_out_scores())
-    assert old.calibrate(good_of(load_category("widget", parts).test), 0.2).images == 4
-    with pytest.raises(ModelError, match="no held-out scores"):
-        old.calibrate()
-
-
 SCRIPT = """
 import sys
 from dataclasses import replace

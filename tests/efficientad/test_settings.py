@@ -1,12 +1,13 @@
-"""EfficientAD's settings: wrong values are refused where they are made, older files' values are read."""
+"""EfficientAD's settings: wrong values are refused where they are made."""
 
 from dataclasses import asdict, replace
 
 import pytest
 
 from padim_nb.data.images import Frame
-from padim_nb.efficientad.settings import EfficientADSettings, Training, settings_of
+from padim_nb.efficientad.settings import EfficientADSettings, Training
 from padim_nb.errors import OptionError
+from padim_nb.util.validation import from_plain
 
 
 @pytest.mark.parametrize(
@@ -41,11 +42,4 @@ def test_a_wrong_value_is_refused_in_one_line(make, values, message):
 
 def test_settings_survive_plain_values():
     settings = EfficientADSettings(training=Training(gray=0.5), frame=Frame((256, 300)), penalty="none")
-    assert settings_of(asdict(settings)) == settings
-
-
-def test_the_names_of_version_0_2_are_read():
-    values = asdict(EfficientADSettings()) | {"penalty": "bank"}
-    values["training"] = {"grey" if name == "gray" else name: value for name, value in values["training"].items()}
-    assert settings_of(values) == EfficientADSettings()
-    assert EfficientADSettings(penalty="bank").penalty == "procedural"
+    assert from_plain(EfficientADSettings, asdict(settings)) == settings

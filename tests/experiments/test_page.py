@@ -5,10 +5,10 @@ import re
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
 from padim_nb import load_category
 from padim_nb.cli import main
+from padim_nb.data.maps import AnomalyMaps
 from padim_nb.experiments.page import write_page
 from padim_nb.experiments.record import read_record
 from padim_nb.experiments.showcase import finished
@@ -27,7 +27,7 @@ def results(parts, tmp_path, monkeypatch):
         folder = tmp_path / "my <runs>" / "widget" / f"padim-gabor-seed{seed}"
         folder.mkdir(parents=True)
         maps = g.random((len(labels), 256, 256), "f4") + labels[:, None, None].astype("f4") * g.random()
-        save_file({"maps": maps}, folder / "maps.safetensors")
+        AnomalyMaps.of(maps).save(folder / "maps.safetensors")
         record = {"recipe": "padim-gabor", "category": "widget", "seed": seed, "data": {"name": "folder"}}
         record |= {"metrics": {"image_auroc": value, "pixel_auroc": 0.7}, "n_train": 12, "n_test": len(labels)}
         record |= {"intervals": {"image_auroc": [0.6 + 0.1 * seed, 1.0]}, "device": "cpu", "seconds": {"fit": 2.0}}

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from safetensors.numpy import save_file
 
 from padim_nb import load_category
 from padim_nb.cli import main
+from padim_nb.data.maps import AnomalyMaps
 from padim_nb.evaluation import metrics
 from padim_nb.experiments.showcase import demo, finished, five_panels, precision_chart, roc_sheet
 
@@ -36,7 +36,7 @@ def run(parts, tmp_path, monkeypatch):
         "n_test": len(labels),
     }
     (folder / "record.json").write_text(json.dumps(record))
-    save_file({"maps": maps}, folder / "maps.safetensors")
+    AnomalyMaps.of(maps).save(folder / "maps.safetensors")
     return folder
 
 
@@ -70,8 +70,8 @@ def changed(path, **values):
 def test_a_run_in_another_frame_is_drawn_in_its_own(run, tmp_path):
     settings = {"frame": {"resize": [256, 256], "crop": 200, "resample": "bilinear", "mask_resample": "nearest"}}
     changed(run / "record.json", settings=settings)
-    save_file({"maps": np.random.default_rng(0).random((len(finished([tmp_path])[0].maps), 200, 200), "f4")},
-              run / "maps.safetensors")  # fmt: skip
+    maps = np.random.default_rng(0).random((len(finished([tmp_path])[0].maps), 200, 200))
+    AnomalyMaps.of(maps).save(run / "maps.safetensors")
     (only,) = finished([tmp_path])
     assert only.truth.shape == only.maps.shape == only.images.shape[:3]
 
@@ -83,7 +83,7 @@ def test_a_run_in_another_frame_is_drawn_in_its_own(run, tmp_path):
         (lambda run: (run / "record.json").write_text("[]"), "not a readable record"),
         (lambda run: (run / "maps.safetensors").unlink(), "no maps.safetensors"),
         (lambda run: (run / "maps.safetensors").write_bytes(b"x"), "holds no anomaly maps"),
-        (lambda run: save_file({"maps": np.zeros((3, 4, 4), "f4")}, run / "maps.safetensors"), "other images"),
+        (lambda run: AnomalyMaps.of(np.zeros((3, 4, 4))).save(run / "maps.safetensors"), "other images"),
         (lambda run: (run / "record.json").unlink(), "no finished run"),
         (lambda run: changed(run / "record.json", data={"name": "folder", "fingerprint": "0"}), "other images"),
         (lambda run: changed(run / "record.json", recipe="padim-noise"), "names a recipe this version does not know"),
