@@ -254,7 +254,7 @@ class PaDiM:
         return np.concatenate(scores)[np.argsort(np.concatenate(numbers))]
 
     def p_values(self, samples: Sequence[Sample]) -> np.ndarray:
-        """Exact p-values (n,) of new samples by full conformal prediction, for detectors fitted on up to `KEPT_IMAGES` images.
+        """Exact p-values (n,) of new samples by full conformal prediction, by detectors fitted on 3 to 100 images.
 
         Calling a part defective where its p-value is at most alpha stops at most a share alpha of good new parts,
         however few the training images are, if these and the new part are exchangeable. The smallest p-value of n

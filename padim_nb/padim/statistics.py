@@ -24,7 +24,7 @@ KEPT_IMAGES = 100  # images, up to which their features are kept and saved: exac
 
 @dataclass
 class Statistics:
-    """Features of up to `KEPT_IMAGES` images, or as long as the low-rank form is the cheaper one; then their running moments.
+    """Features of up to `KEPT_IMAGES` images, or while the low-rank form is the cheaper one; then running moments.
 
     Args:
         form: of the Gaussians, as in the settings; "auto" takes the cheapest for the number of images.

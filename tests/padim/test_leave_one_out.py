@@ -104,7 +104,7 @@ def test_a_detector_judges_its_own_images_without_themselves_and_others_as_they_
     for k, sample in enumerate(train[::-1]):
         others = [other for other in train if other is not sample]
         apart = small(form=form, eps=detector.settings.eps * (n - 1) / (n - 2)).fit(others).score([sample])
-        assert maps[len(new) + k] == pytest.approx(apart[0], abs=1e-4 * apart[0].max())
+        assert maps[len(new) + k] == pytest.approx(apart[0], abs=1e-4 * float(apart[0].max()))
     assert detector.held_out_scores([*new, *train[::-1]]) == pytest.approx(maps.scores)
     assert detector.calibrate(train, 0.1) == small(form=form).fit(train, 0.1).threshold_
 
