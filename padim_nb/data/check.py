@@ -10,6 +10,7 @@ from pathlib import Path
 from ..errors import DataError
 from ..twin import location, rendered, twin_root
 from ..util.mvtec_counts import CATEGORIES, KINDS, Plan, plan, published
+from ..util.twin_marker import is_rendered
 from .archive import LICENSE
 from .images import Frame, ahead, annotated_regions, load_image, load_mask
 from .layouts import MVTEC, layout_of
@@ -110,10 +111,11 @@ def _check(folder: Path, name: str) -> CategoryCheck:
     problems: list[str] = []
     expected = "your own"
     if name in CATEGORIES:
-        tables = {"as published": _by_place(published()[name].images), "twin, lite": _by_place(plan(name, "lite"))}
+        full, lite = _by_place(published()[name].images), _by_place(plan(name, "lite"))
+        tables = {"twin, full": full, "twin, lite": lite} if is_rendered(folder) else {"as published": full}
         expected = next((label for label, table in tables.items() if counts == table), "differ")
         if expected == "differ":
-            problems += _differences(folder, counts, tables["as published"])
+            problems += _differences(folder, counts, full)
     if not counts[layout.train]:
         problems.append(f"{folder / layout.train} has no images: put the good ones there")
     for place, paths in images.items():

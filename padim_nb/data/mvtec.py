@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from ..errors import CategoryNotFound, DataError, did_you_mean, expect_one_of
-from ..util.mvtec_counts import CATEGORIES, KINDS
+from ..util.mvtec_counts import CATEGORIES, KINDS, published
+from ..util.twin_marker import is_rendered
 from .layouts import MVTEC, Layout, layout_of
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
@@ -34,7 +35,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Category:
-    """The images of one kind of part; `source` is 'mvtec', 'twin' or, for a user's own, 'folder'."""
+    """The images of one kind of part; `source` is 'mvtec', 'twin' or, for a user's own, 'folder' (see `source_of`)."""
 
     name: str
     root: Path
@@ -54,29 +55,34 @@ def load_category(name: str, root: str | Path | None = None) -> Category:
 
     Args:
         name: of the category, such as "cable".
-        root: a folder of categories, or of one (it has train/good); a CSV file; "twin" or "twin:full"; by default
-            PADIM_NB_DATA, else data/mvtec_anomaly_detection, else the twin, which is rendered where it is missing.
+        root: a folder of categories, or of one (it has train/good), which takes its own name only, or that of the
+            category of MVTec AD whose images it has; a CSV file; "twin" or "twin:full"; by default PADIM_NB_DATA, else
+            data/mvtec_anomaly_detection, else the twin, which is rendered where it is missing.
     """
     from .tables import read_table, table_of
 
     plain_name(name)
     place = data_root(root)
     if isinstance(place, str):
-        from ..twin import ensure
+        from ..twin import ensure  # needs SciPy
 
         if name not in CATEGORIES:
             raise CategoryNotFound(f"no category {name!r} in the twin{did_you_mean(name, CATEGORIES)}")
-        return scan(ensure(name, place.partition(":")[2]), name, "twin")
+        return scan(ensure(name, place.partition(":")[2]), name)
     if table := table_of(place):
         return read_table(table, name)
     if layout_of(place):
-        return scan(place, name, "folder")
+        category = scan(place, name)
+        own = place.resolve().name
+        if name not in (place.name, own) and not has_mvtec_counts(category):
+            raise CategoryNotFound(f"{place} holds one category, {own!r}, not {name!r}: give its name, or another root")
+        return category
     names = categories_in(place)
     if not names:
         raise DataError(f"{place} holds no category: expected {place / name / 'train' / 'good'}")
     if name not in names:
         raise CategoryNotFound(f"no category {name!r} in {place}{did_you_mean(name, names)}")
-    return scan(place / name, name, "mvtec" if name in CATEGORIES else "folder")
+    return scan(place / name, name)
 
 
 def plain_name(name: str) -> str:
@@ -121,13 +127,35 @@ def defects_in(folder: Path, layout: Layout) -> list[str]:
     return sorted(p.name for p in (folder / layout.test).glob("[!.]*") if p.is_dir() and p.name not in others)
 
 
-def scan(folder: Path, name: str, source: str) -> Category:
+def scan(folder: Path, name: str) -> Category:
     """Read one category's folder: train/good, test/<good or a defect>, ground_truth/<defect> where there is one."""
     layout = layout_of(folder) or MVTEC
     train = tuple(Sample(path, 0, "good") for path in images_in(folder / layout.train))
     if not train:
         raise DataError(f"no images in {folder / layout.train}: put the good ones there ({', '.join(ENDINGS)})")
-    return Category(name, folder, source, train, tuple(_test_samples(folder, layout)))
+    category = Category(name, folder, "folder", train, tuple(_test_samples(folder, layout)))
+    return replace(category, source=source_of(category))
+
+
+def source_of(category: Category) -> str:
+    """'twin' where the images were rendered here, 'mvtec' for MVTec AD's counts, else 'folder': no name decides."""
+    folders = {sample.image.parent for sample in (*category.train, *category.test)}
+    if any(map(is_rendered, folders)):
+        return "twin"
+    return "mvtec" if has_mvtec_counts(category) else "folder"
+
+
+def has_mvtec_counts(category: Category) -> bool:
+    """Whether there are as many training, good and defective test images as MVTec AD has in the category of this name.
+
+    The defective ones may lie in fewer folders than there. The full twin has the same counts.
+    """
+    if category.name not in CATEGORIES:
+        return False
+    published_counts = published()[category.name].images
+    good = sum(not sample.label for sample in category.test)
+    counts = (published_counts.train, published_counts.good, published_counts.test)
+    return (len(category.train), good, len(category.test)) == counts
 
 
 def images_in(folder: Path) -> list[Path]:
