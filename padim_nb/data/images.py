@@ -19,7 +19,7 @@ from pydantic import Field
 from ..errors import DataError, OptionError
 from ..util.validation import from_plain, validated
 from .cache import cached
-from .mvtec import Sample, images_in, opened
+from .mvtec import Sample, images_in, opened, orientation
 
 Array = np.ndarray
 LARGEST_SIDE = 1 << 14
@@ -266,7 +266,7 @@ def _kinds(config: Path) -> dict[int, Saturation]:
 def _decode(path: Path) -> Array:
     """uint8 (height, width, 3), or (height, width) with the file's own numbers where they are not 8-bit integers."""
     with opened(path) as file:
-        image = ImageOps.exif_transpose(file)
+        image = file if orientation(file) == 1 else ImageOps.exif_transpose(file)
         deep = image.mode in ("I", "F") or image.mode.startswith("I;16")
         return np.asarray(image if deep else image.convert("RGB"))
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from PIL import Image
+from PIL import ExifTags, Image
 from PIL.ImageFile import ImageFile
 
 from ..errors import CategoryNotFound, DataError, did_you_mean, expect_one_of
@@ -186,14 +186,28 @@ def expect_same_size(mask: Path, image: Path) -> Path:
     for path in images_in(mask) or [mask]:
         if header(path) != header(image):
             sizes = " and ".join("x".join(map(str, header(file))) for file in (path, image))
-            raise DataError(f"{path} and its image {image} differ in size ({sizes}): make the mask again")
+            turned = (
+                ""
+                if header(path, upright=False) != header(image, upright=False)
+                else (" as a camera's orientation tag turns it: draw the mask on the turned image")
+            )
+            raise DataError(f"{path} and its image {image} differ in size ({sizes}){turned or ': make the mask again'}")
     return mask
 
 
-def header(path: Path) -> tuple[int, int]:
-    """(width, height) of an image file, from its first bytes."""
+def header(path: Path, upright: bool = True) -> tuple[int, int]:
+    """(width, height) of an image file, from its first bytes: as it is decoded, or as it lies in the file."""
     with opened(path) as image:
-        return image.size
+        width, height = image.size
+        # Pillow gives the turned size of a TIFF.
+        turned = orientation(image) > 4 and image.format != "TIFF"
+        return (height, width) if turned and upright else (width, height)
+
+
+def orientation(image: ImageFile) -> int:
+    """A camera's orientation tag, 1 to 8, as it is known before the pixels are read: also for the sizes of files."""
+    tag = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)  # a PNG's own method decodes all of it
+    return tag if tag in range(1, 9) else 1
 
 
 @contextmanager

@@ -5,20 +5,22 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from making import write_image, write_mask
-from PIL import Image
+from PIL import Image, ImageOps
 from torchvision.transforms import v2
 
 from padim_nb import load_category
 from padim_nb.data import images
 from padim_nb.data.images import Frame, as_images, image_batches, load_image, load_mask, masks, share_cut_off
-from padim_nb.data.mvtec import Sample
+from padim_nb.data.mvtec import Sample, expect_same_size, header
 from padim_nb.errors import DataError, OptionError
+from padim_nb.experiments.record import fingerprint
 from padim_nb.util.files import cache_root, whole_file
 from padim_nb.util.validation import from_plain
 
@@ -89,6 +91,36 @@ def test_alpha_is_dropped_sixteen_bits_are_scaled_palettes_and_turns_are_obeyed(
     assert load_image(tmp_path / "turned.jpg").shape == (6, 4, 3)
 
 
+def turned(path: Path, pixels: np.ndarray, tag: int) -> Path:
+    """An image file with a camera's orientation tag."""
+    image = Image.fromarray(pixels)
+    exif = image.getexif()
+    exif[0x0112] = tag
+    image.save(path, exif=exif)
+    return path
+
+
+@pytest.mark.parametrize("tag", range(1, 9))
+@pytest.mark.parametrize("ending", ["jpg", "png", "tif"])
+def test_a_turned_photograph_its_size_and_its_mask_are_read_alike(tmp_path, ending, tag):
+    pixels = np.zeros((40, 56, 3), dtype=np.uint8)
+    pixels[4:16, 8:40] = 255
+    image = turned(tmp_path / f"a.{ending}", pixels, tag)
+    shown = load_image(image)
+    assert header(image) == shown.shape[1::-1]
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(image)).convert("RGB"))
+    assert np.array_equal(shown, expected)
+    Image.fromarray((shown[..., 0] > 127).astype(np.uint8) * 255).save(tmp_path / "drawn.png")  # as it is shown
+    turned(tmp_path / "copied.png", pixels[..., 0], tag)  # as it lies in the file, with the photograph's tag
+    for name in ("drawn.png", "copied.png"):
+        mask = load_mask(expect_same_size(tmp_path / name, image))
+        assert np.array_equal(mask, shown[..., 0] > 127)
+    Image.fromarray(pixels[..., 0]).save(tmp_path / "raw.png")
+    if tag > 4:
+        with pytest.raises(DataError, match="orientation tag turns it" if ending != "tif" else "differ in size"):
+            expect_same_size(tmp_path / "raw.png", image)
+
+
 def truncated(path):
     write_image(path, (200, 200))
     path.write_bytes(path.read_bytes()[:2000])
@@ -126,6 +158,25 @@ def test_a_changed_file_and_a_damaged_cache_are_decoded_again(parts):
     for kept in (cache_root() / "images").glob("*.npy"):
         kept.write_bytes(kept.read_bytes()[:500])
     assert np.array_equal(second, np.concatenate(list(image_batches(widget.train, frame))))
+
+
+@pytest.mark.parametrize("what", ["PIL.__version__", "padim_nb.data.cache.DECODER"])
+def test_images_of_another_decoder_are_decoded_again(parts, monkeypatch, what):
+    widget = load_category("widget", parts)
+    first = np.concatenate(list(image_batches(widget.train, Frame((32, 32)))))
+    monkeypatch.setattr(images, "load_image", lambda path: np.zeros((64, 64, 3), np.uint8))
+    assert np.array_equal(first, np.concatenate(list(image_batches(widget.train, Frame((32, 32))))))
+    monkeypatch.setattr(what, "another")
+    assert not np.concatenate(list(image_batches(widget.train, Frame((32, 32))))).any()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file names are text there")
+def test_file_names_that_are_no_utf_8_are_cached_and_hashed(parts):
+    place = parts / "widget" / "train" / "good"
+    os.rename(place / "000.png", os.fsencode(place) + b"/\xe9.png")
+    widget = load_category("widget", parts)
+    assert len(np.concatenate(list(image_batches(widget.train, Frame((32, 32)))))) == 12
+    assert fingerprint(widget)
 
 
 def test_a_generator_that_is_left_early_leaves_no_file(parts):
