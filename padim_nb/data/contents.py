@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -38,6 +39,21 @@ def content_hashes(paths: Sequence[Path]) -> list[str]:
         with suppress(CannotWrite, OSError), whole_file(place) as scratch:  # without a cache they are read each time
             scratch.write_text(json.dumps(hashes), encoding="utf-8")
     return hashes
+
+
+def copies(train: Sequence[Path], test: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Images, of training or test, that hold the same bytes as a training image: (training image, its copy)."""
+    sizes = Counter(path.stat().st_size for path in (*train, *test))
+    alike = [path for path in (*train, *test) if sizes[path.stat().st_size] > 1]  # the others are no copies
+    to_train = sum(sizes[path.stat().st_size] > 1 for path in train)
+    originals: dict[str, Path] = {}
+    pairs = []
+    for number, (path, content) in enumerate(zip(alike, content_hashes(alike), strict=True)):
+        if content in originals:
+            pairs.append((originals[content], path))
+        elif number < to_train:
+            originals[content] = path
+    return pairs
 
 
 def files_of(samples: Sequence[Sample]) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from .layouts import MVTEC, Layout, layout_of
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 USUAL_ROOT = Path("data") / "mvtec_anomaly_detection"
+MAY_BE_MISSING = "masks-may-be-missing.txt"  # in ground_truth, it allows defective images without a mask
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Category:
 
 
 def load_category(name: str, root: str | Path | None = None) -> Category:
-    """Find one category's images.
+    """Find one category's images; a warning says where images are copies of training images.
 
     Args:
         name: of the category, such as "cable".
@@ -59,9 +61,20 @@ def load_category(name: str, root: str | Path | None = None) -> Category:
             category of MVTec AD whose images it has; a CSV file; "twin" or "twin:full"; by default PADIM_NB_DATA, else
             data/mvtec_anomaly_detection, else the twin, which is rendered where it is missing.
     """
+    from .contents import copies
+
+    category = _find(plain_name(name), root)
+    train, test = ([sample.image for sample in samples] for samples in (category.train, category.test))
+    if category.source != "twin" and (pairs := copies(train, test)):
+        original, copy = pairs[0]
+        others = f" and {len(pairs) - 1} more" if pairs[1:] else ""
+        warnings.warn(f"{copy} is a copy of {original}{others}: `padim-nb data check` lists them", stacklevel=2)
+    return category
+
+
+def _find(name: str, root: str | Path | None) -> Category:
     from .tables import read_table, table_of
 
-    plain_name(name)
     place = data_root(root)
     if isinstance(place, str):
         from ..twin import ensure  # needs SciPy
@@ -171,14 +184,26 @@ def mask_of(image: Path, truth: Path) -> Path:
 
     DataError where there is none, or one of another size.
     """
+    if mask := _find_mask(image, truth):
+        return expect_same_size(mask, image)
+    place = truth / f"{image.stem}_mask.png"
+    raise DataError(
+        f"{image} has no mask: put it at {place}, or remove ground_truth to do without masks, "
+        f"or write a file {truth.parent / MAY_BE_MISSING} to allow missing ones"
+    )
+
+
+def _find_mask(image: Path, truth: Path) -> Path | None:
     if images_in(truth / image.stem):
-        return expect_same_size(truth / image.stem, image)
+        return truth / image.stem
     places = (truth / f"{stem}{ending}" for stem in (f"{image.stem}_mask", image.stem) for ending in ENDINGS)
-    mask = next((place for place in places if place.is_file()), None)
-    if mask is None:
-        place = truth / f"{image.stem}_mask.png"
-        raise DataError(f"{image} has no mask: put it at {place}, or remove ground_truth to do without masks")
-    return expect_same_size(mask, image)
+    return next((place for place in places if place.is_file()), None)
+
+
+def optional_mask(image: Path, truth: Path) -> Path | None:
+    """`mask_of`, or None where a file masks-may-be-missing.txt in ground_truth allows that it is missing."""
+    allowed = (truth.parent / MAY_BE_MISSING).is_file()
+    return None if allowed and _find_mask(image, truth) is None else mask_of(image, truth)
 
 
 def expect_same_size(mask: Path, image: Path) -> Path:
@@ -234,4 +259,4 @@ def _test_samples(folder: Path, layout: Layout) -> Iterator[Sample]:
     yield from (Sample(image, 0, "good") for image in images_in(test / layout.good))
     for defect in defects_in(folder, layout):
         for image in images_in(test / defect):
-            yield Sample(image, 1, defect, mask_of(image, truth / defect) if truth.is_dir() else None)
+            yield Sample(image, 1, defect, optional_mask(image, truth / defect) if truth.is_dir() else None)

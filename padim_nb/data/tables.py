@@ -77,6 +77,8 @@ def _sample(base: Path, row: dict[str, str]) -> Sample:
     defective = row["label"].lower() not in GOOD
     if not row["image"] or not image.is_file():
         raise DataError(f"no image {image}: give its path below {base}")
+    if not row["label"]:
+        raise DataError(f"{image} has no label: write good, or the name of its defect")
     if not defective:
         return Sample(image, 0, "good")
     if row["split"] == "train":

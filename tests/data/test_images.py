@@ -2,9 +2,11 @@
 
 import hashlib
 import os
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -260,6 +262,70 @@ def test_the_faintest_mark_counts_in_a_mask_of_any_depth(tmp_path, kind):
     path = tmp_path / "mask.tif"
     image.save(path)
     assert np.array_equal(load_mask(path), marked)
+
+
+def png_of_16_bits(path: Path, pixels: np.ndarray) -> Path:
+    """A PNG with 16 bits a channel, which Pillow does not write; pixels (height, width, 3 or 4)."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    height, width, channels = pixels.shape
+    header = struct.pack(">IIBBBBB", width, height, 16, 2 if channels == 3 else 6, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+    return path
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+@pytest.mark.parametrize("value", [1, 255, 256, 65535])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_a_color_mask_of_16_bits_marks_whatever_is_not_black(tmp_path, ending, value, channels):
+    pixels = np.zeros((5, 6, channels), dtype=np.uint16)
+    pixels[2, 3:, 1] = value
+    pixels[..., 3:] = 65535
+    path = tmp_path / f"mask.{ending}"
+    if ending == "png":
+        png_of_16_bits(path, pixels)
+    else:
+        pytest.importorskip("tifffile").imwrite(path, pixels, photometric="rgb", compression="zlib")
+    assert np.array_equal(load_mask(path), pixels[..., 1] > 0)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_what_is_transparent_in_a_mask_is_not_marked(tmp_path, mode):
+    drawn = np.zeros((20, 20), dtype=bool)
+    drawn[5:10, 5:10] = True
+    path = tmp_path / "mask.png"
+    if mode == "P":
+        image = Image.fromarray(drawn.astype(np.uint8)).convert("P")
+        image.putpalette([255, 255, 255, 255, 255, 255])
+        image.save(path, transparency=0)
+    else:
+        white = np.full((20, 20, 3), 255, np.uint8)
+        Image.fromarray(np.dstack([white, drawn.astype(np.uint8) * 255])).convert(mode).save(path)
+    assert np.array_equal(load_mask(path), drawn)
+
+
+@pytest.mark.parametrize("color", [(255, 255, 255), (255, 0, 0)])
+def test_a_jpeg_mask_does_not_grow_and_says_what_counts(tmp_path, color):
+    drawn = np.zeros((64, 64), dtype=bool)
+    drawn[13:30, 18:41] = True
+    image = Image.fromarray(drawn[..., None] * np.uint8(color))
+    image.save(tmp_path / "mask.jpg", quality=75, subsampling=0)
+    with pytest.warns(UserWarning, match=r"mask\.jpg is a JPEG file: what is at least half white"):
+        assert np.array_equal(load_mask(tmp_path / "mask.jpg"), drawn)
+
+
+def test_an_image_of_12_bits_in_16_is_told_once_a_folder_with_its_range(tmp_path, recwarn):
+    for number, high in enumerate((4095, 4000, 4096, 65535)):
+        values = np.linspace(0, high, 64, dtype=np.uint16).reshape(8, 8)
+        Image.fromarray(values).save(tmp_path / f"{number}.png")
+        load_image(tmp_path / f"{number}.png")
+    (told,) = [str(warning.message) for warning in recwarn]
+    assert "0.png holds values 0 to 4095 of 0 to 65535, so that 16 of 256 gray levels are left" in told
+    assert "multiply the values of such images by 16" in told
 
 
 def test_images_in_memory_are_bytes_or_floats_of_0_to_1():
