@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import PIL
 
 from ..errors import CannotWrite, DataError
 from ..util.files import cache_root, whole_file
@@ -20,14 +21,15 @@ from ..util.files import cache_root, whole_file
 if TYPE_CHECKING:
     from .images import Frame
 
+DECODER = 2  # raised whenever `load_image` or `Frame.apply` makes other pixels of the same file
 LIMIT = 4 << 30  # bytes; the least recently used go first
 
 
 def cached(paths: Sequence[Path], frame: Frame, images: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
     """The framed images, memory-mapped where this very set was framed before, else those of `images`, cached then.
 
-    A file that changed (size or time) is another set. Images of mixed sizes are not cached. Where the cache cannot be
-    written, a warning says so and the images come without it.
+    A file that changed (size or time) is another set, and so it is for another Pillow or decoder. Images of mixed sizes
+    are not cached. Where the cache cannot be written, a warning says so and the images come without it.
 
     Args:
         paths: the files, in order.
@@ -60,14 +62,20 @@ def cached(paths: Sequence[Path], frame: Frame, images: Iterator[np.ndarray]) ->
 
 
 def _key(paths: Sequence[Path], frame: Frame) -> str:
-    digest = hashlib.sha256(json.dumps(asdict(frame), sort_keys=True).encode())
+    decoder = [DECODER, PIL.__version__, asdict(frame)]
+    digest = hashlib.sha256(json.dumps(decoder, sort_keys=True).encode())
     for path in paths:
-        try:
-            stat = os.stat(path)
-        except OSError as error:
-            raise DataError(f"{path} does not exist") from error
-        digest.update(f"{os.path.abspath(path)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        digest.update(state_of(path) + b"\n")
     return digest.hexdigest()[:32]
+
+
+def state_of(path: Path) -> bytes:
+    """A file's path, size and times (of modification and of its inode): what changes when the file does."""
+    try:
+        stat = os.stat(path)
+    except OSError as error:
+        raise DataError(f"{path} does not exist") from error
+    return os.fsencode(os.path.abspath(path)) + b"\0%d\0%d\0%d" % (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
 def _open(path: Path) -> np.ndarray | None:

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
+
+from tqdm import tqdm
 
 from ..errors import DataError
 from ..twin import location, rendered, twin_root
 from ..util.mvtec_counts import CATEGORIES, KINDS, Plan, plan, published
+from ..util.twin_marker import is_rendered
 from .archive import LICENSE
+from .contents import copies
 from .images import Frame, ahead, annotated_regions, load_image, load_mask
 from .layouts import MVTEC, layout_of
-from .mvtec import categories_in, data_root, defects_in, images_in, load_category, mask_of, usual_roots
+from .mvtec import (
+    MAY_BE_MISSING,
+    Sample,
+    categories_in,
+    data_root,
+    defects_in,
+    images_in,
+    optional_mask,
+    scan,
+    usual_roots,
+)
 from .tables import names_in, read_table, table_of
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -27,6 +44,7 @@ class CategoryCheck:
     defective: int
     expected: str
     problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,9 +65,10 @@ class CheckReport:
         return not self.problems
 
     def __str__(self) -> str:
-        lines = [f"{self.root}", f"{'category':<14}{'train':>6}{'good':>6}{'defective':>11}  counts"]
-        lines += [f"{c.name:<14}{c.train:>6}{c.good:>6}{c.defective:>11}  {c.expected}" for c in self.categories]
-        lines += ["", *self.problems]
+        width = max([14, *(len(c.name) + 1 for c in self.categories)])
+        lines = [f"{self.root}", f"{'category':<{width}}{'train':>6}{'good':>6}{'defective':>11}  counts"]
+        lines += [f"{c.name:<{width}}{c.train:>6}{c.good:>6}{c.defective:>11}  {c.expected}" for c in self.categories]
+        lines += ["", *self.problems, *(f"note: {note}" for c in self.categories for note in c.notes)]
         count = len(self.problems)
         return "\n".join([*lines, f"{count} problem{'s' * (count != 1)} found" if count else "everything is whole"])
 
@@ -68,7 +87,7 @@ def check(root: str | Path | None = None) -> CheckReport:
     elif table := table_of(place):
         return CheckReport(table, tuple(_check_table(table, name) for name in names_in(table)))
     elif layout_of(place):
-        folders, missing = {place.name: place}, ""
+        folders, missing = {place.resolve().name: place}, ""
     else:
         names = {*categories_in(place), *(name for name in CATEGORIES if (place / name).is_dir())}
         folders = {name: place / name for name in sorted(names)}
@@ -110,34 +129,55 @@ def _check(folder: Path, name: str) -> CategoryCheck:
     problems: list[str] = []
     expected = "your own"
     if name in CATEGORIES:
-        tables = {"as published": _by_place(published()[name].images), "twin, lite": _by_place(plan(name, "lite"))}
+        full, lite = _by_place(published()[name].images), _by_place(plan(name, "lite"))
+        tables = {"twin, full": full, "twin, lite": lite} if is_rendered(folder) else {"as published": full}
         expected = next((label for label, table in tables.items() if counts == table), "differ")
         if expected == "differ":
-            problems += _differences(folder, counts, tables["as published"])
+            problems += _differences(folder, counts, full)
     if not counts[layout.train]:
         problems.append(f"{folder / layout.train} has no images: put the good ones there")
     for place, paths in images.items():
         masks = truth / Path(place).name if truth.is_dir() and place not in places[:2] else None
-        problems += filter(None, ahead(partial(_unreadable, masks=masks), paths))
+        results = ahead(partial(_unreadable, masks=masks), paths)
+        problems += filter(None, _bar(results, len(paths), f"{name}/{place}"))
         stems = {path.stem for path in paths}
         problems += [
             f"{mask} belongs to no image: rename it <image>_mask.png or remove it"
             for mask in (images_in(masks) if masks else [])
             if not stems & {mask.stem, mask.stem.removesuffix("_mask")}
         ]
+    train_images, *test_images = images.values()
+    problems += _copies(train_images, [path for paths in test_images for path in paths])
+    notes: tuple[str, ...] = ()
     if not problems:
-        problems += _saturation(folder)
+        test = scan(folder, name).test
+        problems += _saturation(test)
+        without = sum(sample.mask is None for sample in test if sample.label)
+        if truth.is_dir() and without:
+            notes = (
+                f"{without} defective images of {name} have no mask, as {truth / MAY_BE_MISSING} allows: "
+                "no pixel of this category is judged",
+            )
     train, good, *defective = counts.values()
-    return CategoryCheck(name, train, good, sum(defective), expected, tuple(problems))
+    return CategoryCheck(name, train, good, sum(defective), expected, tuple(problems), notes)
 
 
-def _saturation(folder: Path) -> Iterator[str]:
+def _copies(train: Sequence[Path], test: Sequence[Path]) -> Iterator[str]:
+    for original, copy in copies(train, test):
+        yield f"{copy} is listed twice" if copy == original else f"{copy} is a copy of {original}: remove one of them"
+
+
+def _saturation(test: Sequence[Sample]) -> Iterator[str]:
     """What is wrong with MVTec LOCO AD's defects_config.json, or with the first mask that does not fit it."""
     try:
-        for _ in annotated_regions(load_category(folder.name, folder.parent).test, Frame()):
+        for _ in annotated_regions(test, Frame()):
             pass
     except DataError as error:
         yield str(error)
+
+
+def _bar(results: Iterator[T], total: int, what: str) -> Iterator[T]:
+    return iter(tqdm(results, what, total, unit="image", disable=None, leave=False))
 
 
 def _check_table(table: Path, name: str) -> CategoryCheck:
@@ -146,7 +186,10 @@ def _check_table(table: Path, name: str) -> CategoryCheck:
     except DataError as error:
         return CategoryCheck(name, 0, 0, 0, "your own", (str(error),))
     samples = [*category.train, *category.test]
-    problems = tuple(filter(None, ahead(lambda sample: _unreadable(sample.image, mask=sample.mask), samples)))
+    results = ahead(lambda sample: _unreadable(sample.image, mask=sample.mask), samples)
+    problems = tuple(filter(None, _bar(results, len(samples), name)))
+    train, test = ([sample.image for sample in samples] for samples in (category.train, category.test))
+    problems += tuple(_copies(train, test))
     defective = sum(sample.label for sample in samples)
     good = len(category.test) - defective
     return CategoryCheck(name, len(category.train), good, defective, "your own", problems)
@@ -170,7 +213,7 @@ def _unreadable(image: Path, masks: Path | None = None, mask: Path | None = None
     try:
         load_image(image)
         if masks:
-            mask = mask_of(image, masks)
+            mask = optional_mask(image, masks)
         if mask:
             load_mask(mask, empty=False)
     except DataError as error:

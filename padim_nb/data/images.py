@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,18 +16,20 @@ from typing import Annotated, Literal, TypeVar, get_args
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.ImageFile import ImageFile
 from pydantic import Field
 
 from ..errors import DataError, OptionError
 from ..util.validation import from_plain, validated
 from .cache import cached
-from .mvtec import Sample, images_in, opened
+from .mvtec import Sample, images_in, opened, orientation
 
 Array = np.ndarray
 LARGEST_SIDE = 1 << 14
 Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
 Resample = Literal["lanczos", "bicubic", "bilinear", "bilinear-aliased"]
 RESAMPLE = get_args(Resample)
+_warned: set[tuple[str, Path]] = set()
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -108,22 +112,31 @@ def load_image(path: Path) -> Array:
     full = 65535 if image.dtype.kind in "iu" else 1
     if not (low >= 0 and high <= full):
         raise DataError(f"{path} holds values {low:g} to {high:g}, not 0 to {full}: rescale it, or save it with 8 bits")
+    if full == 65535 and 0 < high < 1 << 12:
+        factor = 1 << (16 - int(high).bit_length())
+        _warn_once(
+            "range",
+            path,
+            f"{path} holds values {low:g} to {high:g} of 0 to 65535, so that {int(high) // 257 + 1} "
+            f"of 256 gray levels are left: multiply the values of such images by {factor}, or save them with 8 bits",
+        )
     return np.repeat(np.rint(image * (255.0 / full)).astype(np.uint8)[..., None], 3, axis=2)
 
 
 def load_mask(path: Path, empty: bool = True) -> Array:
     """A mask file as bool (height, width): whatever is not black is marked, in any channel and of any bit depth.
 
-    Of a folder of masks it is what any of them marks.
+    Transparent pixels are not marked. In a JPEG file, whose compression blurs a mark's border, a value of half of white
+    or more is marked, and a warning says so. Of a folder of masks it is what any of them marks.
 
     DataError where nothing is marked, unless it may be `empty`.
     """
     if path.is_dir():
         return np.any([load_mask(mask, empty) for mask in images_in(path)], axis=0)
-    mask = _decode(path) != 0
+    mask = _marked(path)
     if not (empty or mask.any()):
         raise DataError(f"{path} marks nothing: draw the defect, or move its image to test/good")
-    return mask.any(axis=2) if mask.ndim == 3 else mask
+    return mask
 
 
 def as_images(array: Array) -> Array:
@@ -266,9 +279,56 @@ def _kinds(config: Path) -> dict[int, Saturation]:
 def _decode(path: Path) -> Array:
     """uint8 (height, width, 3), or (height, width) with the file's own numbers where they are not 8-bit integers."""
     with opened(path) as file:
-        image = ImageOps.exif_transpose(file)
-        deep = image.mode in ("I", "F") or image.mode.startswith("I;16")
-        return np.asarray(image if deep else image.convert("RGB"))
+        image = _upright(file)
+        return np.asarray(image if _is_deep(image) else image.convert("RGB"))
+
+
+def _marked(path: Path) -> Array:
+    """What a mask file marks, bool (height, width)."""
+    with opened(path) as file:
+        jpeg, image = file.format == "JPEG", _upright(file)
+        if _is_deep(image):
+            return np.asarray(image) != 0
+        pixels = np.asarray(image.convert("RGBA"))
+    if jpeg:
+        _warn_once(
+            "JPEG", path, f"{path} is a JPEG file: what is at least half white in such masks is marked; save PNG"
+        )
+        return pixels[..., :3].max(axis=2) > 127
+    with opened(path) as file:
+        if _take_low_bytes(file):  # 16 bits a channel, of which Pillow takes the upper 8
+            pixels = pixels | np.asarray(_upright(file).convert("RGBA"))
+    return pixels[..., :3].any(axis=2) & (pixels[..., 3] > 0)
+
+
+def _take_low_bytes(file: ImageFile) -> bool:
+    """Whether a file has 16 bits a color channel; what is then read of it are the lower 8."""
+    other = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}
+    tiles = []
+    for tile in file.tile:
+        raw, *further = [tile.args] if isinstance(tile.args, str) else tile.args or [""]
+        mode, _, order = str(raw).partition(";")
+        if mode not in ("RGB", "RGBA", "RGBX") or order not in other:
+            return False
+        swapped = f"{mode};{other[order]}"
+        tiles.append(tile._replace(args=(swapped, *further) if further else swapped))
+    file.tile = tiles
+    return bool(tiles)
+
+
+def _upright(file: ImageFile) -> Image.Image:
+    return file if orientation(file) == 1 else ImageOps.exif_transpose(file)
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
+
+
+def _warn_once(kind: str, path: Path, text: str) -> None:
+    """Warn of one file of a folder, not of each."""
+    if (kind, path.parent) not in _warned:
+        _warned.add((kind, path.parent))
+        warnings.warn(text, stacklevel=3)
 
 
 def _four_neighbors(image: Array, size: tuple[int, int]) -> Array:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from PIL import Image
+from PIL import ExifTags, Image
 from PIL.ImageFile import ImageFile
 
 from ..errors import CategoryNotFound, DataError, did_you_mean, expect_one_of
-from ..util.mvtec_counts import CATEGORIES, KINDS
+from ..util.mvtec_counts import CATEGORIES, KINDS, published
+from ..util.twin_marker import is_rendered
 from .layouts import MVTEC, Layout, layout_of
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 USUAL_ROOT = Path("data") / "mvtec_anomaly_detection"
+MAY_BE_MISSING = "masks-may-be-missing.txt"  # in ground_truth, it allows defective images without a mask
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Category:
-    """The images of one kind of part; `source` is 'mvtec', 'twin' or, for a user's own, 'folder'."""
+    """The images of one kind of part; `source` is 'mvtec', 'twin' or, for a user's own, 'folder' (see `source_of`)."""
 
     name: str
     root: Path
@@ -51,33 +54,49 @@ class Category:
 
 
 def load_category(name: str, root: str | Path | None = None) -> Category:
-    """Find one category's images.
+    """Find one category's images; a warning says where images are copies of training images.
 
     Args:
         name: of the category, such as "cable".
-        root: a folder of categories, or of one (it has train/good); a CSV file; "twin" or "twin:full"; by default
-            PADIM_NB_DATA, else data/mvtec_anomaly_detection, else the twin, which is rendered where it is missing.
+        root: a folder of categories, or of one (it has train/good), which takes its own name only, or that of the
+            category of MVTec AD whose images it has; a CSV file; "twin" or "twin:full"; by default PADIM_NB_DATA, else
+            data/mvtec_anomaly_detection, else the twin, which is rendered where it is missing.
     """
+    from .contents import copies
+
+    category = _find(plain_name(name), root)
+    train, test = ([sample.image for sample in samples] for samples in (category.train, category.test))
+    if category.source != "twin" and (pairs := copies(train, test)):
+        original, copy = pairs[0]
+        others = f" and {len(pairs) - 1} more" if pairs[1:] else ""
+        warnings.warn(f"{copy} is a copy of {original}{others}: `padim-nb data check` lists them", stacklevel=2)
+    return category
+
+
+def _find(name: str, root: str | Path | None) -> Category:
     from .tables import read_table, table_of
 
-    plain_name(name)
     place = data_root(root)
     if isinstance(place, str):
-        from ..twin import ensure
+        from ..twin import ensure  # needs SciPy
 
         if name not in CATEGORIES:
             raise CategoryNotFound(f"no category {name!r} in the twin{did_you_mean(name, CATEGORIES)}")
-        return scan(ensure(name, place.partition(":")[2]), name, "twin")
+        return scan(ensure(name, place.partition(":")[2]), name)
     if table := table_of(place):
         return read_table(table, name)
     if layout_of(place):
-        return scan(place, name, "folder")
+        category = scan(place, name)
+        own = place.resolve().name
+        if name not in (place.name, own) and not has_mvtec_counts(category):
+            raise CategoryNotFound(f"{place} holds one category, {own!r}, not {name!r}: give its name, or another root")
+        return category
     names = categories_in(place)
     if not names:
         raise DataError(f"{place} holds no category: expected {place / name / 'train' / 'good'}")
     if name not in names:
         raise CategoryNotFound(f"no category {name!r} in {place}{did_you_mean(name, names)}")
-    return scan(place / name, name, "mvtec" if name in CATEGORIES else "folder")
+    return scan(place / name, name)
 
 
 def plain_name(name: str) -> str:
@@ -122,13 +141,35 @@ def defects_in(folder: Path, layout: Layout) -> list[str]:
     return sorted(p.name for p in (folder / layout.test).glob("[!.]*") if p.is_dir() and p.name not in others)
 
 
-def scan(folder: Path, name: str, source: str) -> Category:
+def scan(folder: Path, name: str) -> Category:
     """Read one category's folder: train/good, test/<good or a defect>, ground_truth/<defect> where there is one."""
     layout = layout_of(folder) or MVTEC
     train = tuple(Sample(path, 0, "good") for path in images_in(folder / layout.train))
     if not train:
         raise DataError(f"no images in {folder / layout.train}: put the good ones there ({', '.join(ENDINGS)})")
-    return Category(name, folder, source, train, tuple(_test_samples(folder, layout)))
+    category = Category(name, folder, "folder", train, tuple(_test_samples(folder, layout)))
+    return replace(category, source=source_of(category))
+
+
+def source_of(category: Category) -> str:
+    """'twin' where the images were rendered here, 'mvtec' for MVTec AD's counts, else 'folder': no name decides."""
+    folders = {sample.image.parent for sample in (*category.train, *category.test)}
+    if any(map(is_rendered, folders)):
+        return "twin"
+    return "mvtec" if has_mvtec_counts(category) else "folder"
+
+
+def has_mvtec_counts(category: Category) -> bool:
+    """Whether there are as many training, good and defective test images as MVTec AD has in the category of this name.
+
+    The defective ones may lie in fewer folders than there. The full twin has the same counts.
+    """
+    if category.name not in CATEGORIES:
+        return False
+    published_counts = published()[category.name].images
+    good = sum(not sample.label for sample in category.test)
+    counts = (published_counts.train, published_counts.good, published_counts.test)
+    return (len(category.train), good, len(category.test)) == counts
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -144,14 +185,26 @@ def mask_of(image: Path, truth: Path) -> Path:
 
     DataError where there is none, or one of another size.
     """
+    if mask := _find_mask(image, truth):
+        return expect_same_size(mask, image)
+    place = truth / f"{image.stem}_mask.png"
+    raise DataError(
+        f"{image} has no mask: put it at {place}, or remove ground_truth to do without masks, "
+        f"or write a file {truth.parent / MAY_BE_MISSING} to allow missing ones"
+    )
+
+
+def _find_mask(image: Path, truth: Path) -> Path | None:
     if images_in(truth / image.stem):
-        return expect_same_size(truth / image.stem, image)
+        return truth / image.stem
     places = (truth / f"{stem}{ending}" for stem in (f"{image.stem}_mask", image.stem) for ending in ENDINGS)
-    mask = next((place for place in places if place.is_file()), None)
-    if mask is None:
-        place = truth / f"{image.stem}_mask.png"
-        raise DataError(f"{image} has no mask: put it at {place}, or remove ground_truth to do without masks")
-    return expect_same_size(mask, image)
+    return next((place for place in places if place.is_file()), None)
+
+
+def optional_mask(image: Path, truth: Path) -> Path | None:
+    """`mask_of`, or None where a file masks-may-be-missing.txt in ground_truth allows that it is missing."""
+    allowed = (truth.parent / MAY_BE_MISSING).is_file()
+    return None if allowed and _find_mask(image, truth) is None else mask_of(image, truth)
 
 
 def expect_same_size(mask: Path, image: Path) -> Path:
@@ -159,14 +212,28 @@ def expect_same_size(mask: Path, image: Path) -> Path:
     for path in images_in(mask) or [mask]:
         if header(path) != header(image):
             sizes = " and ".join("x".join(map(str, header(file))) for file in (path, image))
-            raise DataError(f"{path} and its image {image} differ in size ({sizes}): make the mask again")
+            turned = (
+                ""
+                if header(path, upright=False) != header(image, upright=False)
+                else (" as a camera's orientation tag turns it: draw the mask on the turned image")
+            )
+            raise DataError(f"{path} and its image {image} differ in size ({sizes}){turned or ': make the mask again'}")
     return mask
 
 
-def header(path: Path) -> tuple[int, int]:
-    """(width, height) of an image file, from its first bytes."""
+def header(path: Path, upright: bool = True) -> tuple[int, int]:
+    """(width, height) of an image file, from its first bytes: as it is decoded, or as it lies in the file."""
     with opened(path) as image:
-        return image.size
+        width, height = image.size
+        # Pillow gives the turned size of a TIFF.
+        turned = orientation(image) > 4 and image.format != "TIFF"
+        return (height, width) if turned and upright else (width, height)
+
+
+def orientation(image: ImageFile) -> int:
+    """A camera's orientation tag, 1 to 8, as it is known before the pixels are read: also for the sizes of files."""
+    tag = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)  # a PNG's own method decodes all of it
+    return tag if tag in range(1, 9) else 1
 
 
 @contextmanager
@@ -193,4 +260,4 @@ def _test_samples(folder: Path, layout: Layout) -> Iterator[Sample]:
     yield from (Sample(image, 0, "good") for image in images_in(test / layout.good))
     for defect in defects_in(folder, layout):
         for image in images_in(test / defect):
-            yield Sample(image, 1, defect, mask_of(image, truth / defect) if truth.is_dir() else None)
+            yield Sample(image, 1, defect, optional_mask(image, truth / defect) if truth.is_dir() else None)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import CategoryNotFound, DataError, did_you_mean
-from .mvtec import Category, Sample, expect_same_size
+from ..util.mvtec_counts import CATEGORIES
+from .mvtec import Category, Sample, expect_same_size, has_mvtec_counts, source_of
 
 VISA = Path("split_csv") / "1cls.csv"
 COLUMNS = ("image", "split", "label")
@@ -31,7 +33,8 @@ def read_table(table: Path, name: str) -> Category:
 
     A row has the path of an image below the table's folder (VisA: below its root), its split, train or test, and its
     label: good, normal, ok or 0 for a good one, else the name of the defect. The path of its mask may follow. A table
-    of several categories names each row's in the column `object`.
+    of several categories names each row's in the column `object`; a table without it takes any name but another
+    category's of MVTec AD.
     """
     base = table.parents[1] if table.parts[-2:] == VISA.parts else table.parent
     rows = [row for row in _rows(table) if row.get("object", name) == name]
@@ -47,7 +50,11 @@ def read_table(table: Path, name: str) -> Category:
         raise DataError(f"{table}, line {row['line']}: {error}") from error
     if not splits["train"]:
         raise DataError(f"{table} lists no training images of {name}: give good ones the split train")
-    return Category(name, base, "folder", tuple(splits["train"]), tuple(splits["test"]))
+    category = Category(name, base, "folder", tuple(splits["train"]), tuple(splits["test"]))
+    unnamed = "object" not in rows[0] and name != table.stem  # any name is right, unless it says that it is MVTec AD
+    if unnamed and name in CATEGORIES and not has_mvtec_counts(category):
+        raise CategoryNotFound(f"{table} lists other images than MVTec AD's {name!r}: give another name")
+    return replace(category, source=source_of(category))
 
 
 def _rows(table: Path) -> Iterator[dict[str, str]]:
@@ -70,6 +77,8 @@ def _sample(base: Path, row: dict[str, str]) -> Sample:
     defective = row["label"].lower() not in GOOD
     if not row["image"] or not image.is_file():
         raise DataError(f"no image {image}: give its path below {base}")
+    if not row["label"]:
+        raise DataError(f"{image} has no label: write good, or the name of its defect")
     if not defective:
         return Sample(image, 0, "good")
     if row["split"] == "train":

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..data.images import Frame, image_batches
+from ..data.images import Frame, ahead, load_image
 from ..data.maps import AnomalyMaps
-from ..data.mvtec import ENDINGS, Sample, images_in
-from ..errors import DataError, ModelError, OptionError
+from ..data.mvtec import ENDINGS, images_in
+from ..errors import DataError, ModelError, OptionError, PadimError
 from ..util.files import whole_file
 from ..util.validation import from_plain
 
@@ -38,19 +38,23 @@ def score_files(
     Yields:
         A line for each image: its score, the threshold it is above (>) or not (<=), the verdict, its path. Without a
         calibrated threshold these are "-".
+
+    Raises:
+        DataError: after all others were scored, where files could not be read; it names them.
     """
     scorer = (_exported if Path(model).suffix == ".onnx" else _saved)(Path(model), weights, device)
-    paths = list(_files(images))
-    names = iter(_names(paths) if out else [])
-    rest = iter(paths)
+    problems: list[str] = []
+    paths = list(_files(images, problems))
+    names = dict(zip(paths, _names(paths), strict=True)) if out else {}
     batch = max(1, PIXELS // (scorer.size[0] * scorer.size[1]))
-    samples = [Sample(path, 0, "new") for path in paths]
-    for framed in image_batches(samples, scorer.frame, batch, cache=False):
+    for readable, framed in _batches(paths, scorer, batch, problems):
         maps = scorer.score_images(framed)
-        for image, map_, score, path in zip(framed, maps.maps, maps.scores, rest, strict=False):
+        for image, map_, score, path in zip(framed, maps.maps, maps.scores, readable, strict=True):
             if out:
-                _write(out, next(names), image, map_, scorer.threshold)
+                _write(out.expanduser(), names[path], image, map_, scorer.threshold)
             yield f"{score:#10.4g} {_verdict(float(score), scorer.threshold)}  {path}"
+    if problems:
+        raise DataError(f"not scored: {'; '.join(problems)}")
 
 
 @dataclass(frozen=True)
@@ -114,17 +118,47 @@ def _verdict(score: float, threshold: float | None) -> str:
     return f"{sign:>2} {threshold:#.4g}  {verdict:<9}"
 
 
-def _files(images: Sequence[Path]) -> Iterator[Path]:
+def _batches(
+    paths: Sequence[Path], scorer: _Scorer, batch: int, problems: list[str]
+) -> Iterator[tuple[list[Path], np.ndarray]]:
+    """Batches of images that can be read, with their paths, decoded ahead; what is wrong with the others is noted."""
+
+    def framed(path: Path) -> np.ndarray | str:
+        try:
+            image = scorer.frame.apply(load_image(path))
+        except PadimError as error:
+            return str(error)
+        if image.shape[:2] != tuple(scorer.size):
+            (height, width), (own_height, own_width) = image.shape[:2], scorer.size
+            return f"{path} is {height}x{width} in this frame, the detector was fitted on {own_height}x{own_width}"
+        return image
+
+    images: list[np.ndarray] = []
+    readable: list[Path] = []
+    for path, result in zip(paths, ahead(framed, paths), strict=True):
+        if isinstance(result, str):
+            problems.append(result)
+            continue
+        images.append(result)
+        readable.append(path)
+        if len(images) == batch:
+            yield readable, np.stack(images)
+            images, readable = [], []
+    if images:
+        yield readable, np.stack(images)
+
+
+def _files(images: Sequence[Path], problems: list[str]) -> Iterator[Path]:
     for path in images:
         if path.is_dir():
             files = images_in(path)
             if not files:
-                raise DataError(f"no images in {path} ({', '.join(ENDINGS)})")
+                problems.append(f"no images in {path} ({', '.join(ENDINGS)})")
             yield from files
         elif path.is_file():
             yield path
         else:
-            raise DataError(f"{path} does not exist")
+            problems.append(f"{path} does not exist")
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

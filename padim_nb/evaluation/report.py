@@ -115,13 +115,18 @@ def evaluate(maps: AnomalyMaps | Array, samples: Sequence[Sample], scores: Array
         notes.append(f"image metrics need good and defective images; all are {'defective' if labels.all() else 'good'}")
 
     pixels: tuple[Array, Regions] | None = None  # normal scores in rising order, anomalous ones by region
-    if not all(sample.mask for sample in samples if sample.label):
+    unmasked = sum(not sample.mask for sample in samples if sample.label)
+    if 0 < unmasked < labels.sum():
+        of_all = f"{unmasked} of {int(labels.sum())} defective images have no mask"
+        notes.append(f"{of_all}: no pixel is judged, image-level metrics only")
+    elif unmasked:
         notes.append("no masks: image-level metrics only")
     elif labels.any():
         frame = frame or Frame(resize=(int(array.shape[1]), int(array.shape[2])))
         truth = _truth(array, samples, frame)
         if share := share_cut_off(samples, frame):
-            notes.append(f"the crop leaves {share:.1%} of the marked pixels outside the frame: they are not judged")
+            outside = f"{share:.1%}" if share >= 0.0005 else "less than 0.1%"
+            notes.append(f"the crop leaves {outside} of the marked pixels outside the frame: they are not judged")
         lost = int((labels & ~truth.any(axis=(1, 2))).sum())
         if lost:
             of_all = f"{lost} of {int(labels.sum())} defective images"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, field, fields
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator
 
+from ..data.contents import content_hashes, contents_of
 from ..data.mvtec import Category, images_in
 from ..errors import DataError, OptionError
 from ..evaluation.report import DefectRow, Report
@@ -39,7 +40,7 @@ Word = Annotated[str, AfterValidator(_printable)]
 
 @validated
 class DataFacts:
-    """The images of a run; `fingerprint` is a hash of the names and sizes of all image files and masks."""
+    """The images of a run; `fingerprint` is a hash of the contents of all image files and masks."""
 
     name: str  # "mvtec", "folder" or "twin"
     root: str = ""
@@ -79,7 +80,7 @@ class Record:
 
     @property
     def kind(self) -> Literal["mvtec", "twin", "own"]:
-        """What the images were: the twin says so; MVTec AD is known by its published counts; the rest is one's own."""
+        """What the images were: rendered ones are marked; MVTec AD is known by its counts; the rest is one's own."""
         if self.data.name.startswith("twin"):
             return "twin"
         known = published().get(self.category)
@@ -140,9 +141,11 @@ def flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]
 
 
 def fingerprint(category: Category) -> str:
-    """A hash of the names and sizes of a category's images and masks: other images have another one."""
-    paths = [path for s in (*category.train, *category.test) for path in (s.image, s.mask) if path is not None]
-    return _hash_of_files(category.root, paths)
+    """A hash of the contents, names and labels of a category's images and masks: other images have another one.
+
+    It has 32 digits. Those of earlier records have 16, saw names and sizes only, and equal no new one.
+    """
+    return contents_of(category)
 
 
 def _identity(name: str) -> str:
@@ -162,8 +165,8 @@ def _contents(path: Path, changed: int, size: int) -> str:
     return _hash_of_files(path, [image for folder in folders for image in images_in(folder)])
 
 
-def _hash_of_files(root: Path, paths: Iterable[Path]) -> str:
+def _hash_of_files(root: Path, paths: Sequence[Path]) -> str:
     digest = hashlib.sha256()
-    for path in paths:
-        digest.update(os.fsencode(os.path.relpath(path, root)) + b"\0%d\n" % path.stat().st_size)
+    for path, content in zip(paths, content_hashes(paths), strict=True):
+        digest.update(os.fsencode(path.relative_to(root)) + b"\0" + content.encode() + b"\n")
     return digest.hexdigest()[:16]

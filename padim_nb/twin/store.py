@@ -24,6 +24,7 @@ from ..errors import CannotWrite, CategoryNotFound, PadimError, did_you_mean
 from ..util.files import cache_root, whole_folder
 from ..util.machine import cores
 from ..util.mvtec_counts import CATEGORIES, Plan, plan
+from ..util.twin_marker import MARKER, write_marker
 from .scene import Part
 
 
@@ -84,10 +85,14 @@ def ensure(category: str, kind: str = "lite", size: int = 256, seed: int = 0, wo
     part(category)  # an unknown name is refused before anything is made
     folder = location(category, kind, size, seed)
     if folder.is_dir():
+        if not (folder / MARKER).is_file():  # an earlier version rendered it
+            with suppress(OSError):  # a cache that can only be read is known by its place
+                write_marker(folder)
         return folder
     _sweep(folder)
     with whole_folder(folder, keep_existing=True) as scratch:
         _render_all(scratch, category, kind, size, seed, workers or cores())
+        write_marker(scratch)
     return folder
 
 

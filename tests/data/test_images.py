@@ -2,23 +2,27 @@
 
 import hashlib
 import os
+import struct
 import subprocess
 import sys
 import time
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from making import write_image, write_mask
-from PIL import Image
+from PIL import Image, ImageOps
 from torchvision.transforms import v2
 
 from padim_nb import load_category
 from padim_nb.data import images
 from padim_nb.data.images import Frame, as_images, image_batches, load_image, load_mask, masks, share_cut_off
-from padim_nb.data.mvtec import Sample
+from padim_nb.data.mvtec import Sample, expect_same_size, header
 from padim_nb.errors import DataError, OptionError
+from padim_nb.experiments.record import fingerprint
 from padim_nb.util.files import cache_root, whole_file
 from padim_nb.util.validation import from_plain
 
@@ -89,6 +93,36 @@ def test_alpha_is_dropped_sixteen_bits_are_scaled_palettes_and_turns_are_obeyed(
     assert load_image(tmp_path / "turned.jpg").shape == (6, 4, 3)
 
 
+def turned(path: Path, pixels: np.ndarray, tag: int) -> Path:
+    """An image file with a camera's orientation tag."""
+    image = Image.fromarray(pixels)
+    exif = image.getexif()
+    exif[0x0112] = tag
+    image.save(path, exif=exif)
+    return path
+
+
+@pytest.mark.parametrize("tag", range(1, 9))
+@pytest.mark.parametrize("ending", ["jpg", "png", "tif"])
+def test_a_turned_photograph_its_size_and_its_mask_are_read_alike(tmp_path, ending, tag):
+    pixels = np.zeros((40, 56, 3), dtype=np.uint8)
+    pixels[4:16, 8:40] = 255
+    image = turned(tmp_path / f"a.{ending}", pixels, tag)
+    shown = load_image(image)
+    assert header(image) == shown.shape[1::-1]
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(image)).convert("RGB"))
+    assert np.array_equal(shown, expected)
+    Image.fromarray((shown[..., 0] > 127).astype(np.uint8) * 255).save(tmp_path / "drawn.png")  # as it is shown
+    turned(tmp_path / "copied.png", pixels[..., 0], tag)  # as it lies in the file, with the photograph's tag
+    for name in ("drawn.png", "copied.png"):
+        mask = load_mask(expect_same_size(tmp_path / name, image))
+        assert np.array_equal(mask, shown[..., 0] > 127)
+    Image.fromarray(pixels[..., 0]).save(tmp_path / "raw.png")
+    if tag > 4:
+        with pytest.raises(DataError, match="orientation tag turns it" if ending != "tif" else "differ in size"):
+            expect_same_size(tmp_path / "raw.png", image)
+
+
 def truncated(path):
     write_image(path, (200, 200))
     path.write_bytes(path.read_bytes()[:2000])
@@ -126,6 +160,25 @@ def test_a_changed_file_and_a_damaged_cache_are_decoded_again(parts):
     for kept in (cache_root() / "images").glob("*.npy"):
         kept.write_bytes(kept.read_bytes()[:500])
     assert np.array_equal(second, np.concatenate(list(image_batches(widget.train, frame))))
+
+
+@pytest.mark.parametrize("what", ["PIL.__version__", "padim_nb.data.cache.DECODER"])
+def test_images_of_another_decoder_are_decoded_again(parts, monkeypatch, what):
+    widget = load_category("widget", parts)
+    first = np.concatenate(list(image_batches(widget.train, Frame((32, 32)))))
+    monkeypatch.setattr(images, "load_image", lambda path: np.zeros((64, 64, 3), np.uint8))
+    assert np.array_equal(first, np.concatenate(list(image_batches(widget.train, Frame((32, 32))))))
+    monkeypatch.setattr(what, "another")
+    assert not np.concatenate(list(image_batches(widget.train, Frame((32, 32))))).any()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file names are text there")
+def test_file_names_that_are_no_utf_8_are_cached_and_hashed(parts):
+    place = parts / "widget" / "train" / "good"
+    os.rename(place / "000.png", os.fsencode(place) + b"/\xe9.png")
+    widget = load_category("widget", parts)
+    assert len(np.concatenate(list(image_batches(widget.train, Frame((32, 32)))))) == 12
+    assert fingerprint(widget)
 
 
 def test_a_generator_that_is_left_early_leaves_no_file(parts):
@@ -209,6 +262,70 @@ def test_the_faintest_mark_counts_in_a_mask_of_any_depth(tmp_path, kind):
     path = tmp_path / "mask.tif"
     image.save(path)
     assert np.array_equal(load_mask(path), marked)
+
+
+def png_of_16_bits(path: Path, pixels: np.ndarray) -> Path:
+    """A PNG with 16 bits a channel, which Pillow does not write; pixels (height, width, 3 or 4)."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    height, width, channels = pixels.shape
+    header = struct.pack(">IIBBBBB", width, height, 16, 2 if channels == 3 else 6, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+    return path
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+@pytest.mark.parametrize("value", [1, 255, 256, 65535])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_a_color_mask_of_16_bits_marks_whatever_is_not_black(tmp_path, ending, value, channels):
+    pixels = np.zeros((5, 6, channels), dtype=np.uint16)
+    pixels[2, 3:, 1] = value
+    pixels[..., 3:] = 65535
+    path = tmp_path / f"mask.{ending}"
+    if ending == "png":
+        png_of_16_bits(path, pixels)
+    else:
+        pytest.importorskip("tifffile").imwrite(path, pixels, photometric="rgb", compression="zlib")
+    assert np.array_equal(load_mask(path), pixels[..., 1] > 0)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_what_is_transparent_in_a_mask_is_not_marked(tmp_path, mode):
+    drawn = np.zeros((20, 20), dtype=bool)
+    drawn[5:10, 5:10] = True
+    path = tmp_path / "mask.png"
+    if mode == "P":
+        image = Image.fromarray(drawn.astype(np.uint8)).convert("P")
+        image.putpalette([255, 255, 255, 255, 255, 255])
+        image.save(path, transparency=0)
+    else:
+        white = np.full((20, 20, 3), 255, np.uint8)
+        Image.fromarray(np.dstack([white, drawn.astype(np.uint8) * 255])).convert(mode).save(path)
+    assert np.array_equal(load_mask(path), drawn)
+
+
+@pytest.mark.parametrize("color", [(255, 255, 255), (255, 0, 0)])
+def test_a_jpeg_mask_does_not_grow_and_says_what_counts(tmp_path, color):
+    drawn = np.zeros((64, 64), dtype=bool)
+    drawn[13:30, 18:41] = True
+    image = Image.fromarray(drawn[..., None] * np.uint8(color))
+    image.save(tmp_path / "mask.jpg", quality=75, subsampling=0)
+    with pytest.warns(UserWarning, match=r"mask\.jpg is a JPEG file: what is at least half white"):
+        assert np.array_equal(load_mask(tmp_path / "mask.jpg"), drawn)
+
+
+def test_an_image_of_12_bits_in_16_is_told_once_a_folder_with_its_range(tmp_path, recwarn):
+    for number, high in enumerate((4095, 4000, 4096, 65535)):
+        values = np.linspace(0, high, 64, dtype=np.uint16).reshape(8, 8)
+        Image.fromarray(values).save(tmp_path / f"{number}.png")
+        load_image(tmp_path / f"{number}.png")
+    (told,) = [str(warning.message) for warning in recwarn]
+    assert "0.png holds values 0 to 4095 of 0 to 65535, so that 16 of 256 gray levels are left" in told
+    assert "multiply the values of such images by 16" in told
 
 
 def test_images_in_memory_are_bytes_or_floats_of_0_to_1():

@@ -1,13 +1,15 @@
 """Other data sets' layouts and tables of one's own: whole, broken and empty ones."""
 
 import csv
+import itertools
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import reference
-from making import write_image, write_mask
+from making import write_image as write_noise
+from making import write_mask
 from PIL import Image
 
 from padim_nb import evaluate, load_category, recipe
@@ -18,13 +20,19 @@ from padim_nb.data.maps import AnomalyMaps
 from padim_nb.errors import CategoryNotFound, DataError, OptionError
 
 SIZE = (32, 40)
+SEEDS = itertools.count()
+
+
+def write_image(path: Path, size) -> Path:
+    """An image of noise like no other: copies are a problem of their own."""
+    return write_noise(path, size, seed=next(SEEDS))
 
 
 def write_loco(root: Path) -> None:
     box = root / "breakfast_box"
     for place, count in (("train/good", 3), ("validation/good", 2), ("test/good", 2)):
         for number in range(count):
-            write_image(box / place / f"{number:03d}.png", SIZE, seed=number)
+            write_image(box / place / f"{number:03d}.png", SIZE)
     for defect in ("logical_anomalies", "structural_anomalies"):
         for number in range(2):
             write_image(box / "test" / defect / f"{number:03d}.png", SIZE)
@@ -88,7 +96,7 @@ def write_visa(root: Path) -> None:
 def write_own(root: Path) -> Path:
     rows = []
     for number in range(6):
-        image = write_image(root / "photos" / f"{number}.png", SIZE, seed=number)
+        image = write_image(root / "photos" / f"{number}.png", SIZE)
         label = "good" if number < 5 else "scratch"
         rows.append([image.relative_to(root), "train" if number < 4 else "test", label, ""])
     rows[-1][-1] = write_mask(root / "drawn" / "5.png", SIZE).relative_to(root)
@@ -247,6 +255,8 @@ def test_a_table_without_masks_gives_image_metrics_only(tmp_path):
         (["photos/1.png", "train", "dent", ""], "line 8: .*only good images are learned from: give it the split test"),
         (["photos/1.png", "test", "dent", "none.png"], r"line 8: .*none\.png does not exist"),
         (["photos/1.png", "test", "dent", "small.png"], "line 8: .*differ in size"),
+        (["photos/9.png", "test", "", ""], "line 8: no image"),
+        (["photos/5.png", "test", "", ""], r"line 8: .*5\.png has no label: write good, or the name of its defect"),
         (["photos/1.png"], "line 8: the split is train or test, not ''"),
     ],
 )

@@ -9,9 +9,12 @@ from hypothesis import strategies as st
 from making import write_image, write_mask
 
 from padim_nb import load_category
+from padim_nb.data.check import check
 from padim_nb.data.mvtec import data_root
 from padim_nb.errors import CategoryNotFound, DataError, OptionError, PadimError
-from padim_nb.util.mvtec_counts import plan
+from padim_nb.twin import ensure
+from padim_nb.util.mvtec_counts import plan, published
+from padim_nb.util.twin_marker import MARKER, write_marker
 
 
 def test_samples_say_what_their_folders_say(parts):
@@ -25,9 +28,75 @@ def test_samples_say_what_their_folders_say(parts):
     assert widget.has_masks
 
 
-def test_a_name_of_mvtec_ad_is_told_as_such(parts):
+def write_counts(folder: Path, name: str, defects: bool = True) -> Path:
+    """As many tiny images as MVTec AD has in a category, each another one."""
+    counts = published()[name].images
+    defective = counts.defects if defects else {"defective": counts.test - counts.good}
+    places = {"train/good": counts.train, "test/good": counts.good}
+    places |= {f"test/{defect}": count for defect, count in defective.items()}
+    for first, (place, count) in enumerate(places.items()):
+        for number in range(count):
+            write_image(folder / place / f"{number:03d}.png", (4, 4), seed=1000 * first + number)
+    return folder
+
+
+def test_what_is_mvtec_ad_follows_from_the_contents_and_not_from_a_name(parts):
     (parts / "widget").rename(parts / "cable")
-    assert load_category("cable", parts).source == "mvtec"
+    assert load_category("cable", parts).source == "folder"
+    write_counts(parts / "toothbrush", "toothbrush")
+    assert load_category("toothbrush", parts).source == "mvtec"
+    next((parts / "toothbrush" / "train" / "good").iterdir()).unlink()
+    assert load_category("toothbrush", parts).source == "folder"
+
+
+@pytest.mark.parametrize("marked", ["folder", "root", "nothing, in a cache of before"])
+def test_rendered_images_are_the_twin_wherever_their_folder_goes(tmp_path, marked):
+    root = tmp_path / ("twin/full-256-0/0123abcd" if "cache" in marked else "mvtec")
+    folder = write_counts(root / "toothbrush", "toothbrush")
+    if marked != "nothing, in a cache of before":
+        write_marker(folder if marked == "folder" else root)
+    for place in (root, folder):
+        assert load_category("toothbrush", place).source == "twin"
+    (tmp_path / "link").symlink_to(folder)
+    assert load_category("toothbrush", tmp_path / "link").source == "twin"
+    rows = [f"{image},train,good" for image in folder.glob("train/good/*")]
+    (tmp_path / "own.csv").write_text("\n".join(["image,split,label", *rows]), encoding="utf-8")
+    assert load_category("own", tmp_path / "own.csv").source == "twin"
+    assert check(root).categories[0].expected == "twin, full"
+
+
+def test_the_twins_folder_given_as_data_is_the_twin(twin_cache):
+    folder = ensure("toothbrush")
+    (folder / MARKER).unlink()  # as an earlier version rendered it
+    ensure("toothbrush")
+    assert (folder / MARKER).is_file()
+    assert load_category("toothbrush", folder).source == "twin"
+
+
+def test_one_category_is_not_taken_for_every_other(parts, tmp_path, monkeypatch):
+    widget = parts / "widget"
+    assert load_category("widget", widget).root == widget
+    for place in (widget, parts / "link"):
+        if place != widget:
+            place.symlink_to(widget)
+            assert load_category("link", place).train
+        with pytest.raises(CategoryNotFound, match=r"holds one category, 'widget', not 'bottle': give its name"):
+            load_category("bottle", place)
+    monkeypatch.chdir(widget)
+    assert load_category("widget", ".").train
+    with pytest.raises(CategoryNotFound, match="not 'carpet'"):
+        load_category("carpet", ".")
+    shrunk = write_counts(tmp_path / "mvtec_toothbrush_256", "toothbrush", defects=False)
+    assert load_category("toothbrush", shrunk).source == "mvtec"
+
+
+def test_a_table_of_one_category_is_not_taken_for_mvtec_ads(parts):
+    rows = [f"{image.relative_to(parts)},train,good" for image in (parts / "widget" / "train").rglob("*.png")]
+    table = parts / "cable.csv"
+    table.write_text("\n".join(["image,split,label", *rows]), encoding="utf-8")
+    assert load_category("any-name", table).train and load_category("cable", table).source == "folder"
+    with pytest.raises(CategoryNotFound, match="lists other images than MVTec AD's 'carpet'"):
+        load_category("carpet", table)
 
 
 def test_the_root_is_argument_then_environment_then_twin(parts, monkeypatch, tmp_path):
@@ -57,7 +126,7 @@ def test_the_twin_steps_in_and_says_so(monkeypatch, tmp_path, twin_cache):
 
 def test_a_single_folder_of_ones_own_may_have_no_masks_and_no_tests(parts):
     shutil.rmtree(parts / "widget" / "ground_truth")
-    widget = load_category("anything", parts / "widget")
+    widget = load_category("widget", parts / "widget")
     assert not widget.has_masks
     assert all(s.mask is None for s in widget.test)
     shutil.rmtree(parts / "widget" / "test")
@@ -68,7 +137,7 @@ def test_masks_may_carry_the_images_own_name_and_endings_any_case(tmp_path):
     write_image(tmp_path / "train" / "good" / "a.PNG")
     write_image(tmp_path / "test" / "dent" / "b.JPG")
     write_mask(tmp_path / "ground_truth" / "dent" / "b.png")
-    (bad,) = load_category("own", tmp_path).test
+    (bad,) = load_category(tmp_path.name, tmp_path).test
     assert bad.mask.name == "b.png"
 
 
@@ -144,7 +213,7 @@ def test_any_tree_loads_or_is_refused_in_one_line(files, tmp_path_factory):
         else:
             path.write_bytes(b"no image")
     try:
-        category = load_category("tree", root)
+        category = load_category(root.name, root)
     except PadimError as error:
         assert str(error)
     else:

@@ -60,6 +60,34 @@ def test_scoring_names_what_is_missing(detector, tmp_path):
         list(score_files(model, [image, image], tmp_path / "out"))
 
 
+def test_one_bad_file_among_many_stops_no_other_score(parts, detector, tmp_path, capsys):
+    model = detector.save(tmp_path / "m.safetensors")
+    good = sorted((parts / "widget" / "test" / "good").glob("*.png"))
+    expected = list(score_files(model, good, device="cpu"))
+    bad = tmp_path / "broken.png"
+    bad.write_text("hello")
+    asked = [good[0], bad, good[1], tmp_path / "none.png", *good[2:]]
+    for out in ([], ["--out", str(tmp_path / "out")]):
+        assert main(["score", str(model), *map(str, asked), "--device", "cpu", *out]) == 2
+        printed = capsys.readouterr()
+        assert [line for line in printed.out.splitlines() if line] == expected
+        assert printed.err.count("\n") == 1
+        assert "broken.png is not a readable image" in printed.err and "none.png does not exist" in printed.err
+    assert len(list((tmp_path / "out").glob("*_map.npy"))) == len(good)
+
+
+def test_an_image_that_does_not_fit_the_frame_is_named_and_the_others_scored(parts, tmp_path):
+    frame = Frame(64)  # of the shorter side: other aspects are of another size
+    widget = load_category("widget", parts)
+    settings = PaDiMSettings("gabor", frame, Selection("random", 20, 0))
+    model = PaDiM.from_settings(settings, "cpu").fit(widget.train).save(tmp_path / "m.safetensors")
+    asked = [write_image(tmp_path / "long.png", (64, 128)), widget.test[0].image]
+    lines = score_files(model, asked, device="cpu")
+    assert next(lines).endswith(str(asked[1]))
+    with pytest.raises(DataError, match=r"long\.png is 64x128 in this frame, the detector was fitted on 64x64"):
+        next(lines)
+
+
 def test_the_threshold_stands_beside_the_verdict(parts, detector, tmp_path):
     image = parts / "widget" / "test" / "good" / "000.png"
     for threshold, sign, verdict in ((0.0841, ">", "defective"), (1e4, "<=", "good")):

@@ -191,6 +191,12 @@ def test_maps_of_a_crop_are_judged_inside_it(parts):
     assert report.per_defect[0].aupro is None
 
 
+def test_a_crop_that_cuts_off_almost_nothing_is_not_said_to_leave_0_percent(parts, monkeypatch):
+    monkeypatch.setattr("padim_nb.evaluation.report.share_cut_off", lambda samples, frame: 0.0001)
+    report = evaluate(np.random.default_rng(0).random((9, 64, 64)), load_category("widget", parts).test)
+    assert "the crop leaves less than 0.1% of the marked pixels outside" in str(report)
+
+
 def test_what_cannot_be_had_is_none_and_told(parts):
     widget = load_category("widget", parts)
     maps = np.random.default_rng(0).normal(0, 1, (9, 64, 64)).astype(np.float32)

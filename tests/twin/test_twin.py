@@ -86,7 +86,7 @@ def test_same_bytes_with_any_number_of_workers_and_from_any_process(tmp_path, mo
         monkeypatch.setenv("PADIM_NB_CACHE", str(tmp_path / f"cache{workers}"))
         found.append(bytes_of(ensure("toothbrush", size=64, workers=workers)))
     assert found[0] == found[1]
-    assert len(found[0]) == 60 + 20 + 30 + 30
+    assert len(found[0]) == 60 + 20 + 30 + 30 + 1  # the marker
     rules = part("toothbrush")
     own = render(rules, "test", "defective", 2, size=64).image
     assert own.shape == (64, 64, 3)
@@ -100,7 +100,7 @@ def test_full_counts_equal_the_published_ones(monkeypatch):
     folder = ensure("toothbrush", "full", size=64)
     report = check(folder.parent)
     assert report.ok
-    assert report.categories[0].expected == "as published"
+    assert report.categories[0].expected == "twin, full"
 
 
 def test_an_unknown_category_is_refused_before_anything_is_made():
@@ -136,7 +136,7 @@ def test_a_killed_rendering_is_never_taken_for_whole(tmp_path):
     assert not list(cache.glob("twin/*/*/toothbrush"))
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
     (folder,) = cache.glob("twin/*/*/toothbrush")
-    assert len(bytes_of(folder)) == 140
+    assert len(bytes_of(folder)) == 141
 
 
 def test_two_processes_may_render_the_same_category_at_once(tmp_path):
@@ -145,4 +145,4 @@ def test_two_processes_may_render_the_same_category_at_once(tmp_path):
     both = [subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
     (folder,) = tmp_path.rglob("toothbrush")
-    assert len(bytes_of(folder)) == 140
+    assert len(bytes_of(folder)) == 141
