@@ -56,7 +56,7 @@ def test_a_plan_names_each_run_once(tmp_path):
 @pytest.fixture(scope="module")
 def client():
     quiet = {"dashboard_address": ":0", "silence_logs": "CRITICAL"}
-    with LocalCluster(2, threads_per_worker=1, **quiet) as cluster, Client(cluster) as client:
+    with LocalCluster(n_workers=2, threads_per_worker=1, **quiet) as cluster, Client(cluster) as client:
         yield client
 
 
