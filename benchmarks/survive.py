@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from padim_nb.experiments.record import files_below
 from padim_nb.experiments.sweep import plan, seeds_in
 from padim_nb.util.machine import machine
 from padim_nb.util.mvtec_counts import CATEGORIES
@@ -122,7 +123,7 @@ def main() -> int:
         while not all((run.folder / "record.json").is_file() for run in runs):
             turn(command, place, bool(turns % 2), kills, a.kills, rng)
             turns += 1
-            now = {path: path.stat().st_mtime_ns for path in (place / "runs").rglob("record.json")}
+            now = {path: path.stat().st_mtime_ns for path in files_below(place / "runs", "record.json")}
             again += sum(now.get(path) != stamp for path, stamp in stamps.items())
             stamps = now
             print(f"turn {turns}: {len(now)} of {len(runs)} records after {time.monotonic() - start:.0f} s", flush=True)

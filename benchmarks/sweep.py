@@ -25,7 +25,8 @@ from statistics import median
 import nbformat
 
 from padim_nb.data.mvtec import load_category
-from padim_nb.experiments.run import RunSettings, template
+from padim_nb.experiments.run import template
+from padim_nb.experiments.settings import RunSettings
 from padim_nb.experiments.sweep import plan, sweep
 from padim_nb.experiments.workers import cores
 from padim_nb.util import mvtec_counts as counts

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from .errors import PadimError
+from .errors import PadimError, RunFailed
 
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 EXTRAS = {
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return arguments.pop("call")(**arguments) or 0
     except PadimError as error:
         print(f"padim-nb: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return 1 if isinstance(error, RunFailed) else 2
     except ModuleNotFoundError as error:
         package = (error.name or "").split(".")[0]
         extra = next((extra for extra, packages in EXTRAS.items() if package in packages), None)
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"padim-nb: {package} is not installed: pip install 'padim-nb[{extra}]'", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("padim-nb: interrupted; no unfinished file remains", file=sys.stderr)
+        print("padim-nb: interrupted; finished results are unchanged", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `padim-nb ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -117,7 +117,7 @@ def _add_run(verbs: Verbs) -> None:
     sweep.add_argument("--recipes", nargs="+", required=True, metavar="RECIPE")
     sweep.add_argument("--categories", nargs="+", metavar="CATEGORY", help="names, or all (default)")
     sweep.add_argument("--seeds", help="such as 0-4 or 0,3,7; 'own' is each recipe's own (default)")
-    sweep.add_argument("--out", type=Path, help="folder for the results (runs)")
+    sweep.add_argument("--out", type=_path, help="folder for the results (runs)")
     sweep.add_argument("--workers", type=int, help="processes (default: one for each core, as far as memory lasts)")
     sweep.add_argument("--cores", type=int, help="cores of each worker (default: its share of the machine)")
     sweep.add_argument("--scheduler", help="address of a running Dask cluster, such as tcp://10.0.0.1:8786")
@@ -130,20 +130,22 @@ def _add_run(verbs: Verbs) -> None:
         verb.add_argument("--size", help="of the images in pixels, such as 512, or 512x768 for height x width")
         verb.add_argument("--steps", type=int, help="steps of EfficientAD's training (default: the recipe's own)")
         verb.add_argument("--penalty", help="EfficientAD's penalty images: a folder, 'procedural' or 'none'")
+        what = "replace a finished run of other settings or images, which is refused otherwise"
+        verb.add_argument("--force", action="store_true", help=what)
 
     compare = _verb(verbs, "compare", _compare, "published tables beside measured records, row by row")
-    compare.add_argument("records", nargs="*", type=Path, help="folders with records (default: runs, data/records)")
+    compare.add_argument("records", nargs="*", type=_path, help="folders with records (default: runs, data/records)")
     compare.add_argument("--metric", help="image_auroc (default), pixel_auroc, aupro or image_f1")
     compare.add_argument("--recipes", nargs="*", help="only these")
     compare.add_argument("--format", help="markdown (default) or csv")
 
     what = "figures of finished runs: ROC, precision, five panels, animated demos"
     figures = _verb(verbs, "figures", _figures, what)
-    figures.add_argument("runs", nargs="+", type=Path, help="folders with finished runs below them")
-    figures.add_argument("--out", type=Path, help="folder for the figures (runs/figures)")
+    figures.add_argument("runs", nargs="+", type=_path, help="folders with finished runs below them")
+    figures.add_argument("--out", type=_path, help="folder for the figures (runs/figures)")
     what = "one HTML page of all runs below a folder: tables, ROC curves, worst misses (a sweep ends with it)"
     page = _verb(verbs, "page", _shown("experiments.page:write_page"), what)
-    page.add_argument("folder", type=Path)
+    page.add_argument("folder", type=_path)
     for verb in (figures, page):
         verb.add_argument("--data", help="data root of the images (default: as for run)")
 
@@ -179,6 +181,11 @@ def _add_model(verbs: Verbs) -> None:
     distill.add_argument("--device", help="auto, cpu or cuda")
 
 
+def _path(text: str) -> Path:
+    """A path as it was typed: no shell replaces the ~ of --out=~/runs."""
+    return Path(text).expanduser()
+
+
 def _shown(target: str) -> Callable[..., int]:
     """A command that prints what a function of the package returns; "module:function" is loaded when it is called."""
 
@@ -209,41 +216,43 @@ def _render(
         print(ensure(name, kind, size, seed, workers), flush=True)
 
 
-def _run(**parameters: Any) -> None:
+def _run(force: bool = False, **parameters: Any) -> None:
     from .data.mvtec import load_category
     from .experiments import run as runs
     from .experiments.record import read_record
+    from .experiments.settings import RunSettings
+    from .util.files import seen_from_here
 
-    settings = runs.RunSettings(**parameters)
+    settings = RunSettings(**parameters)
     category = load_category(settings.category, settings.data or None)  # here, so that rendering shows its progress
     if memory := runs.expect_memory(settings, len(category.train)):
         print(f"{settings.recipe} at {settings.size} px: {memory}", flush=True)
-    notebook, html = runs.execute(settings)
+    notebook, html = runs.execute(settings, force)
     record = notebook.parent / "record.json"
     print(read_record(record))
     print(f"\ndata      {category.source}: {category.root}")
     for name, path in (("notebook", notebook), ("page", html), ("record", record)):
-        print(f"{name:9} {os.path.relpath(path)}")
+        print(f"{name:9} {seen_from_here(path)}")
 
 
 def _sweep(
-    recipes: Sequence[str], categories: Any = ("all",), seeds: str = "own", out: str = "runs", **given: Any
+    recipes: Sequence[str], categories: Any = ("all",), seeds: str = "own", out: Path = Path("runs"), **given: Any
 ) -> int:
     from .experiments.page import write_page
     from .experiments.sweep import plan, seeds_in, sweep
     from .util.mvtec_counts import CATEGORIES
 
-    options = {name: given.pop(name) for name in ("workers", "cores", "scheduler") if name in given}
+    options = {name: given.pop(name) for name in ("workers", "cores", "scheduler", "force") if name in given}
     for name in {"data", "weights", "penalty"} & given.keys():
-        if given[name] and Path(given[name]).exists():
-            given[name] = str(Path(given[name]).absolute())
+        if given[name] and _path(given[name]).exists():
+            given[name] = str(_path(given[name]).absolute())
     categories = CATEGORIES if list(categories) == ["all"] else categories
-    runs = plan(recipes, categories, seeds_in(seeds), Path(out), **given)
-    outcomes = sweep(runs, Path(out), log=lambda line: print(line, flush=True), **options)
+    runs = plan(recipes, categories, seeds_in(seeds), out, **given)
+    outcomes = sweep(runs, out, log=lambda line: print(line, flush=True), **options)
     failed = sum(outcome.state == "failed" for outcome in outcomes)
     print(f"{len(outcomes) - failed} of {len(runs)} runs are done" + (f", {failed} failed" if failed else ""))
     try:
-        print(write_page(Path(out), given.get("data", "")))
+        print(write_page(out, given.get("data", "")))
     except PadimError as error:
         print(f"no page of results: {error}")
     return 1 if failed else 0

@@ -34,6 +34,10 @@ class CannotWrite(PadimError):
     """A file or a folder could not be written: read-only, full, or in the way."""
 
 
+class RunFailed(PadimError):
+    """A run ended with an error that is not the user's: exit code 1."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """' (did you mean X?)' for the nearest known word, else the list of all: the tail of an error message."""
     known = list(known)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import settings
-from making import in_this_process, write_parts
+from making import in_this_process, stand_in, write_parts
 
 SHARED = os.environ.get("PADIM_NB_CACHE")  # `make test`: the cache of the chapters and of the book
 
@@ -32,6 +32,13 @@ def twin_cache(own_cache, monkeypatch):
 def no_kernel(monkeypatch):
     """A run's notebook is executed cell by cell in this process, which saves a kernel that imports torch anew."""
     monkeypatch.setattr("papermill.execute_notebook", in_this_process)
+
+
+@pytest.fixture
+def no_detector(monkeypatch):
+    """A run writes its files at once, without a kernel or a detector, for tests of the files alone."""
+    monkeypatch.setattr("papermill.execute_notebook", stand_in)
+    monkeypatch.setattr("padim_nb.experiments.run.write_html", lambda path: path.rename(path.with_suffix(".html")))
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Small images, masks and categories for the tests, and a notebook executed without a kernel."""
 
+import json
 import os
 from pathlib import Path
 
@@ -51,6 +52,16 @@ def write_parts(folder: Path) -> Path:
     return folder.parent
 
 
+def a_notebook(path: Path, code: str) -> Path:
+    """A notebook of one cell."""
+    import nbformat
+
+    kernel = {"name": "python3", "display_name": "Python", "language": "python"}
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)], metadata={"kernelspec": kernel})
+    nbformat.write(notebook, path)
+    return path
+
+
 def in_this_process(source, target, parameters, cwd, **_):
     """What `papermill.execute_notebook` does, without a kernel: the notebook is written, a cell's error raised."""
     import nbformat
@@ -69,3 +80,22 @@ def in_this_process(source, target, parameters, cwd, **_):
     finally:
         os.chdir(home)
         nbformat.write(notebook, target)
+
+
+def stand_in(source, target, parameters, **_):
+    """Like `in_this_process`, without a detector: each file of the run holds its record."""
+    from padim_nb.data.mvtec import load_category
+    from padim_nb.experiments.recipes import settings_of
+    from padim_nb.experiments.record import fingerprint, plain
+    from padim_nb.experiments.settings import RunSettings
+
+    settings = RunSettings(**parameters)
+    category = load_category(settings.category, settings.data)
+    wanted = settings_of(**settings.chosen)
+    record = {"recipe": settings.recipe, "category": settings.category, "seed": max(settings.seed, 0)}
+    record |= {"data": {"name": category.source, "fingerprint": fingerprint(category)}, "settings": plain(wanted)}
+    record |= {"metrics": {"image_auroc": 1.0}, "n_train": len(category.train), "n_test": len(category.test)}
+    text = json.dumps(record | {"device": settings.device.replace("auto", "cpu")})
+    for path in (target, settings.folder / "model.safetensors", settings.folder / "maps.safetensors"):
+        Path(path).write_text(text)
+    (settings.folder / "record.json").write_text(text)

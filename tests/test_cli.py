@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from making import a_notebook
 
 from padim_nb import evaluate, load_category
 from padim_nb.cli import main
@@ -16,7 +17,7 @@ from padim_nb.data.images import Frame
 from padim_nb.errors import PadimError
 from padim_nb.experiments import run as runs
 from padim_nb.experiments.record import read_record
-from padim_nb.experiments.run import RunSettings, settings_from
+from padim_nb.experiments.settings import RunSettings, settings_from
 from padim_nb.padim.detector import PaDiM
 from padim_nb.padim.settings import PaDiMSettings, Selection
 
@@ -64,7 +65,7 @@ def test_a_run_leaves_notebook_page_maps_model_and_record_and_asks_no_network(pa
     assert done.returncode == 0, done.stderr
     assert not attempts.exists(), attempts.read_text()
     assert "image_auroc" in done.stdout
-    assert {p.name for p in out.iterdir()} == {
+    assert {p.name for p in out.iterdir() if p.name != ".run.lock"} == {
         "run_category.ipynb", "run_category.html", "record.json", "maps.safetensors", "model.safetensors",
     }  # fmt: skip
     record = json.loads((out / "record.json").read_text())
@@ -119,11 +120,8 @@ def test_a_crop_that_leaves_defects_outside_is_said_where_the_metrics_are(parts,
 
 
 def test_an_error_of_the_packages_base_class_in_the_notebook_is_one_line(parts, tmp_path, capsys, monkeypatch):
-    cell = nbformat.v4.new_code_cell("from padim_nb.errors import PadimError\nraise PadimError('the one line')")
-    kernel = {"name": "python3", "display_name": "Python", "language": "python"}
-    notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel})
-    nbformat.write(notebook, tmp_path / "failing.ipynb")
-    monkeypatch.setattr(runs, "template", lambda: tmp_path / "failing.ipynb")
+    code = "from padim_nb.errors import PadimError\nraise PadimError('the one line')"
+    monkeypatch.setattr(runs, "template", lambda: a_notebook(tmp_path / "failing.ipynb", code))
     assert main(["run", "widget", "--data", str(parts), "--out", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == "padim-nb: the one line"
 
@@ -146,7 +144,7 @@ def test_a_cell_that_fails_becomes_one_line(parts, tmp_path, capsys, no_kernel):
     assert main(["run", "widget", "--data", str(parts), "--out", str(tmp_path / "out"), "--device", "cpu"]) == 2
     assert "000.png is not a readable image" in capsys.readouterr().err
     assert not (tmp_path / "out" / "record.json").exists()
-    assert (tmp_path / "out" / "run_category.ipynb").exists()
+    assert (tmp_path / "out" / "failed.ipynb").exists()
 
 
 def test_an_output_folder_that_cannot_be_written(parts, unwritable, capsys):

@@ -69,7 +69,7 @@ def files(places: list[str] | tuple[str, ...]) -> Iterator[Path]:
         yield from (
             candidate
             for candidate in candidates
-            if candidate.suffix in SUFFIXES and candidate.is_file() and "runs" not in candidate.parts
+            if candidate.suffix in SUFFIXES and candidate.is_file() and "runs" not in candidate.relative_to(ROOT).parts
         )
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
+
+from scipy.special import stdtrit
 
 from ..efficientad.settings import EfficientADSettings
 from ..errors import expect_one_of
@@ -25,7 +28,9 @@ METRICS = {  # as published -> as in a record
     "aupro": "aupro",
     "image_f1": "image_f1max",
 }
-NEAR = 0.01  # a difference up to which a value counts as reproduced, or twice the spread over seeds if that is more
+NEAR = 0.01  # the largest difference of a mean that counts as reproduced
+ROUNDED = 0.0005  # how far a published value may lie from what it was rounded from: most have three digits
+CONFIDENCE = 0.95  # of the interval of a mean over seeds
 ROOT = "data/mvtec_anomaly_detection"
 FORMATS = ("markdown", "csv")
 
@@ -156,10 +161,8 @@ def _block(
         ends = [record.intervals[key] for record in used if key in record.intervals]
         low, high = (statistics.mean(side) for side in zip(*ends, strict=True)) if ends else (0.0, 0.0)
         unjudged = Line(kind, name, category, stated, measured, "", (low, high) if len(ends) == len(used) > 0 else None)
-        text = verdict or _verdict(unjudged)
-        if stated is not None and any(record.settings is None for record in used):
-            text += " (settings not recorded)"
-        return replace(unjudged, verdict=text)
+        recorded = all(record.settings is not None for record in used)
+        return replace(unjudged, verdict=verdict or _verdict(unjudged, recorded))
 
     chosen = [c for c in CATEGORIES if c in values or c in seeds] + sorted(set(seeds) - set(CATEGORIES))
     lines = [line(c, values.get(c), [[record] for record in seeds.get(c, {}).values()]) for c in chosen]
@@ -171,13 +174,26 @@ def _block(
     return lines
 
 
-def _verdict(line: Line) -> str:
+def _verdict(line: Line, recorded: bool) -> str:
+    """What a line shows: *reproduced*, or what was seen.
+
+    A value is reproduced where the mean over seeds differs from it by 0.01 at most, it lies in the mean's 95 % interval
+    (Student's t over seeds), and all settings are recorded. One seed has no interval: only its difference is given.
+    """
     if not line.measured:
         return "not measured"
-    if line.difference is None:
+    if line.difference is None or line.mean is None:
         return "nothing published"
-    near = max(NEAR, 2 * (line.spread or 0.0))
-    return "reproduced" if abs(line.difference) <= near else "higher" if line.difference > 0 else "lower"
+    away, count, side = abs(line.difference), len(line.measured), "higher" if line.difference > 0 else "lower"
+    if line.spread is None:
+        text = f"one seed, {away:.3f} {side}"
+    else:
+        inside = away <= float(stdtrit(count - 1, (1 + CONFIDENCE) / 2)) * line.spread / math.sqrt(count) + ROUNDED
+        if inside and away <= NEAR and recorded:
+            return "reproduced"
+        side = side if not inside else "undecided" if away > NEAR else "near"
+        text = f"{side}, {line.mean:.3f} ± {line.spread:.3f} over {count} seeds"
+    return text if recorded else f"{text} (settings not recorded)"
 
 
 def _number(value: float | None, form: str = ".3f") -> str:

@@ -31,7 +31,7 @@ class Cost:
 @cache
 def costs() -> Mapping[str, Cost]:
     """The cost of each recipe that was measured."""
-    rows = json.loads((files("padim_nb") / "assets" / "costs.json").read_text())["rows"]
+    rows = json.loads((files("padim_nb") / "assets" / "costs.json").read_text(encoding="utf-8"))["rows"]
     return {name: Cost(row["minutes a category"], row["peak MB"], row["on"]) for name, row in rows.items()}
 
 

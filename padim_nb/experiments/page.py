@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 from importlib.resources import files
 from pathlib import Path
 from urllib.parse import quote
@@ -18,7 +17,7 @@ from ..plots import figures
 from ..util.files import whole_file
 from .compare import METRICS, comparison, differences
 from .recipes import RECIPES
-from .record import Record, read_record
+from .record import Record, files_below, read_record
 from .showcase import Run, open_run, roc_sheet
 
 NAME = "results.html"
@@ -37,7 +36,7 @@ def write_page(folder: Path, data: str = "") -> Path:
         data: the data root of the images; "" is where a run would find them.
     """
     tables = {TITLES[metric]: [line for line in comparison([folder], metric) if line.measured] for metric in METRICS}
-    records = {path: record for path in sorted(folder.rglob("record.json")) if (record := read_record(path))}
+    records = {path: record for path in files_below(folder, "record.json") if (record := read_record(path))}
     if not records:
         raise DataError(f"no finished run below {folder}: `padim-nb sweep` and `padim-nb run` leave records there")
     drawn, notes = _drawable(records, data)
@@ -48,7 +47,10 @@ def write_page(folder: Path, data: str = "") -> Path:
         folder=folder.absolute().name,
         tables={title: lines for title, lines in tables.items() if lines},
         runs=[(record, _links(path, folder)) for path, record in records.items()],
-        failures=[(path.parent.relative_to(folder), path.read_text()) for path in sorted(folder.rglob("error.txt"))],
+        failures=[
+            (path.parent.relative_to(folder), path.read_text(encoding="utf-8"))
+            for path in files_below(folder, "error.txt")
+        ],
         curves={name: _embedded(roc_sheet(runs)) for name, runs in drawn.items()},
         misses=[_misses(run) for runs in drawn.values() for run in runs],
         notes=notes,
@@ -86,9 +88,9 @@ def _misses(run: Run) -> dict[str, object]:
     tiles += [(f"score {format_value(scores[number])}", run.maps[number], None) for number in lowest]
     return {
         "record": run.record,
-        "below": None if limit is None else int((scores[bad] < limit.value).sum()),
+        "below": None if limit is None else int((scores[bad] <= limit.value).sum()),
         "bad": int(bad.sum()),
-        "above": None if limit is None else int((scores[~bad] >= limit.value).sum()),
+        "above": None if limit is None else int((scores[~bad] > limit.value).sum()),
         "good": int((~bad).sum()),
         "names": ", ".join(names),
         "figure": _embedded(figures.sheet(tiles, len(samples), 1.5, run.scale)),
@@ -104,6 +106,4 @@ def _embedded(figure: figures.Figure) -> str:
 def _links(record: Path, folder: Path) -> dict[str, str]:
     """The addresses of a run's page and notebook, seen from `folder`, where they are there."""
     paths = {"page": record.with_name("run_category.html"), "notebook": record.with_name("run_category.ipynb")}
-    return {
-        name: quote(Path(os.path.relpath(path, folder)).as_posix()) for name, path in paths.items() if path.is_file()
-    }
+    return {name: quote(path.relative_to(folder).as_posix()) for name, path in paths.items() if path.is_file()}

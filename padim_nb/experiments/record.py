@@ -99,9 +99,15 @@ def records(folders: Iterable[Path]) -> list[Record]:
     for folder in folders:
         if not folder.is_dir():
             raise DataError(f"no folder of records {folder}")
-        paths += folder.rglob("*.json")
+        paths += files_below(folder, "*.json")
     read = map(read_record, sorted(paths, key=lambda path: path.stat().st_mtime))
     return [record for record in read if record is not None]
+
+
+def files_below(folder: Path, pattern: str) -> list[Path]:
+    """The files below a folder whose names match, sorted, without hidden folders: an unfinished run writes there."""
+    paths = sorted(folder.rglob(pattern))
+    return [path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
 
 
 def read_record(path: Path) -> Record | None:

@@ -1,28 +1,30 @@
-"""One run = category x recipe x seed: an executed notebook, its HTML, the maps and `record.json`, in one folder."""
+"""One run = category x recipe x seed: an executed notebook, its HTML, the maps and `record.json`, in one folder.
+
+A run writes into a hidden folder within its own and moves its files to their place when all of them are whole: until
+then an earlier run's stay. A run that fails leaves `failed.ipynb`, a training that was stopped its checkpoint.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any
-from unittest.mock import patch
+from typing import TYPE_CHECKING, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StrictStr
-
-from ..data.mvtec import plain_name
-from ..errors import OptionError, PadimError, did_you_mean, expect_one_of
+from ..data.mvtec import data_root, load_category
+from ..errors import OptionError, PadimError, RunFailed
 from ..padim.settings import PaDiMSettings
-from ..util.files import whole_file, writing_to
+from ..util.files import ensure_dir, whole_file, writing_to
 from ..util.machine import commit, gpu_facts, gpus, peak_memory_mb, versions
-from ..util.validation import validated
-from .recipes import DEFAULT, RECIPES, recipe, settings_of, size_in_words, size_of
+from .costs import peak_mb
+from .recipes import recipe, settings_of, size_of
 from .record import DataFacts, Record, fingerprint, plain
+from .settings import CHECKPOINT, RunSettings, digest, expect_free
 from .workers import NO_TRIM
 
 if TYPE_CHECKING:
@@ -31,78 +33,8 @@ if TYPE_CHECKING:
     from ..evaluation.report import Report
     from ..padim.memory import Memory
 
-
-def _known_recipe(name: str) -> str:
-    expect_one_of("recipe", name, RECIPES)
-    return name
-
-
-@validated
-class RunSettings:
-    """What a run is asked to do: the parameters of `run_category.ipynb` and of `padim-nb run`.
-
-    `seed` -1 is the recipe's own. An empty string means the usual choice: `data` the first root that exists,
-    `weights` the recipe's own, `out` the folder runs/<category>/<recipe>, with -size<size> and -seed<seed> where these
-    were given. `steps` (0: the recipe's own) and `penalty` (a folder, or a word such as "none") are EfficientAD's.
-    `size` is that of the images, such as "512", or "512x768" for height x width.
-    """
-
-    category: Annotated[StrictStr, AfterValidator(plain_name)] = "cable"  # it becomes a folder's name
-    recipe: Annotated[StrictStr, AfterValidator(_known_recipe)] = DEFAULT
-    seed: Annotated[StrictInt, Field(ge=-1)] = -1
-    data: StrictStr = ""
-    weights: StrictStr = ""
-    out: StrictStr = ""
-    device: StrictStr = "auto"
-    steps: Annotated[StrictInt, Field(ge=0)] = 0
-    penalty: StrictStr = ""
-    size: Annotated[str, BeforeValidator(size_in_words)] = ""
-
-    def __post_init__(self) -> None:
-        if self.size:
-            settings_of(self.recipe, size=self.size)  # refused here, before any run
-
-    @property
-    def chosen(self) -> dict[str, Any]:
-        """The arguments of `settings_of` and of `recipe`."""
-        names = ("weights", "steps", "penalty", "size")
-        seed = self.seed if self.seed >= 0 else None
-        return {"name": self.recipe, "seed": seed, **{name: getattr(self, name) for name in names}}
-
-    @property
-    def title(self) -> str:
-        """The recipe, and the size where it is not the recipe's own."""
-        return f"{self.recipe}-size{self.size}" if self.size else self.recipe
-
-    @property
-    def folder(self) -> Path:
-        """Where this run's files go."""
-        if self.out:
-            return Path(self.out)
-        seed = f"-seed{self.seed}" if self.seed >= 0 else ""
-        return Path("runs") / self.category / f"{self.title}{seed}"
-
-    @property
-    def checkpoint(self) -> Path:
-        """Where a long training is saved while it runs, so that a run that was stopped resumes there."""
-        return self.folder / "checkpoint.safetensors"
-
-
-def settings_from(names: Mapping[str, Any]) -> RunSettings:
-    """The settings among a fresh notebook's variables; any other variable is a misspelled parameter and refused.
-
-    papermill accepts unknown parameters, so that `-p categry cable` would run the default category: call this with
-    `globals()` in the cell right after the parameters.
-    """
-    known = {entry.name for entry in fields(RunSettings)}
-    given = {}
-    for name, value in names.items():
-        if name.startswith("_") or name in ("In", "Out") or callable(value) or isinstance(value, ModuleType):
-            continue  # Jupyter's own, and what was imported
-        if name not in known:
-            raise OptionError(f"run_category has no parameter {name!r}{did_you_mean(name, known)}")
-        given[name] = value
-    return RunSettings(**given)
+NOTEBOOK, RECORD, FAILED = "run_category.ipynb", "record.json", "failed.ipynb"
+PARTIAL, WHOLE = ".partial-", ".whole"  # a run's hidden folder while it is written, and while its files are moved
 
 
 def detector_of(settings: RunSettings) -> Detector:
@@ -178,10 +110,11 @@ def write_record(
         versions=versions(),
         commit=commit(),
     )
-    path = settings.folder / "record.json"
+    path = settings.folder / RECORD
     with whole_file(path) as scratch:
-        scratch.write_text(json.dumps(asdict(record), indent=2) + "\n")
-    settings.checkpoint.unlink(missing_ok=True)
+        scratch.write_text(json.dumps(asdict(record), indent=2) + "\n", encoding="utf-8")
+    if isinstance(detector, EfficientAD):  # its own: one of another training would have been refused
+        settings.checkpoint.unlink(missing_ok=True)
     return path
 
 
@@ -202,49 +135,148 @@ def _weights_source(detector: Detector) -> str:
     return "imagenet" if digest.startswith(published) else "file"
 
 
-def execute(settings: RunSettings) -> tuple[Path, Path]:
+def execute(
+    settings: RunSettings, force: bool = False, environment: Mapping[str, str] | None = None
+) -> tuple[Path, Path]:
     """Run `run_category.ipynb` with these settings; returns the paths of the executed notebook and of its HTML.
 
-    A cell that fails raises: PadimError with the cell's own message where it is one, RuntimeError otherwise; the
-    notebook with the error stays on disk either way.
+    A cell that fails raises: PadimError with the cell's own message where it is one, RunFailed otherwise; the notebook
+    with the error stays on disk as `failed.ipynb`.
+
+    Args:
+        settings: of the run.
+        force: also where the folder holds a finished run of other settings or images, which is replaced.
+        environment: further variables of the process in which the notebook runs.
     """
+    folder = settings.folder.absolute()
+    place = data_root(settings.data or None)  # here: the notebook's process looks around in another folder
+    category = load_category(settings.category, place)
+    parameters = asdict(settings) | {"data": place if isinstance(place, str) else str(place.absolute())}
+    for name in ("weights", "penalty"):
+        path = Path(parameters[name]).expanduser()
+        if parameters[name] and path.exists():
+            parameters[name] = str(path.absolute())
+    with writing_to(folder), only_one(folder, "run"):
+        if (folder / WHOLE).is_dir():
+            _move(folder)  # a run that was killed while it moved its files
+        if not force:
+            expect_free(settings, category)
+        with _taking_place(folder, digest(settings, category)) as scratch:
+            notebook = scratch / NOTEBOOK
+            _run_notebook(notebook, parameters | {"out": str(scratch)}, folder, environment or {})
+            html = write_html(notebook)
+    return folder / notebook.name, folder / html.name
+
+
+def _run_notebook(notebook: Path, parameters: dict[str, Any], folder: Path, environment: Mapping[str, str]) -> None:
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
-    folder = settings.folder.absolute()
-    notebook = folder / "run_category.ipynb"
-    parameters = asdict(settings) | {"out": str(folder)}
-    for name in ("data", "weights", "penalty"):  # the notebook runs in another folder
-        if parameters[name] and Path(parameters[name]).exists():
-            parameters[name] = str(Path(parameters[name]).absolute())
-    with writing_to(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "record.json").unlink(missing_ok=True)
+    title = f"{parameters['category']} x {parameters['recipe']}"
     try:
-        with patch.dict(os.environ, NO_TRIM):
-            papermill.execute_notebook(
-                template(),
-                notebook,
-                parameters=parameters,
-                kernel_name="python3",
-                progress_bar={"desc": settings.category, "disable": None, "leave": False},
-                cwd=folder,
-                extra_arguments=["--IPKernelApp.log_level=50"],  # no messages of the kernel's own
-            )
+        papermill.execute_notebook(
+            template(),
+            notebook,
+            parameters=parameters,
+            kernel_name="python3",
+            kernel_manager_class=kernel_with({**NO_TRIM, **environment}),
+            progress_bar={"desc": parameters["category"], "disable": None, "leave": False},
+            cwd=folder,
+            extra_arguments=["--IPKernelApp.log_level=50"],  # no messages of the kernel's own
+        )
     except PapermillExecutionError as error:
         if error.ename in {"PadimError", *(kind.__name__ for kind in PadimError.__subclasses__())}:
             raise PadimError(error.evalue) from None
-        raise RuntimeError(f"{error.ename}: {error.evalue} (the notebook with the error: {notebook})") from None
-    return notebook, write_html(notebook)
+        raise RunFailed(f"{title}: {error.ename}: {error.evalue} (see {folder / FAILED})") from None
+    except RuntimeError as error:
+        if "Kernel died" not in str(error):
+            raise
+        raise RunFailed(f"{title}: its notebook's process was killed{_memory_hint(parameters)}") from None
+
+
+def _memory_hint(parameters: Mapping[str, Any]) -> str:
+    """What a run takes of memory and what is there: most processes that are ended are ended for it."""
+    from distributed.system import MEMORY_LIMIT
+
+    takes = peak_mb([parameters["recipe"]]) / 1000
+    return (
+        f", as a system does where memory runs out: {parameters['recipe']} takes about {takes:.1f} GB at its own "
+        f"size, this machine has {MEMORY_LIMIT / 1e9:.1f} GB"
+    )
+
+
+def kernel_with(variables: Mapping[str, str]) -> type[Any]:
+    """The class of a notebook's kernel, with these variables in its environment."""
+    from jupyter_client.manager import AsyncKernelManager
+
+    class Kernel(AsyncKernelManager):
+        def start_kernel(self, **options: Any) -> Any:
+            return super().start_kernel(env={**os.environ, **variables}, **options)
+
+    return Kernel
+
+
+@contextmanager
+def only_one(folder: Path, kind: str) -> Iterator[None]:
+    """Only one run, or one sweep, writes to a folder; the lock goes with its process, also when that is killed."""
+    from filelock import FileLock, Timeout
+
+    try:
+        lock = FileLock(ensure_dir(folder) / f".{kind}.lock").acquire(timeout=0)
+    except Timeout:
+        raise PadimError(f"another {kind} is writing to {folder}: wait for it, or choose another --out") from None
+    with lock:
+        yield
+
+
+@contextmanager
+def _taking_place(folder: Path, digest: str) -> Iterator[Path]:
+    """A hidden folder for the files of a run, which are moved to `folder` when all of them are whole.
+
+    `digest` stands for the run's settings and images. The hidden folder is removed where the block fails, unless it
+    holds the checkpoint of a training: the same run finds it there, and no other touches it.
+    """
+    for abandoned in folder.glob(f"{PARTIAL}*"):
+        _clear(abandoned)
+    scratch = ensure_dir(folder / f"{PARTIAL}{digest}")
+    try:
+        yield scratch
+        scratch.rename(folder / WHOLE)
+        _move(folder)
+    except BaseException as error:
+        if isinstance(error, Exception) and (scratch / NOTEBOOK).is_file():
+            os.replace(scratch / NOTEBOOK, folder / FAILED)
+        _clear(scratch)
+        raise
+    for failure in (FAILED, "error.txt"):
+        (folder / failure).unlink(missing_ok=True)
+
+
+def _move(folder: Path) -> None:
+    """Move the files of a whole run to their place, the record last."""
+    for path in sorted((folder / WHOLE).iterdir(), key=lambda path: path.name == RECORD):
+        os.replace(path, folder / path.name)
+    (folder / WHOLE).rmdir()
+
+
+def _clear(scratch: Path) -> None:
+    """Remove what an unfinished run left, but for a training's checkpoint."""
+    with suppress(OSError):
+        for path in scratch.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != CHECKPOINT:
+                path.unlink()
+        scratch.rmdir()  # fails where the checkpoint is
 
 
 def template() -> Path:
     """The notebook that a run executes: the clone's own, or the copy that an installed package carries."""
     here = Path(__file__).parents[1]
-    for path in (here.parent / "notebooks" / "run_category.ipynb", here / "assets" / "run_category.ipynb"):
+    for path in (here.parent / "notebooks" / NOTEBOOK, here / "assets" / NOTEBOOK):
         if path.is_file():
             return path
-    raise PadimError("run_category.ipynb is not part of this installation: install padim-nb again")
+    raise PadimError(f"{NOTEBOOK} is not part of this installation: install padim-nb again")
 
 
 def write_html(notebook: Path) -> Path:
@@ -255,5 +287,5 @@ def write_html(notebook: Path) -> Path:
     html, _ = exporter.from_filename(str(notebook))
     path = notebook.with_suffix(".html")
     with whole_file(path) as scratch:
-        scratch.write_text(html)
+        scratch.write_text(html, encoding="utf-8")
     return path

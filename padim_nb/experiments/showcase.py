@@ -24,7 +24,7 @@ from ..plots import figures
 from ..util.files import ensure_dir, whole_file
 from ..util.validation import from_plain
 from .recipes import RECIPES, size_in_words
-from .record import Record, fingerprint, read_record
+from .record import Record, files_below, fingerprint, read_record
 
 SIDE, GAP, PAUSE = 256, 6, 900  # of a demo: longer side of its images and space around them in pixels, milliseconds
 
@@ -77,7 +77,7 @@ def finished(folders: Iterable[Path], data: str = "") -> list[Run]:
     for folder in folders:
         if not folder.is_dir():
             raise DataError(f"no folder of runs {folder}")
-        runs += [open_run(path, data) for path in sorted(folder.rglob("record.json"))]
+        runs += [open_run(path, data) for path in files_below(folder, "record.json")]
     if not runs:
         raise DataError("no finished run here: a run's folder holds record.json and maps.safetensors")
     return runs

@@ -5,25 +5,25 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from ..data.mvtec import Category, load_category
-from ..efficientad.settings import EfficientADSettings
-from ..errors import OptionError, PadimError, expect_one_of
-from ..padim.settings import PaDiMSettings
-from ..util.files import sha256, whole_file, writing_to
+from ..data.layouts import layout_of
+from ..data.mvtec import Category, data_root, load_category
+from ..data.tables import names_in
+from ..errors import DataError, OptionError, PadimError, expect_one_of
+from ..util.files import whole_file, writing_to
 from . import workers as capacity
 from .costs import peak_mb
-from .recipes import RECIPES, settings_of
-from .record import Record, fingerprint, plain, read_record
-from .run import RunSettings, execute, expect_memory
+from .recipes import RECIPES
+from .record import Record, read_record
+from .run import RECORD, execute, expect_memory, only_one
+from .settings import RunSettings, changes, conflict
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -64,7 +64,7 @@ def plan(
         for name in dict.fromkeys(recipes)
         for seed in dict.fromkeys(seeds)
     ]
-    folder = out.absolute()
+    folder = out.expanduser().absolute()
     return [replace(run, out=str(folder / run.category / f"{run.title}-seed{run.seed}")) for run in runs]
 
 
@@ -82,35 +82,40 @@ def seeds_in(text: str) -> list[int]:
 
 
 def complete(settings: RunSettings, load: Callable[[str, str | None], Category] = load_category) -> Record | None:
-    """The record of an earlier run of the same settings on the same data, or None.
-
-    Compared are the recipe, the category, all settings of the detector, weights and penalty images by their contents,
-    a device that was asked for, and the names and sizes of all images. A record that does not hold all of them
-    is not taken for done.
-    """
-    s = settings
+    """The record of an earlier run of the same settings on the same images (see `changes`), or None."""
     try:
-        record = read_record(s.folder / "record.json")
+        record = read_record(settings.folder / RECORD)
         if record is None or not record.metrics:
             return None
-        wanted = settings_of(**s.chosen)
-        if (record.recipe, record.category, record.settings) != (s.recipe, s.category, plain(wanted)):
-            return None
-        if s.device not in ("auto", record.device) or _other_teacher(wanted, record):
-            return None
-        return record if record.data.fingerprint == fingerprint(load(s.category, s.data or None)) else None
+        return None if changes(settings, load(settings.category, settings.data or None), record) else record
     except PadimError:
         return None
 
 
-def _other_teacher(settings: PaDiMSettings | EfficientADSettings, record: Record) -> bool:
-    """Whether the teacher that `padim-nb distill` left on this machine is another one than the record's."""
-    if not isinstance(settings, EfficientADSettings) or settings.weights:
-        return False
-    from ..efficientad.teacher import distilled  # needs torch
+def expect_all_free(runs: Sequence[RunSettings], load: Callable[[str, str | None], Category]) -> None:
+    """Refuse a sweep, before its first run, that would replace a finished run of other settings or images."""
+    reasons = []
+    for settings in runs:
+        if (settings.folder / RECORD).is_file():
+            with suppress(PadimError):  # images that are not here: a cluster's workers have them and look again
+                reasons.append(conflict(settings, load(settings.category, settings.data or None)))
+    if taken := [reason for reason in reasons if reason]:
+        more = f" (and {len(taken) - 1} more)" if len(taken) > 1 else ""
+        raise OptionError(f"{taken[0]}{more}: choose another --out, or replace what is there with --force")
 
-    path = distilled(settings.size)
-    return path.is_file() and sha256(path) != record.weights.get("sha256")
+
+def expect_root_of_many(runs: Sequence[RunSettings]) -> None:
+    """Refuse several categories of a data root that holds one category: each would have the same images."""
+    names = dict.fromkeys(settings.category for settings in runs)
+    try:
+        place = data_root(runs[0].data or None)
+    except DataError:  # not on this machine: on a cluster's workers
+        return
+    if len(names) < 2 or isinstance(place, str):
+        return
+    held = names_in(place) if place.is_file() else [place.absolute().name] if layout_of(place) else []
+    if len(held) == 1:
+        raise OptionError(f"{place} holds one category, not {len(names)}: give --categories {held[0]}, or another root")
 
 
 def sweep(
@@ -120,19 +125,25 @@ def sweep(
     scheduler: str = "",
     log: Callable[[str], None] = print,
     cores: int = 0,
+    force: bool = False,
 ) -> list[Outcome]:
     """Do all runs that are not done yet; a failed one keeps its notebook and its error and the others go on.
 
     Workers divide the machine's cores, or have `cores` each.
 
-    Killed at any moment and called again, it does what is missing. Two sweeps into one folder are refused.
+    Killed at any moment and called again, it does what is missing. Two sweeps into one folder are refused, and so is
+    one that would replace finished runs of other settings or images, unless `force` is given.
     """
     if workers < 0:
         raise OptionError(f"--workers must be 1 or more (or 0 to choose), not {workers}")
     if cores < 0 or (cores > capacity.cores() and not scheduler):
         raise OptionError(f"--cores must be 1 to {capacity.cores()} here (or 0: a worker's part), not {cores}")
-    with _alone(out):
+    out = out.expanduser()
+    expect_root_of_many(runs)
+    with writing_to(out), only_one(out, "sweep"):
         load = cache(load_category)  # each category once
+        if not force:
+            expect_all_free(runs, load)
         outcomes: list[Outcome] = []
         todo: list[RunSettings] = []
         peak = 0.0
@@ -159,7 +170,7 @@ def sweep(
             _client(workers, scheduler, log) as (client, sharing),
             tqdm(total=len(todo), unit="run", disable=None) as bar,
         ):
-            for outcome in _results(client, sharing, todo, cores):
+            for outcome in _results(client, sharing, todo, cores, force):
                 outcomes.append(outcome)
                 bar.update()
                 bar.clear()
@@ -167,33 +178,34 @@ def sweep(
         return outcomes
 
 
-def run_one(settings: RunSettings, workers: capacity.Workers = 1, cores: int = 0) -> Outcome:
+def run_one(settings: RunSettings, workers: capacity.Workers = 1, cores: int = 0, force: bool = False) -> Outcome:
     """One run, on one of several workers: a number of them on this machine, or of a cluster's machines by host."""
     if (record := complete(settings)) is not None:  # a worker died after the run was done and before it could say so
         return Outcome(settings, "done", 0.0, record.metrics)
     start = time.perf_counter()
-    with capacity.limited(workers, cores, settings.device):
-        try:
-            execute(settings)
-            record = read_record(settings.folder / "record.json")
-        except (PadimError, RuntimeError, OSError) as error:
-            return _failed(settings, str(error), time.perf_counter() - start)
-    (settings.folder / "error.txt").unlink(missing_ok=True)
+    try:
+        execute(settings, force, capacity.environment(workers, cores, settings.device))
+        record = read_record(settings.folder / RECORD)
+    except (PadimError, RuntimeError, OSError) as error:
+        return _failed(settings, str(error), time.perf_counter() - start)
     return Outcome(settings, "done", time.perf_counter() - start, record.metrics if record else {})
 
 
 def _failed(settings: RunSettings, error: str, seconds: float = 0.0) -> Outcome:
-    """A failure, kept beside the run's notebook if that can be written: the disk may be what is wrong."""
+    """A failure, kept in the run's folder where no finished run is, if it can be written: the disk may be full."""
     line = " ".join(error.split())
-    with suppress(PadimError, OSError), whole_file(settings.folder / "error.txt") as scratch:
-        scratch.write_text(line + "\n")
+    if not (settings.folder / RECORD).is_file():
+        with suppress(PadimError, OSError), whole_file(settings.folder / "error.txt") as scratch:
+            scratch.write_text(line + "\n", encoding="utf-8")
     return Outcome(settings, "failed", seconds, None, line)
 
 
-def _results(client: Client, workers: capacity.Workers, todo: Sequence[RunSettings], cores: int) -> Iterator[Outcome]:
+def _results(
+    client: Client, workers: capacity.Workers, todo: Sequence[RunSettings], cores: int, force: bool
+) -> Iterator[Outcome]:
     from distributed import as_completed
 
-    futures = {client.submit(run_one, run, workers, cores, pure=False, retries=RETRIES): run for run in todo}
+    futures = {client.submit(run_one, run, workers, cores, force, pure=False, retries=RETRIES): run for run in todo}
     for future in as_completed(futures):
         if future.status in ("cancelled", "lost"):
             raise PadimError("the scheduler went away: what is done is kept; start it again and give the command again")
@@ -222,13 +234,3 @@ def _client(workers: int, scheduler: str, log: Callable[[str], None]) -> Iterato
         count, place = sum(hosts.values()), f"at {scheduler}" if scheduler else "on this machine"
         log(f"{count} worker{'s' * (count > 1)} {place}; dashboard {client.dashboard_link}")
         yield client, hosts if scheduler else workers
-
-
-def _alone(out: Path) -> AbstractContextManager[object]:
-    """Only one sweep writes below a folder; the lock goes with the process, also when it is killed."""
-    with writing_to(out):
-        out.mkdir(parents=True, exist_ok=True)
-        try:
-            return FileLock(out / ".sweep.lock").acquire(timeout=0)
-        except Timeout:
-            raise PadimError(f"another sweep is writing to {out}: wait for it, or choose another --out") from None

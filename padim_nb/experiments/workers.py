@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeAlias
-from unittest.mock import patch
 from urllib.parse import urlsplit
 
 from ..util.machine import cores, gpu_memory_mb, gpus
@@ -61,9 +59,8 @@ def share(workers: Workers, host: str = "", cores_each: int = 0) -> int:
     return max(1, min(cores(), (os.cpu_count() or 1) // workers.get(host, 1)))
 
 
-@contextmanager
-def limited(workers: Workers, cores_each: int = 0, device: str = "auto") -> Iterator[None]:
-    """The environment of a run's own process: its share of the cores, and its GPU where there are several.
+def environment(workers: Workers, cores_each: int = 0, device: str = "auto") -> dict[str, str]:
+    """Variables for a run's own process: its share of the cores, and its GPU where there are several.
 
     A `device` with a number, such as "cuda:1", is the user's own choice of GPU.
     """
@@ -79,6 +76,4 @@ def limited(workers: Workers, cores_each: int = 0, device: str = "auto") -> Iter
         if isinstance(worker.name, int) and ":" not in device and (count := gpus()) > 1:
             visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
             variables["CUDA_VISIBLE_DEVICES"] = visible.split(",")[worker.name % count]
-    variables |= dict.fromkeys(THREADS, str(share(workers, host, cores_each)))
-    with patch.dict(os.environ, variables):
-        yield
+    return variables | dict.fromkeys(THREADS, str(share(workers, host, cores_each)))

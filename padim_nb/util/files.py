@@ -41,6 +41,12 @@ def cache_root() -> Path:
     return platformdirs.user_cache_path("padim_nb", appauthor=False, opinion=False)
 
 
+def seen_from_here(path: Path) -> Path:
+    """A path for a message: relative where it lies below the working folder, whole elsewhere."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
 @contextmanager
 def writing_to(path: Path) -> Iterator[None]:
     """Turn the operating system's refusal to write below `path` into `CannotWrite` with one line."""

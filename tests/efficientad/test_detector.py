@@ -26,7 +26,8 @@ from padim_nb.efficientad.settings import Training
 from padim_nb.efficientad.training import StudentTrainer
 from padim_nb.errors import CannotWrite, DataError, ModelError, OptionError, WeightsError
 from padim_nb.experiments.recipes import RECIPES
-from padim_nb.experiments.run import RunSettings, Stopwatch, write_record
+from padim_nb.experiments.run import Stopwatch, write_record
+from padim_nb.experiments.settings import RunSettings
 from padim_nb.padim.detector import PaDiM
 
 

@@ -5,7 +5,8 @@ import shutil
 
 from small_training import quick_in
 
-from padim_nb.experiments.run import RunSettings, execute
+from padim_nb.experiments.run import execute
+from padim_nb.experiments.settings import RunSettings
 
 
 def test_the_record_of_a_run_names_what_it_learned_from(parts, tmp_path, no_kernel):

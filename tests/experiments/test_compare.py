@@ -6,10 +6,13 @@ import statistics
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import ttest_1samp
 
 from padim_nb.cli import main
 from padim_nb.errors import DataError, OptionError
-from padim_nb.experiments.compare import METRICS, comparison, render, unmeasured
+from padim_nb.experiments.compare import METRICS, Line, _verdict, comparison, render, unmeasured
 from padim_nb.experiments.costs import costs, price
 from padim_nb.experiments.published import Row, row, rows
 from padim_nb.experiments.recipes import RECIPES, settings_of
@@ -81,11 +84,39 @@ def test_every_recipe_has_a_price_and_one_that_is_not_known_says_so():
     assert price("padim-r34-rd100") == "time and memory not measured"
 
 
-@pytest.mark.parametrize(("value", "verdict"), [(0.70, "lower"), (0.80, "higher"), (0.754, "reproduced")])
-def test_the_verdict_follows_the_difference(tmp_path, value, verdict):
-    write_record(tmp_path, value=value)
+@pytest.mark.parametrize(
+    ("values", "verdict"),  # published is .745
+    [
+        ([0.70], "one seed, 0.045 lower"),
+        ([0.745], "one seed, 0.000 lower"),  # near or not: one seed has no interval
+        ([0.74, 0.75, 0.76], "reproduced"),
+        ([0.744, 0.746, 0.745], "reproduced"),
+        ([0.65, 0.84], "reproduced"),
+        ([0.60, 0.79], "undecided, 0.695 ± 0.134 over 2 seeds"),  # noise makes no reproduction
+        ([0.7, 0.8, 0.79], "undecided, 0.763 ± 0.055 over 3 seeds"),
+        ([0.70, 0.701, 0.702], "lower, 0.701 ± 0.001 over 3 seeds"),
+        ([0.79, 0.791, 0.789], "higher, 0.790 ± 0.001 over 3 seeds"),
+        ([0.749, 0.7491, 0.7489], "higher, 0.749 ± 0.000 over 3 seeds"),  # within .01, and not by chance
+        ([0.7454, 0.7454, 0.7454], "reproduced"),  # no seed in it, and .745 to three digits
+    ],
+)
+def test_reproduced_is_what_lies_in_the_interval_of_the_mean_and_near_it(tmp_path, values, verdict):
+    for seed, value in enumerate(values):
+        write_record(tmp_path, seed=seed, value=value)
     screw = next(line for line in comparison([tmp_path]) if line.category == "screw" and line.measured)
     assert screw.verdict == verdict
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=6))
+def test_reproduced_agrees_with_the_t_test(values):
+    line = Line("mvtec", "padim-gabor", "screw", 0.745, tuple(values), "")
+    mean = statistics.mean(values)
+    p = ttest_1samp(values, 0.745).pvalue if max(values) - min(values) > 1e-9 else float(abs(mean - 0.745) < 1e-6)
+    if abs(mean - 0.745) <= 0.01 and p >= 0.05:
+        assert _verdict(line, recorded=True) == "reproduced"
+        assert _verdict(line, recorded=False).startswith("near, ")
+    elif abs(mean - 0.745) > 0.0105:
+        assert _verdict(line, recorded=True) != "reproduced"
 
 
 @pytest.mark.parametrize(
@@ -129,8 +160,8 @@ def test_every_setting_but_the_seed_counts(tmp_path):
     write_record(tmp_path, seed=5, settings=settings)
     write_record(tmp_path, seed=6, value=0.745)
     lines = {line.verdict: line for line in comparison([tmp_path], recipes=["padim-r18-rd100"]) if line.measured}
-    assert set(lines) == {"other settings: crop=None", "reproduced"}
-    assert lines["reproduced"].measured == (0.745,)
+    assert set(lines) == {"other settings: crop=None", "one seed, 0.000 lower"}
+    assert lines["one seed, 0.000 lower"].measured == (0.745,)
 
 
 def test_an_older_record_is_read_and_its_verdict_says_that_settings_are_not_recorded(tmp_path):
@@ -139,10 +170,10 @@ def test_an_older_record_is_read_and_its_verdict_says_that_settings_are_not_reco
     del values["settings"], values["weights"]["source"]
     path.write_text(json.dumps(values))
     (line,) = [line for line in comparison([tmp_path], recipes=["padim-r18-rd100"]) if line.measured]
-    assert (line.published, line.verdict) == (0.745, "reproduced (settings not recorded)")
+    assert (line.published, line.verdict) == (0.745, "one seed, 0.000 lower (settings not recorded)")
     write_record(tmp_path / "newer", value=0.6)  # of the same seed, with settings: this one counts
     (line,) = [line for line in comparison([tmp_path], recipes=["padim-r18-rd100"]) if line.measured]
-    assert (line.measured, line.verdict) == ((0.6,), "lower")
+    assert (line.measured, line.verdict) == ((0.6,), "one seed, 0.145 lower")
 
 
 def test_an_older_record_of_another_number_of_steps_is_known_by_its_facts(tmp_path):
@@ -177,8 +208,10 @@ def test_records_of_the_twin_and_of_other_folders_stand_beside_no_published_figu
 def test_the_table_is_written_as_markdown_and_csv(tmp_path, capsys):
     write_record(tmp_path)
     lines = comparison([tmp_path], recipes=["padim-r18-rd100"])
-    assert "| mvtec | padim-r18-rd100 | screw | 0.745 | 0.750 |  | 1 | +0.005 | reproduced |" in render(lines)
-    assert "mvtec,padim-r18-rd100,screw,0.745,0.750,,1,+0.005,reproduced" in render(lines, "csv")
+    assert "| mvtec | padim-r18-rd100 | screw | 0.745 | 0.750 |  | 1 | +0.005 | one seed, 0.005 higher |" in render(
+        lines
+    )
+    assert 'mvtec,padim-r18-rd100,screw,0.745,0.750,,1,+0.005,"one seed, 0.005 higher"' in render(lines, "csv")
     assert main(["compare", str(tmp_path), "--recipes", "padim-r18-rd100", "--format", "csv"]) == 0
     assert "screw,0.745,0.750" in capsys.readouterr().out
     for metric in METRICS:

@@ -10,7 +10,7 @@ from padim_nb import load_category
 from padim_nb.cli import main
 from padim_nb.data.maps import AnomalyMaps
 from padim_nb.experiments.page import write_page
-from padim_nb.experiments.record import read_record
+from padim_nb.experiments.record import read_record, records
 from padim_nb.experiments.showcase import finished
 
 KINDS = ("half a record", "a folder that is not there", "an empty folder", "a file")
@@ -61,7 +61,27 @@ def test_the_misses_are_the_lowest_scores_of_defective_images(results):
     pairs = zip(run.category.test, run.maps.scores, strict=True)
     scores = {f"{sample.defect} {sample.image.stem}": score for sample, score in pairs if sample.label}
     assert named == sorted(scores, key=scores.get)[:3]
-    assert re.search(r"of\s+5 defective images lie below it, \d of 4 good ones", text)
+    assert re.search(r"of\s+5 defective images do not exceed it, \d of 4 good ones do", text)
+
+
+def test_an_image_on_the_threshold_passes_in_the_page_as_in_a_verdict(results):
+    path = results / "widget" / "padim-gabor-seed0" / "record.json"
+    (run,) = finished([path.parent])
+    lowest = float(run.maps.scores[run.labels == 1].min())
+    highest = float(run.maps.scores[run.labels == 0].max())
+    for value, words in ((lowest, r"1 of\s+5 defective images do not exceed"), (highest, "0 of 4 good ones do")):
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps(record | {"threshold": record["threshold"] | {"value": value}}))
+        assert re.search(words, write_page(results).read_text(encoding="utf-8"))
+
+
+def test_what_an_unfinished_run_wrote_is_not_shown(results, capsys):
+    before = write_page(results).read_text(encoding="utf-8")
+    half = results / "widget" / "padim-gabor-seed0" / ".partial-0123"
+    half.mkdir()
+    (half / "record.json").write_bytes((half.parent / "record.json").read_bytes())
+    assert write_page(results).read_text(encoding="utf-8") == before
+    assert len(finished([results])) == 2 == len(records([results]))
 
 
 def test_a_run_without_maps_stays_in_the_tables(results):
@@ -77,7 +97,7 @@ def test_published_values_stand_beside_those_measured_on_mvtec_ad(results):
     path.write_text(json.dumps(values | {"n_train": 320, "n_test": 160}))
     assert read_record(path).kind == "mvtec"
     row = write_page(results).read_text().split("<td>screw")[1].split("</tr>")[0]
-    assert "0.745" in row and "0.800" in row and "+0.055" in row and "higher" in row
+    assert "0.745" in row and "0.800" in row and "+0.055" in row and "one seed, 0.055 higher" in row
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -7,7 +7,8 @@ import torch
 
 from padim_nb import evaluate, load_category, recipe
 from padim_nb.experiments.record import fingerprint, plain, read_record
-from padim_nb.experiments.run import RunSettings, Stopwatch, _weights_source, detector_of, write_record
+from padim_nb.experiments.run import Stopwatch, _weights_source, detector_of, write_record
+from padim_nb.experiments.settings import RunSettings
 from padim_nb.experiments.sweep import complete
 from padim_nb.features.backbones import backbone
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from padim_nb.experiments.run import RunSettings
+from padim_nb.experiments.settings import RunSettings
 
 ROOT = Path(__file__).parents[2]
 

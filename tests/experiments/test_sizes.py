@@ -14,7 +14,8 @@ from padim_nb.deploy.scoring import score_files
 from padim_nb.efficientad import pdn
 from padim_nb.errors import OptionError
 from padim_nb.experiments.recipes import LEAST_EFFICIENTAD, RECIPES, STRIDE, settings_of, size_of
-from padim_nb.experiments.run import RunSettings, expect_memory
+from padim_nb.experiments.run import expect_memory
+from padim_nb.experiments.settings import RunSettings
 from padim_nb.experiments.sweep import plan
 from padim_nb.padim.memory import layers
 from padim_nb.padim.settings import PaDiMSettings

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,12 +14,14 @@ import numpy as np
 import pytest
 from distributed import Client, LocalCluster
 from filelock import FileLock
+from making import a_notebook, write_image, write_parts
 
 from padim_nb import load_category, recipe
 from padim_nb.cli import main
-from padim_nb.errors import DataError, ModelError, OptionError, PadimError
+from padim_nb.errors import DataError, ModelError, OptionError, PadimError, RunFailed
 from padim_nb.experiments.recipes import settings_of
-from padim_nb.experiments.record import fingerprint, plain, read_record
+from padim_nb.experiments.record import files_below, fingerprint, plain, read_record
+from padim_nb.experiments.run import execute
 from padim_nb.experiments.sweep import complete, plan, run_one, seeds_in, sweep
 from padim_nb.padim.distributed import fit_sharded
 
@@ -31,7 +34,7 @@ def quick_plan(parts, out, seeds=(0, 1), categories=("widget",)):
 
 def figures(out):
     """Metrics of all records below a folder."""
-    return {path.parent.name: json.loads(path.read_text())["metrics"] for path in sorted(out.rglob("record.json"))}
+    return {path.parent.name: json.loads(path.read_text())["metrics"] for path in files_below(out, "record.json")}
 
 
 def test_seeds_are_read_as_written():
@@ -56,7 +59,7 @@ def test_a_plan_names_each_run_once(tmp_path):
 @pytest.fixture(scope="module")
 def client():
     quiet = {"dashboard_address": ":0", "silence_logs": "CRITICAL"}
-    with LocalCluster(2, threads_per_worker=1, **quiet) as cluster, Client(cluster) as client:
+    with LocalCluster(n_workers=2, threads_per_worker=1, **quiet) as cluster, Client(cluster) as client:
         yield client
 
 
@@ -73,7 +76,7 @@ def test_a_sweep_does_what_is_missing_and_goes_on_after_a_failure(parts, tmp_pat
     assert "000.png" in outcomes["broken"].error
     assert "no category 'absent'" in outcomes["absent"].error
     assert (runs[0].folder / "error.txt").read_text().strip() == outcomes["broken"].error
-    assert (runs[0].folder / "run_category.ipynb").is_file()
+    assert (runs[0].folder / "failed.ipynb").is_file()
     before = (runs[1].folder / "record.json").stat().st_mtime_ns
     shutil.copy(parts / "widget" / "test" / "spot" / "000.png", parts / "broken" / "test" / "spot" / "000.png")
     again = {each.settings.category: each for each in sweep(runs[:2], out, scheduler=address, log=told.append)}
@@ -81,7 +84,7 @@ def test_a_sweep_does_what_is_missing_and_goes_on_after_a_failure(parts, tmp_pat
     assert complete(again["broken"].settings).metrics == again["broken"].metrics
     assert any(line.startswith(f"2 workers at {address}") for line in told), "a cluster that runs already"
     assert len(client.nthreads()) == 2, "it was lent: it still runs"
-    assert not (runs[0].folder / "error.txt").exists()
+    assert not any((runs[0].folder / name).exists() for name in ("error.txt", "failed.ipynb"))
     assert (runs[1].folder / "record.json").stat().st_mtime_ns == before
     assert any("1 of 2 runs were there" in line for line in told)
 
@@ -166,6 +169,47 @@ def test_a_record_without_settings_or_fingerprint_is_not_taken_for_done(parts, t
         assert complete(settings) is None
 
 
+def test_a_sweep_of_other_images_or_settings_is_refused_before_its_first_run(
+    parts, tmp_path, no_detector, capsys, monkeypatch
+):
+    runs = quick_plan(parts, tmp_path / "out")
+    assert [run_one(settings).state for settings in runs] == ["done"] * 2
+    before = {settings: (settings.folder / "record.json").read_bytes() for settings in runs}
+    other = write_parts(tmp_path / "other" / "widget")
+    write_image(other / "widget" / "test" / "good" / "000.png", (64, 64), seed=5)
+    done = []
+
+    def each(client, workers, todo, cores, force):
+        done.extend(todo)
+        return iter(run_one(settings, 1, cores, force) for settings in todo)
+
+    monkeypatch.setattr("padim_nb.experiments.sweep._client", lambda *_: nullcontext((None, 1)))
+    monkeypatch.setattr("padim_nb.experiments.sweep._results", each)
+    words = ["sweep", "--recipes", QUICK, "--categories", "widget", "--seeds", "0-2", "--device", "cpu"]
+    words += ["--out", str(tmp_path / "out"), "--data"]
+    assert main([*words, str(other)]) == 2
+    line = capsys.readouterr().err
+    assert "padim-gabor-seed0 holds a finished run with other images (and 1 more)" in line and line.count("\n") == 1
+    assert not done and before == {settings: (settings.folder / "record.json").read_bytes() for settings in before}
+    assert main([*words, str(parts)]) == 0 and len(done) == 1, "the third was missing"
+    assert main([*words, str(other), "--force"]) == 0 and len(done) == 4
+    assert all((settings.folder / "record.json").read_bytes() != record for settings, record in before.items())
+
+
+@pytest.mark.parametrize("kind", ["folder", "table"])
+def test_a_sweep_of_several_categories_over_a_single_ones_images_is_refused(kind, parts, tmp_path, capsys):
+    root = parts / "widget"
+    if kind == "table":
+        root = tmp_path / "widget.csv"
+        rows = [f"root/widget/train/good/00{n}.png,train,good" for n in range(3)]
+        root.write_text("\n".join(["image,split,label", *rows]))
+    for names in ([], ["--categories", "cable", "widget"]):
+        words = ["sweep", "--recipes", QUICK, *names, "--data", str(root), "--out", str(tmp_path / "out")]
+        assert main(words) == 2
+        assert f"{root} holds one category, not {len(names) - 1 if names else 15}" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_two_sweeps_into_one_folder_are_refused(parts, tmp_path):
     runs = quick_plan(parts, tmp_path / "out")
     (tmp_path / "out").mkdir()
@@ -199,28 +243,28 @@ def test_a_scheduler_that_goes_away_is_one_line(parts, tmp_path, monkeypatch):
 
 
 def test_a_run_has_its_share_of_the_cores(parts, tmp_path, monkeypatch):
-    seen = {}
-    monkeypatch.setenv("MKL_NUM_THREADS", "1")
-    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
-    monkeypatch.setattr("padim_nb.experiments.sweep.execute", lambda settings: seen.update(os.environ))
+    given = []
+    monkeypatch.setattr(
+        "padim_nb.experiments.sweep.execute", lambda settings, force, variables: given.append(variables)
+    )
     monkeypatch.setattr("padim_nb.experiments.workers.cores", lambda: 12)
-    assert run_one(quick_plan(parts, tmp_path)[0], workers=4).state == "failed"  # no run, no record
-    assert seen["OMP_NUM_THREADS"] == seen["MKL_NUM_THREADS"] == seen["OPENBLAS_NUM_THREADS"] == "3"
-    assert os.environ["MKL_NUM_THREADS"] == "1" and "OPENBLAS_NUM_THREADS" not in os.environ
-    run_one(quick_plan(parts, tmp_path)[0], workers=4, cores=1)
-    assert seen["OMP_NUM_THREADS"] == "1"
+    for options in ({}, {"cores": 1}):
+        assert run_one(quick_plan(parts, tmp_path)[0], workers=4, **options).state == "failed"  # no run, no record
+    assert [set(variables.values()) for variables in given] == [{"3"}, {"1"}]
+    assert given[0].keys() == {"OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"}
 
 
-def test_a_run_keeps_its_memory_whatever_dask_set_for_its_workers(parts, tmp_path, monkeypatch):
-    seen = {}
+def test_a_runs_process_keeps_its_memory_whatever_dask_set_for_its_workers(parts, tmp_path, monkeypatch):
+    names = ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "OMP_NUM_THREADS", "SET_BEFORE")
     monkeypatch.delenv("MALLOC_MMAP_MAX_", raising=False)
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
-    monkeypatch.setattr("papermill.execute_notebook", lambda *_, **__: seen.update(os.environ))
-    assert run_one(quick_plan(parts, tmp_path)[0]).state == "failed", (
-        "no notebook was written, so there is none to show"
-    )
-    assert (seen["MALLOC_MMAP_MAX_"], seen["MALLOC_TRIM_THRESHOLD_"]) == ("0", str(1 << 40))
-    assert os.environ["MALLOC_TRIM_THRESHOLD_"] == "65536" and "MALLOC_MMAP_MAX_" not in os.environ
+    monkeypatch.setenv("SET_BEFORE", "yes")
+    before = dict(os.environ)
+    code = f"import os\nraise ValueError([os.environ.get(name) for name in {names!r}])"
+    monkeypatch.setattr("padim_nb.experiments.run.template", lambda: a_notebook(tmp_path / "prints.ipynb", code))
+    with pytest.raises(RunFailed, match=re.escape(f"ValueError: ['0', '{1 << 40}', '7', 'yes']")):
+        execute(quick_plan(parts, tmp_path)[0], environment={"OMP_NUM_THREADS": "7"})
+    assert dict(os.environ) == before, "the process that starts it keeps its own"
 
 
 def test_a_full_disk_fails_the_run_and_not_the_sweep(parts, tiny_disk, no_kernel):
@@ -271,7 +315,7 @@ def test_kill_9_of_command_or_worker_and_rerun_ends_with_every_record(parts, tmp
                 process.wait(90)
             except subprocess.TimeoutExpired:
                 process.kill()
-            now = {path: path.stat().st_mtime_ns for path in out.rglob("record.json")}
+            now = {path: path.stat().st_mtime_ns for path in files_below(out, "record.json")}
             assert all(now[path] == stamp for path, stamp in done.items()), "a finished run was done again"
             done = now
         subprocess.run(command, check=True, capture_output=True)

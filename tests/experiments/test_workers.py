@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from padim_nb.experiments.costs import peak_mb
-from padim_nb.experiments.workers import THREADS, budget, by_host, cores, limited, share
+from padim_nb.experiments.workers import THREADS, budget, by_host, cores, environment, share
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux only")
@@ -90,8 +90,6 @@ def test_a_worker_finds_its_own_share_and_its_own_gpu(monkeypatch):
     monkeypatch.setattr("padim_nb.experiments.workers.cores", lambda: 64)
     monkeypatch.setattr("padim_nb.experiments.workers.gpus", lambda: 2)
     monkeypatch.setattr("os.cpu_count", lambda: 64)
-    for name in THREADS:
-        monkeypatch.setenv(name, "before")
     hosts = by_host(Client())
     for address, name, each, before, gpu in (
         ("tcp://10.0.0.5:4003", 3, "9", None, "1"),
@@ -102,11 +100,9 @@ def test_a_worker_finds_its_own_share_and_its_own_gpu(monkeypatch):
         if before:
             monkeypatch.setenv("CUDA_VISIBLE_DEVICES", before)
         monkeypatch.setattr("distributed.get_worker", lambda a=address, n=name: SimpleNamespace(address=a, name=n))
-        with limited(hosts):
-            assert {os.environ[name] for name in THREADS} == {each}
-            assert os.environ["CUDA_VISIBLE_DEVICES"] == gpu
-        assert {os.environ[name] for name in THREADS} == {"before"}
-        assert os.environ.get("CUDA_VISIBLE_DEVICES") == before
+        variables = environment(hosts)
+        assert {variables[name] for name in THREADS} == {each}
+        assert variables.get("CUDA_VISIBLE_DEVICES", before) == gpu
 
 
 def test_a_gpu_that_was_named_is_not_hidden_from_its_worker(monkeypatch):
@@ -114,5 +110,5 @@ def test_a_gpu_that_was_named_is_not_hidden_from_its_worker(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     worker = SimpleNamespace(address="tcp://10.0.0.5:4003", name=1)
     monkeypatch.setattr("distributed.get_worker", lambda: worker)
-    with limited(2, device="cuda:1"):
-        assert "CUDA_VISIBLE_DEVICES" not in os.environ
+    assert "CUDA_VISIBLE_DEVICES" not in environment(2, device="cuda:1")
+    assert environment(2)["CUDA_VISIBLE_DEVICES"] == "1"

@@ -22,7 +22,7 @@ from padim_nb.data.mvtec import images_in, load_category
 from padim_nb.detectors import load
 from padim_nb.errors import CategoryNotFound, PadimError
 from padim_nb.experiments.record import records
-from padim_nb.experiments.run import RunSettings
+from padim_nb.experiments.settings import RunSettings
 from padim_nb.experiments.sweep import plan
 from padim_nb.features.weights import read_state
 

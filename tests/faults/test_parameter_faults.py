@@ -17,7 +17,7 @@ from padim_nb.errors import CannotWrite, CategoryNotFound, DataError, ModelError
 from padim_nb.evaluation.report import evaluate
 from padim_nb.evaluation.thresholds import conformal
 from padim_nb.experiments.recipes import recipe
-from padim_nb.experiments.run import settings_from
+from padim_nb.experiments.settings import settings_from
 from padim_nb.features.backbones import backbone
 from padim_nb.features.weights import imagenet_file, read_state
 from padim_nb.padim.detector import PaDiM
