@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from torch.optim import Adam, Optimizer
 from tqdm import tqdm
 
 from ..errors import ModelError, OptionError, did_you_mean
-from ..util.model_file import read_model, write_model
+from ..util.model_file import making_sense_of, read_model, write_model
 
 S = TypeVar("S")
 LONGEST = 10.0  # seconds that a step may count for: a machine that slept has not trained
@@ -116,19 +117,28 @@ class Loop:
 
         Args:
             path: of its file; the last good one stays when a new one cannot be written.
-            settings: plain values that decide the training: a file with other ones is refused.
+            settings: all that decides the training, as plain values: its settings, and a hash of the contents of each
+                input. A file with other ones is refused.
             minutes: between two checkpoints.
         """
-        self._path, self._settings, self._pause, self._written = path, dict(settings), 60 * minutes, time.monotonic()
+        self._path, self._pause, self._written = path, 60 * minutes, time.monotonic()
+        self._settings = json.loads(json.dumps(settings))  # as they will be read back
         if not path.is_file():
             return
         header, tensors = read_model(path, "training")
-        if header["settings"] != self._settings:
-            names = [key for key, value in settings.items() if header["settings"].get(key) != value]
+        with making_sense_of(path):
+            former = dict(header["settings"])
+        names = [key for key in self._settings | former if former.get(key, ()) != self._settings.get(key, ())]
+        if names:
             raise OptionError(
-                f"{path} is of a training with other settings ({', '.join(names) or 'more of them'}): "
+                f"{path} is of a training with other settings or images ({', '.join(names)}): "
                 "choose another folder, or remove it to start over"
             )
+        with making_sense_of(path):
+            self._restore(header, tensors)
+
+    def _restore(self, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Set networks, optimizer, step and curve to what a checkpoint holds."""
         self.step, self.seconds, self.curve = header["step"], header["seconds"], header["curve"]
         states: dict[str, dict[str, Tensor]] = defaultdict(dict)
         moments: dict[int, dict[str, Tensor]] = defaultdict(dict)

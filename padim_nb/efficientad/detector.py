@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from . import pdn
 from .model import AnomalyMapModel
 from .settings import EfficientADSettings
 from .teacher import load_teacher, standardized
+
+if TYPE_CHECKING:
+    from .training import StudentTrainer
 
 TARGETS = 2 << 30  # bytes of the teacher's outputs that stay in memory rather than being computed at each step
 SPREAD = 1e-6  # the least distance between the two quantiles
@@ -105,14 +108,7 @@ class EfficientAD:
         if s.centered:
             pair.autoencoder.center.copy_(place_means(teacher, images, targets))
         trainer = StudentTrainer(teacher, pair, images, penalty_images, replace(s.training, bf16=bf16), targets)
-        digest = hashlib.sha256(images.cpu().numpy().tobytes()).hexdigest()
-        identity: dict[str, object] = {
-            "images": digest,
-            "teacher": self.weights["sha256"],
-            "penalty": penalty,
-            "size": s.size,
-            **({"centered": True} if s.centered else {}),
-        }
+        identity = _identity(s, trainer, self.weights["sha256"])
         loss = trainer.run(self.checkpoint, identity, self.minutes)
         model = AnomalyMapModel(teacher, pair, s.border, size, s.weigh == "learned").eval().to(self.device)
         weights, further = None, self._images(others) if others else images[:0]
@@ -267,6 +263,18 @@ def _shares(levels: list[list[float]], weights: tuple[float, float] | None) -> t
         return 0.5, 0.5
     student, autoencoder = (weight * (high - low) for weight, (low, high) in zip(weights, levels, strict=True))
     return student / (student + autoencoder), autoencoder / (student + autoencoder)
+
+
+def _identity(settings: EfficientADSettings, trainer: StudentTrainer, teacher: str) -> dict[str, object]:
+    """All settings of a training and the SHA-256 of the contents of its inputs, wherever they lie."""
+    values = asdict(replace(settings, training=trainer.training))
+    values |= values.pop("training")
+    inputs = {"images": trainer.images, "penalty": trainer.penalties}
+    return values | {name: _digest(images) for name, images in inputs.items()} | {"weights": teacher}
+
+
+def _digest(images: Tensor | None) -> str:
+    return "" if images is None else hashlib.sha256(images.cpu().contiguous().numpy().data).hexdigest()
 
 
 def _fingerprints(images: np.ndarray) -> np.ndarray:

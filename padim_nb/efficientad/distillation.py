@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
@@ -167,7 +169,7 @@ def distill(
     sources = [_source(name, s) for name in s.source]
     plain = asdict(s) | {"source": [source.name for source in sources], "taught by": net.weights, "start": start}
     optimizer = adam(list(teacher.parameters()), s.rate, s.decay)
-    identity = plain | {"minutes": minutes, "steps": steps}
+    identity = plain | {"minutes": minutes, "steps": steps, "files": [source.fingerprint for source in sources]}
     loop = Loop(path.stem, {"teacher": teacher, "target": target}, optimizer, minutes, steps)
     loop.resume(path.with_suffix(".checkpoint.safetensors"), identity, every)
     if loop.step == 0:
@@ -219,6 +221,13 @@ class SourceImages:
     held_out: np.ndarray
     _decoded: dict[int, Image.Image] = field(default_factory=dict, repr=False)
     _bytes: int = 0
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the files' names and sizes (there may be a million of them); "" for images in memory."""
+        paths = [image for image in self.images if isinstance(image, Path)]
+        facts = "".join(f"{path.name}\0{path.stat().st_size}\n" for path in paths)
+        return hashlib.sha256(os.fsencode(facts)).hexdigest() if paths else ""
 
     def image(self, index: int) -> Image.Image:
         """One of them, in color."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -113,12 +113,12 @@ class StudentTrainer:
                 weight.grad = slope
         self._order: tuple[int, Tensor] = (-1, torch.empty(0))
 
-    def run(self, checkpoint: Path | None, facts: Mapping[str, object], minutes: float = 2.0) -> float:
+    def run(self, checkpoint: Path | None, identity: Mapping[str, object], minutes: float = 2.0) -> float:
         """All steps, from the checkpoint on where there is one, and the solution where the settings ask for it.
 
         Args:
             checkpoint: the file, or None.
-            facts: what decides the training besides its settings: a checkpoint with other ones is refused.
+            identity: all that decides the training, see `Loop.resume`: a checkpoint with other values is refused.
             minutes: between two checkpoints.
 
         Returns:
@@ -127,7 +127,7 @@ class StudentTrainer:
         t = self.training
         loop = Loop("training", {"pair": self.pair}, self.optimizer, steps=t.steps, every=EVERY, advice=ADVICE)
         if checkpoint is not None:
-            loop.resume(checkpoint, {**asdict(t), **facts}, minutes)
+            loop.resume(checkpoint, identity, minutes)
         self.earlier = loop.seconds
         self.pair.train()
         for step, _ in loop:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +14,9 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from making import write_parts
-from safetensors.torch import load_file
+from making import write_image, write_parts
+from PIL import Image
+from safetensors.torch import load_file, save_file
 from small_training import NARROW, quick_in
 
 from padim_nb import evaluate, load_category, recipe
@@ -29,6 +31,7 @@ from padim_nb.experiments.recipes import RECIPES
 from padim_nb.experiments.run import Stopwatch, write_record
 from padim_nb.experiments.settings import RunSettings
 from padim_nb.padim.detector import PaDiM
+from padim_nb.util.model_file import read_model, write_model
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -109,12 +112,12 @@ def test_a_solved_student_is_saved_resumed_and_exported_like_a_trained_one(quick
 def interrupted_once(detector, samples):
     """Fit until the first checkpoint is written."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(StudentTrainer, "solve_last", stopped)
+        patch.setattr(StudentTrainer, "solve_last", interrupt)
         with pytest.raises(KeyboardInterrupt):
             detector.fit(samples)
 
 
-def stopped(_):
+def interrupt(_):
     raise KeyboardInterrupt
 
 
@@ -145,16 +148,97 @@ def test_images_to_weigh_over_are_drawn_not_the_first_by_name(quick, parts):
     assert max(places) > 0.75 * len(samples)
 
 
-def test_a_checkpoint_of_an_autoencoder_without_a_center_is_refused_in_one_line(quick, parts, tmp_path):
-    samples = load_category("widget", parts).train
-    for settings in (quick, replace(quick, centered=True)):
-        detector = EfficientAD.from_settings(settings, "cpu")
-        detector.checkpoint, detector.minutes = tmp_path / "checkpoint.safetensors", 0.0
-        if settings.centered:
-            with pytest.raises(OptionError, match=r"other settings \(centered\)"):
-                detector.fit(samples)
-        else:
-            detector.fit(samples)
+def checkpointed(settings, samples, path):
+    """A detector that resumes from, and writes, a checkpoint."""
+    detector = EfficientAD.from_settings(settings, "cpu")
+    detector.checkpoint, detector.minutes = path, 0.0
+    return detector.fit(samples)
+
+
+@pytest.fixture(scope="module")
+def stopped(settled, tmp_path_factory):
+    """(settings, samples, bytes of the checkpoint) of a training that ended."""
+    settings, samples, _ = settled
+    path = tmp_path_factory.mktemp("stopped") / "checkpoint.safetensors"
+    checkpointed(settings, samples, path)
+    return settings, samples, path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"padding": True}, {"padding"}),
+        ({"width": 0.5}, {"width"}),
+        ({"held_out": 0.25}, {"held_out", "images"}),
+        ({"quantiles": (0.5, 0.995)}, {"quantiles"}),
+        ({"border": "zero"}, {"border"}),
+        ({"training": Training(steps=4)}, {"steps"}),
+        ({"penalty": "none"}, {"penalty"}),
+    ],
+)
+def test_a_checkpoint_of_any_other_setting_is_refused(stopped, tmp_path, changes, named):
+    settings, samples, whole = stopped
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(whole)
+    with pytest.raises(OptionError, match=r"other settings or images \(") as error:
+        checkpointed(replace(settings, **changes), samples, path)
+    assert set(str(error.value).partition(" (")[2].partition(")")[0].split(", ")) == named
+    assert "\n" not in str(error.value)
+    assert path.read_bytes() == whole
+
+
+def replaced_penalty(folder, settings):
+    for number in range(2):
+        write_image(folder / "others" / f"{number}.png", (300, 280), seed=9)
+    return replace(settings, penalty=str(folder / "others"))
+
+
+def replaced_teacher(folder, settings):
+    state = {key: value + 1 for key, value in load_file(settings.weights).items()}
+    save_file(state, folder / "teacher.safetensors")
+    return replace(settings, weights=str(folder / "teacher.safetensors"))
+
+
+@pytest.mark.parametrize(("replacing", "named"), [(replaced_penalty, "penalty"), (replaced_teacher, "weights")])
+def test_a_checkpoint_of_other_contents_under_the_same_names_is_refused(stopped, tmp_path, replacing, named):
+    settings, samples, whole = stopped
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(whole)
+    with pytest.raises(OptionError, match=rf"other settings or images \({named}\)"):
+        checkpointed(replacing(tmp_path, settings), samples, path)
+
+
+def test_a_checkpoint_of_replaced_training_images_is_refused(settled, tmp_path):
+    settings, path = settled[0], tmp_path / "checkpoint.safetensors"
+    samples = load_category("widget", write_parts(tmp_path / "root" / "widget")).train
+    checkpointed(settings, samples, path)
+    for sample in samples:
+        image = np.asarray(Image.open(sample.image))
+        Image.fromarray(np.roll(image, 1, axis=0)).save(sample.image)
+    with pytest.raises(OptionError, match=r"other settings or images \(images\)"):
+        checkpointed(settings, samples, path)
+
+
+def test_a_checkpoint_goes_on_where_the_same_files_lie_elsewhere(stopped, tmp_path):
+    settings, samples, whole = stopped
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(whole)
+    for name in ("weights", "penalty"):
+        place = Path(getattr(settings, name))
+        (shutil.copytree if place.is_dir() else shutil.copy)(place, tmp_path / f"moved-{place.name}")
+        settings = replace(settings, **{name: str(tmp_path / f"moved-{place.name}")})
+    assert checkpointed(settings, samples, path).earlier_ > 0
+
+
+def test_a_damaged_checkpoint_is_refused_in_one_line(stopped, tmp_path):
+    settings, samples, whole = stopped
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(whole)
+    header, tensors = read_model(path, "training")
+    write_model(path, "training", header, {k: v for k, v in tensors.items() if not k.startswith("pair.student.conv4")})
+    with pytest.raises(ModelError, match="not a whole model file") as error:
+        checkpointed(settings, samples, path)
+    assert "\n" not in str(error.value)
 
 
 def test_coinciding_quantiles_are_guarded_and_noted():
@@ -192,7 +276,7 @@ def test_an_interrupted_training_goes_on_and_ends_with_the_same_weights(settled,
     assert resumed.earlier_ > straight.earlier_ == 0
     other = EfficientAD.from_settings(replace(quick, training=replace(quick.training, rate=1e-3)), "cpu")
     other.checkpoint = checkpoint
-    with pytest.raises(OptionError, match=r"other settings \(rate\)"):
+    with pytest.raises(OptionError, match=r"other settings or images \(rate\)"):
         other.fit(samples)
 
 

@@ -183,5 +183,15 @@ def test_a_stopped_distillation_goes_on_and_ends_with_the_same_weights(tmp_path,
             distill(tmp_path / "stopped", TINY, steps=3, every=0.0)
     resumed = load_file(distill(tmp_path / "stopped", TINY, steps=3, every=0.0))
     assert all(torch.equal(straight[key], resumed[key]) for key in straight)
-    with pytest.raises(OptionError, match=r"other settings \(rate\)"):
+    with pytest.raises(OptionError, match=r"other settings or images \(rate\)"):
         distill(tmp_path / "stopped", replace(TINY, rate=1e-3), steps=3)
+
+
+def test_a_distillation_of_other_files_under_the_same_names_is_not_gone_on_with(tmp_path, narrow):
+    for seed in range(3):
+        write_image(tmp_path / "photos" / f"{seed}.png", (64, 64), seed=seed)
+    settings = replace(TINY, source=(str(tmp_path / "photos"),))
+    distill(tmp_path, settings, steps=1)
+    write_image(tmp_path / "photos" / "0.png", (64, 72), seed=5)
+    with pytest.raises(OptionError, match=r"other settings or images \(files\)"):
+        distill(tmp_path, settings, steps=1)
