@@ -33,7 +33,8 @@ def _printable(text: str) -> str:
 
 
 # No files, even where one of such a name exists.
-NAMED = ("", "imagenet", "random", "shipped", "formula", "procedural", "bank", "none")
+NAMED = ("", "imagenet", "random", "shipped", "anomalib", "nelson1425", "formula", "procedural", "imagenette", "bank",
+         "none")  # fmt: skip
 Word = Annotated[str, AfterValidator(_printable)]
 
 
@@ -52,7 +53,8 @@ class Record:
     """One run. Records written before version 0.3 hold neither `settings` nor a fingerprint of the data.
 
     `settings` are those of the detector as plain values (see `plain`); `weights` name the file, its SHA-256 and its
-    source: "imagenet" (a published file, by its hash), "random", "formula", "shipped" or "file".
+    source: "imagenet", "anomalib" or "nelson1425" (a published file, by its hash), "random", "formula", "shipped" or
+    "file".
     """
 
     recipe: Word
