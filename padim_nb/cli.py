@@ -15,7 +15,7 @@ from .errors import PadimError, RunFailed
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 EXTRAS = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
-    "run": ("papermill", "nbconvert", "nbformat", "matplotlib", "seaborn", "jinja2", "distributed", "dask", "filelock"),
+    "run": ("papermill", "nbconvert", "nbformat", "matplotlib", "seaborn", "jinja2", "distributed", "dask"),
 }
 
 
@@ -57,10 +57,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_data(_group(verbs, "data", "the data set and its twin: status, render, check, extract, sheets"))
     _add_run(verbs)
     _add_model(verbs)
-    weights = _group(verbs, "weights", "network weights: list them, or get one (needs a network)")
+    weights = _group(verbs, "weights", "published files: list them, or get what a recipe needs (needs a network)")
     _verb(weights, "list", _shown("features.weights:table"), "the weights that are known, and which are here")
-    get = _verb(weights, "get", _shown("features.weights:get"), "download one file, checked by its hash")
-    get.add_argument("name")
+    get = _verb(weights, "get", _shown("experiments.needs:get"), "download one file or a recipe's, checked by hash")
+    get.add_argument("name", metavar="NAME", help="of a recipe, or a name from `padim-nb weights list`")
+    get.add_argument("--from", dest="given", type=Path, metavar="FILE", help="the file, carried here by hand")
     return parser
 
 
@@ -125,11 +126,14 @@ def _add_run(verbs: Verbs) -> None:
     usual = "default: PADIM_NB_DATA, data/mvtec_anomaly_detection, else the twin"
     for verb in (run, sweep):
         verb.add_argument("--data", help=f"data root ({usual})")
-        verb.add_argument("--weights", help="'random', 'imagenet' or a file (default: the recipe's own)")
+        what = "'random', 'imagenet', of EfficientAD 'anomalib', 'nelson1425' or 'shipped', or a file"
+        verb.add_argument("--weights", help=f"{what} (default: the recipe's own)")
         verb.add_argument("--device", help="auto, cpu or cuda")
         verb.add_argument("--size", help="of the images in pixels, such as 512, or 512x768 for height x width")
         verb.add_argument("--steps", type=int, help="steps of EfficientAD's training (default: the recipe's own)")
-        verb.add_argument("--penalty", help="EfficientAD's penalty images: a folder, 'procedural' or 'none'")
+        verb.add_argument(
+            "--penalty", help="EfficientAD's penalty images: a folder, 'imagenette', 'procedural', 'none'"
+        )
         what = "replace a finished run of other settings or images, which is refused otherwise"
         verb.add_argument("--force", action="store_true", help=what)
 

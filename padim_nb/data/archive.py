@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import lzma
 import shutil
+import stat
 import tarfile
 import tempfile
+import zipfile
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from tqdm import tqdm
 
@@ -19,6 +23,7 @@ LICENSE = """\
 MVTec AD (P. Bergmann et al.) is licensed by its authors under CC BY-NC-SA 4.0: no commercial use. It is not part of
 this project. Get it from the MVTec AD page of MVTec's web site (www.mvtec.com, company, research, datasets), then:
 padim-nb data extract ARCHIVE. More in data/README.md."""
+_BROKEN = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, ValueError, OSError)
 
 
 def extract(archive: Path, into: Path | None = None, sha256: str | None = None) -> str:
@@ -28,7 +33,7 @@ def extract(archive: Path, into: Path | None = None, sha256: str | None = None) 
     already are left alone. Members that point outside, links and devices end the extraction before anything is placed.
 
     Args:
-        archive: a .tar.xz, .tar.gz or .tar file.
+        archive: a .tar.xz, .tar.gz, .tar or .zip file.
         into: the data root (default: data/mvtec_anomaly_detection).
         sha256: the archive's SHA-256, which is refused otherwise.
 
@@ -44,7 +49,7 @@ def extract(archive: Path, into: Path | None = None, sha256: str | None = None) 
     with files.writing_to(into):
         into.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".extracting-", dir=into) as scratch:
-            _unpack(archive, Path(scratch))
+            unpack(archive, Path(scratch))
             placed, present = _place(Path(scratch), into)
     if not placed and not present:
         raise DataError(f"{archive} holds no category: expected members such as cable/train/good/000.png")
@@ -52,37 +57,56 @@ def extract(archive: Path, into: Path | None = None, sha256: str | None = None) 
     return "\n".join(lines + [f"already there, left alone: {', '.join(present)}"] * bool(present))
 
 
-def _unpack(archive: Path, scratch: Path) -> None:
-    size = archive.stat().st_size
+def unpack(archive: Path, folder: Path, wanted: Callable[[PurePosixPath], bool] = lambda path: True) -> None:
+    """Unpack the plain files of a tar or zip archive that are wanted, by their paths in it.
+
+    A member that points outside, a link or a device ends it, wanted or not.
+    """
     try:
-        with (
-            open(archive, "rb") as file,
-            tqdm.wrapattr(file, "read", total=size, desc=archive.name, disable=None, leave=False) as stream,
-            tarfile.open(fileobj=stream, mode="r|*") as members,  # type: ignore[call-overload]  # it only reads
-        ):
-            for member in members:
-                target = scratch / _inside(member, archive)
-                if member.isdir():
-                    continue
-                target.parent.mkdir(parents=True, exist_ok=True)
-                data = members.extractfile(member)
-                assert data is not None  # it is a regular file
-                with data, open(target, "wb") as out:  # no modes, owners or times
-                    shutil.copyfileobj(data, out, 1 << 20)
-    except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, ValueError, OSError) as error:
+        for path, data in _zipped(archive) if zipfile.is_zipfile(archive) else _tarred(archive):
+            if not wanted(path):
+                continue
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with data, open(target, "wb") as out:  # no modes, owners or times
+                shutil.copyfileobj(data, out, 1 << 20)
+    except _BROKEN as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # of the disk, not of the archive
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{archive} is not a whole tar archive ({reason}): get it again") from error
 
 
-def _inside(member: tarfile.TarInfo, archive: Path) -> PurePosixPath:
+def _tarred(archive: Path) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
+    with (
+        open(archive, "rb") as file,
+        tqdm.wrapattr(
+            file, "read", total=archive.stat().st_size, desc=archive.name, disable=None, leave=False
+        ) as stream,
+        tarfile.open(fileobj=stream, mode="r|*") as members,  # type: ignore[call-overload]  # it only reads
+    ):
+        for member in members:
+            path = _inside(archive, member.name, member.isdir() or member.isreg())
+            if not member.isdir():
+                yield path, members.extractfile(member)
+
+
+def _zipped(archive: Path) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
+    with zipfile.ZipFile(archive) as members:
+        for member in members.infolist():
+            kind = stat.S_IFMT(member.external_attr >> 16)
+            path = _inside(archive, member.filename, kind in (0, stat.S_IFREG, stat.S_IFDIR))
+            if not member.is_dir():
+                yield path, members.open(member)
+
+
+def _inside(archive: Path, name: str, plain: bool) -> PurePosixPath:
     """A member's path; anything but plain files and folders inside is refused."""
-    path = PurePosixPath(member.name)
-    if path.is_absolute() or ".." in path.parts or "\\" in member.name or "\0" in member.name:
-        raise DataError(f"{archive} holds {member.name!r}, which points outside: refused, nothing was placed")
-    if not (member.isdir() or member.isreg()):
-        raise DataError(f"{archive} holds {member.name!r}, a link or device: refused, nothing was placed")
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
+        raise DataError(f"{archive} holds {name!r}, which points outside: refused, nothing was placed")
+    if not plain:
+        raise DataError(f"{archive} holds {name!r}, a link or device: refused, nothing was placed")
     return path
 
 

@@ -74,6 +74,9 @@ class EfficientAD:
         """A detector that is not fitted; the weights of its teacher must be here."""
         if not settings.penalty:
             raise DataError("this recipe needs penalty images: give a folder of photographs with --penalty FOLDER")
+        from .penalty import folder_of
+
+        folder_of(settings.penalty)
         _, weights = load_teacher(settings.size, settings.weights)
         return cls(settings, pick_device(device), weights)
 

@@ -11,16 +11,17 @@ from torch import Tensor
 from ..data.images import Frame, image_batches
 from ..data.mvtec import Sample, images_in
 from ..errors import DataError
+from ..features.weights import published_path
 from ..textures import procedural_images, version
-from .settings import NONE, PROCEDURAL
+from .settings import IMAGENETTE, NONE, PROCEDURAL
 
 
 def penalties(source: str, height: int, width: int, count: int, seed: int) -> tuple[Tensor | None, str]:
     """Penalty images of a source.
 
     Args:
-        source: "procedural", "none", or a folder: `count` images below it, drawn by `seed`, are resized to twice the
-            size, and the middle is cut out.
+        source: "procedural", "none", "imagenette" (anomalib's, got by `padim-nb weights get imagenette`), or a folder:
+            `count` images below it, drawn by `seed`, are resized to twice the size, and the middle is cut out.
         height: of the images in pixels.
         width: of the images in pixels.
         count: number of images, at most.
@@ -34,6 +35,7 @@ def penalties(source: str, height: int, width: int, count: int, seed: int) -> tu
     if source == PROCEDURAL:
         images = procedural_images(count, max(height, width), seed + 2)[:, :height, :width]
         return torch.from_numpy(np.array(images)), f"procedural images {version()}, {count} programs"
+    source = folder_of(source)
     paths = images_below(source, "penalty")
     order = torch.randperm(len(paths), generator=torch.Generator().manual_seed(seed))[:count]
     samples = [Sample(paths[i], 0, "penalty") for i in sorted(order.tolist())]
@@ -43,9 +45,14 @@ def penalties(source: str, height: int, width: int, count: int, seed: int) -> tu
     return torch.from_numpy(np.concatenate(list(batches))), name
 
 
+def folder_of(source: str) -> str:
+    """The folder of penalty images of a source that has one; WeightsError where published ones are not here."""
+    return str(published_path(IMAGENETTE)) if source == IMAGENETTE else source
+
+
 def images_below(folder: str, purpose: str) -> list[Path]:
     """All image files in a folder and the folders below it, sorted; `DataError` where there are none."""
-    root, other = Path(folder), f"give a folder of images, '{PROCEDURAL}' or '{NONE}'"
+    root, other = Path(folder), f"give a folder of images, '{IMAGENETTE}', '{PROCEDURAL}' or '{NONE}'"
     if not folder or not root.is_dir():
         raise DataError(f"no {purpose} folder {folder or 'was given'}: {other}")
     paths = sorted(path for place in (root, *root.rglob("*")) if place.is_dir() for path in images_in(place))

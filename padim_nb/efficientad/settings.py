@@ -10,7 +10,7 @@ from ..data.images import Frame
 from ..errors import OptionError
 from ..util.validation import validated
 
-PROCEDURAL, NONE = "procedural", "none"
+PROCEDURAL, NONE, IMAGENETTE = "procedural", "none", "imagenette"
 Size = Literal["small", "medium"]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -58,11 +58,12 @@ class EfficientADSettings:
 
     Args:
         size: of the patch description networks.
-        weights: of the teacher: "shipped", a file, or "" for the one that `padim-nb distill` wrote to the cache.
+        weights: of the teacher: "shipped", a published one ("anomalib" or "nelson1425"), a file, or "" for the one that
+            `padim-nb distill` wrote to the cache.
         width: share of the paper's channels in the student's layers before the last.
         frame: how images are resized and cropped, to at least 256 pixels a side.
         training: the steps.
-        penalty: a folder of images, "procedural", "none", or "" where a folder must be given.
+        penalty: a folder of images, "procedural", "imagenette", "none", or "" where a folder must be given.
         penalties: number of penalty images that are kept in memory.
         images: number of training images that are learned from, at most; None for all.
         weigh: the differences of the networks: "equal", all channels, places and both maps alike, as in the paper, or

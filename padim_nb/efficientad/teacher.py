@@ -10,12 +10,17 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError, WeightsError
-from ..features.weights import read_state
+from ..features.weights import PUBLISHED, published_path, read_state
 from ..util.files import cache_root
 from . import pdn
 from .cards import shipped
 
 SHIPPED = {"small": "pdn-small"}
+# Of the published teachers: where each size's file is from, and its name.
+PUBLISHERS = {
+    "anomalib": {size: ("anomalib", f"pretrained_teacher_{size}.pth") for size in ("small", "medium")},
+    "nelson1425": {size: (f"nelson1425-{size}", f"teacher_{size}.pth") for size in ("small", "medium")},
+}
 
 
 def load_teacher(size: str, weights: str = "", padding: bool = False) -> tuple[pdn.PatchDescription, dict[str, str]]:
@@ -23,8 +28,9 @@ def load_teacher(size: str, weights: str = "", padding: bool = False) -> tuple[p
 
     Args:
         size: "small" or "medium".
-        weights: "shipped", a file (.safetensors or .pth, also of nelson1425's plain Sequential; a bare name is looked
-            for in the cache's weights too), or "" for the teacher that `padim-nb distill` wrote to the cache.
+        weights: "shipped", "anomalib" or "nelson1425" (published files, got by `padim-nb weights get`), a file
+            (.safetensors or .pth, also of nelson1425's plain Sequential; a bare name is looked for in the cache's
+            weights too), or "" for the teacher that `padim-nb distill` wrote to the cache.
         padding: of its convolutions.
 
     Returns:
@@ -33,6 +39,9 @@ def load_teacher(size: str, weights: str = "", padding: bool = False) -> tuple[p
     network = pdn.teacher(size, padding)
     path = _file(size, weights)
     state, digest = read_state(path)
+    if weights in PUBLISHERS and digest != _sha256(size, weights):
+        name = source_of(size, weights)
+        raise WeightsError(f"{path} is not {weights}'s file any more: get it again, `padim-nb weights get {name}`")
     state = pdn.renamed(state, network.convolutions)
     expected = network.state_dict()
     wrong = [key for key, value in expected.items() if key not in state or state[key].shape != value.shape]
@@ -46,6 +55,16 @@ def load_teacher(size: str, weights: str = "", padding: bool = False) -> tuple[p
 def distilled(size: str, backbone: str = "wide_resnet101_2") -> Path:
     """Where `padim-nb distill` writes a teacher, unless it is given another folder."""
     return cache_root() / "weights" / f"pdn-{size}-{backbone}.safetensors"
+
+
+def source_of(size: str, weights: str) -> str:
+    """The name under which `padim-nb weights get` knows a published teacher; "" for any other."""
+    return PUBLISHERS[weights][size][0] if weights in PUBLISHERS else ""
+
+
+def publisher_of(size: str, digest: str) -> str:
+    """Whose published teacher of a size has this SHA-256; "" where nobody's has."""
+    return next((name for name in PUBLISHERS if _sha256(size, name) == digest), "")
 
 
 def channel_statistics(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
@@ -92,11 +111,19 @@ def standardized(
     return scaled.eval().requires_grad_(False), [output.sub_(shift).div_(scale) for output in outputs]
 
 
+def _sha256(size: str, weights: str) -> str:
+    """The SHA-256 of a published teacher's file."""
+    source, file = PUBLISHERS[weights][size]
+    return dict(PUBLISHED[source].members).get(file, PUBLISHED[source].digest)
+
+
 def _file(size: str, weights: str) -> Path:
     if weights == "shipped":
         if size not in SHIPPED:
             raise WeightsError(f"no teacher of size '{size}' is shipped: make one (`padim-nb distill --size {size}`)")
         return shipped(SHIPPED[size])
+    if weights in PUBLISHERS:
+        return published_path(*PUBLISHERS[weights][size])
     if weights:
         cached = cache_root() / "weights" / weights
         return cached if cached.is_file() and not Path(weights).is_file() else Path(weights)

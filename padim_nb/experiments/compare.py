@@ -13,7 +13,7 @@ from typing import cast
 
 from scipy.special import stdtrit
 
-from ..efficientad.settings import EfficientADSettings
+from ..efficientad.settings import IMAGENETTE, EfficientADSettings
 from ..errors import expect_one_of
 from ..padim.settings import PaDiMSettings
 from ..util.mvtec_counts import CATEGORIES
@@ -101,8 +101,8 @@ def differences(record: Record) -> str:
         actual["weights"] = record.weights.get("name", "unknown")
         if _expected_weights(recipe, record):
             del own["weights"]
-    if own.get("penalty") == "" and actual.get("penalty") not in NAMED:
-        del own["penalty"]  # a folder has to be given
+    if own.get("penalty") in ("", IMAGENETTE) and actual.get("penalty") not in NAMED:
+        del own["penalty"]  # a folder has to be given, or may be: that of all of ImageNet
     other = {
         name.rpartition(".")[2]: actual[name]
         for name in own

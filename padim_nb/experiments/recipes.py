@@ -62,9 +62,8 @@ _TF = replace(_ALIASED, crop=224)
 _TF_MASKS = replace(_TF, mask_resample="bilinear-floor")
 _ALL = Selection("all")
 _TEACHER = "a teacher distilled from WideResNet-101 (`padim-nb distill`)"
-_FOLDER = "or a folder like it as penalty images (`--penalty FOLDER`)"
 _SOUND = "nothing published: the paper's settings with maps that have no zeros at their borders"
-_IMAGES: dict[str, Any] = {"penalty": "", "penalties": 10_000}  # a folder has to be given
+_IMAGES: dict[str, Any] = {"penalty": "imagenette", "penalties": 10_000}
 # fmt: off
 _ROWS = (
     _padim("padim-lite0", "efficientnet-lite0", _SQUARE,
@@ -93,11 +92,12 @@ _ROWS = (
     _efficientad("efficientad-s", _SOUND, _TEACHER),
     _efficientad("efficientad-m", _SOUND, _TEACHER, size="medium"),
     *(_efficientad(f"efficientad-{letter}-nelson1425", f"efficientad-nelson1425, EfficientAD-{letter.upper()}",
-                   f"nelson1425's teacher_{size}.pth, and ImageNet {_FOLDER}",
-                   size=size, weights=f"teacher_{size}.pth", border="zero", **_IMAGES)
+                   f"nelson1425's teacher_{size}.pth, and Imagenette in place of all of ImageNet (`--penalty FOLDER`)",
+                   size=size, weights="nelson1425", border="zero", **_IMAGES)
       for letter, size in (("s", "small"), ("m", "medium"))),
     _efficientad("efficientad-s-anomalib", "efficientad-anomalib, EfficientAD-S",
-                 f"{_TEACHER}, and Imagenette {_FOLDER}", border="raw-zero", **_IMAGES),
+                 "anomalib's pretrained_teacher_small.pth, and Imagenette", weights="anomalib", border="raw-zero",
+                 **_IMAGES),
     # tried on cable, metal_nut, tile and transistor of the twin and on the real screw; an earlier version on four more
     _efficientad("efficientad-quick", "nothing published: our own teacher, a student by least squares", "nothing",
                  weights="shipped", width=0.5, images=48, others=32, weigh="learned", centered=True, penalty="none",

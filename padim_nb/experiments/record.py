@@ -34,7 +34,8 @@ def _printable(text: str) -> str:
 
 
 # No files, even where one of such a name exists.
-NAMED = ("", "imagenet", "random", "shipped", "formula", "procedural", "none")
+NAMED = ("", "imagenet", "random", "shipped", "anomalib", "nelson1425", "formula", "procedural", "imagenette", "bank",
+         "none")  # fmt: skip
 Word = Annotated[str, AfterValidator(_printable)]
 
 
@@ -53,7 +54,7 @@ class Record:
     """One run.
 
     `settings` are those of the detector as plain values (see `plain`), None where they are not known; `weights` name
-    the file, its SHA-256 and its source: "imagenet" (a published file, by its hash), "random", "formula", "shipped" or
+    the file, its SHA-256 and its source: "imagenet", "anomalib" or "nelson1425" (a published file, by its hash), "random", "formula", "shipped" or
     "file".
     """
 

@@ -119,7 +119,8 @@ def write_record(
 
 
 def _weights_source(detector: Detector) -> str:
-    """Where weights are from: a word of the settings, "imagenet" also for a file with a published hash, or "file"."""
+    """Where weights are from: a word of the settings, also for a file with a published one's hash, or "file"."""
+    from ..efficientad.teacher import publisher_of
     from ..features.backbones import SPECS
     from ..features.weights import LITE_FILES, sources
 
@@ -127,7 +128,7 @@ def _weights_source(detector: Detector) -> str:
     if settings.weights in ("random", "shipped"):
         return settings.weights
     if not isinstance(settings, PaDiMSettings):
-        return "file"
+        return publisher_of(settings.size, digest) or "file"
     network = SPECS[settings.backbone].weights
     if not network:
         return "formula"

@@ -459,7 +459,7 @@ def test_the_recipes_that_claim_nelson1425s_rows_follow_it(size, tmp_path):
     assert "--penalty FOLDER" in row.needs
     sound = RECIPES[f"efficientad-{size[0]}"]
     assert (sound.source, sound.settings.border) == ("", "replicate"), "and the others claim none"
-    with pytest.raises(DataError, match="needs penalty images"):
+    with pytest.raises(WeightsError, match="weights get imagenette"):
         recipe(row.name)
-    with pytest.raises(WeightsError, match=f"teacher_{size}.pth"):
+    with pytest.raises(WeightsError, match=f"teacher_{size}.pth.*weights get nelson1425-{size}"):
         recipe(row.name, penalty=str(tmp_path))

@@ -128,14 +128,11 @@ def test_reproduced_agrees_with_the_t_test(values):
         ("padim-r18-rd100", {"weights": "random"}, {"name": "random-3", "source": "random"}, "weights=random-3"),
         ("padim-r18-rd100", {"weights": "x.pth"}, {"name": "x.pth", "source": "file"}, "weights=x.pth"),
         ("padim-r18-rd100", {"weights": "x.pth"}, {"name": "x.pth", "source": "imagenet"}, ""),  # a published hash
-        ("efficientad-s-nelson1425", {"penalty": "/imagenet"}, {"name": "teacher_small.pth", "source": "file"}, ""),
+        ("efficientad-s-nelson1425", {"penalty": "/imagenet"}, {"name": "own.pth", "source": "nelson1425"}, ""),
+        ("efficientad-s-nelson1425", {"penalty": "imagenette"}, {"source": "nelson1425"}, ""),
         ("efficientad-s-nelson1425", {"penalty": "/x"}, {"name": "own.pth", "source": "file"}, "weights=own.pth"),
-        (
-            "efficientad-s-nelson1425",
-            {"penalty": "none"},
-            {"name": "teacher_small.pth", "source": "file"},
-            "penalty=none",
-        ),
+        ("efficientad-s-nelson1425", {"weights": "anomalib"}, {"name": "a.pth", "source": "anomalib"}, "weights=a.pth"),
+        ("efficientad-s-nelson1425", {"penalty": "none"}, {"source": "nelson1425"}, "penalty=none"),
         ("padim-gabor", {}, {"name": "formula", "source": "formula"}, ""),
         ("padim-random", {}, {"name": "random-3", "source": "random"}, ""),
     ],

@@ -6,13 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from serving import serving
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.torture
@@ -88,25 +86,6 @@ def test_kill_9_of_a_run(parts, tmp_path, kills, rng):
 BODY = bytes(range(256)) * 400
 
 
-class Trickle(BaseHTTPRequestHandler):
-    """Gives a file slowly enough to be interrupted anywhere."""
-
-    def do_GET(self):
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(BODY)))
-        self.end_headers()
-        for start in range(0, len(BODY), 4096):
-            self.wfile.write(BODY[start : start + 4096])
-            time.sleep(0.02)
-
-    def log_message(self, *_):
-        """Print nothing."""
-
-    def handle(self):
-        with suppress(OSError):  # the other side was killed
-            super().handle()
-
-
 FETCH = """
 import sys
 from pathlib import Path
@@ -116,10 +95,9 @@ get("x", Path(sys.argv[1]), Source(sys.argv[2], 0.1))
 
 
 def test_kill_9_of_a_download(tmp_path, kills, rng):
-    with ThreadingHTTPServer(("127.0.0.1", 0), Trickle) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        name = f"x-{hashlib.sha256(BODY).hexdigest()[:8]}.pth"
-        command = [sys.executable, "-c", FETCH, str(tmp_path), f"http://127.0.0.1:{server.server_port}/{name}"]
+    name = f"x-{hashlib.sha256(BODY).hexdigest()[:8]}.pth"
+    with serving({name: BODY}) as server:
+        command = [sys.executable, "-c", FETCH, str(tmp_path), server.address("trickle", name)]
 
         def whole_or_absent():
             assert not (tmp_path / name).exists() or (tmp_path / name).read_bytes() == BODY
@@ -134,4 +112,3 @@ def test_kill_9_of_a_download(tmp_path, kills, rng):
         )
         subprocess.run(command, check=True)
         assert (tmp_path / name).read_bytes() == BODY
-        server.shutdown()
