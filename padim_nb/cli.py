@@ -164,7 +164,17 @@ def _add_model(verbs: Verbs) -> None:
     export = _verb(verbs, "export", _export, "a saved detector as one ONNX graph, checked against torch")
     export.add_argument("model", type=Path)
     export.add_argument("target", type=Path)
-    for verb in (score, export):
+
+    what = (
+        "judge known parts with a saved detector: a page and a JSON to sign; exit 1 where they do not show the limits"
+    )
+    accept = _verb(verbs, "accept", _shown("experiments.acceptance:accept"), what)
+    accept.add_argument("model", type=Path)
+    accept.add_argument("folder", type=Path, help="good/ and a folder for each kind of defect, or a category")
+    accept.add_argument("--escapes", type=float, help="largest share of defective parts that may pass, such as 0.01")
+    accept.add_argument("--rejects", type=float, help="largest share of good parts that may be stopped, such as 0.05")
+    accept.add_argument("--out", type=Path, help="folder for acceptance.html and acceptance.json (acceptance)")
+    for verb in (score, export, accept):
         verb.add_argument("--weights", help="file of PaDiM's backbone, if it has moved")
         verb.add_argument("--device", help="auto, cpu or cuda")
 

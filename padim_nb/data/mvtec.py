@@ -147,7 +147,7 @@ def scan(folder: Path, name: str) -> Category:
     train = tuple(Sample(path, 0, "good") for path in images_in(folder / layout.train))
     if not train:
         raise DataError(f"no images in {folder / layout.train}: put the good ones there ({', '.join(ENDINGS)})")
-    category = Category(name, folder, "folder", train, tuple(_test_samples(folder, layout)))
+    category = Category(name, folder, "folder", train, tuple(scan_test(folder, layout)))
     return replace(category, source=source_of(category))
 
 
@@ -255,7 +255,8 @@ def _is_image(entry: os.DirEntry) -> bool:
     return False
 
 
-def _test_samples(folder: Path, layout: Layout) -> Iterator[Sample]:
+def scan_test(folder: Path, layout: Layout) -> Iterator[Sample]:
+    """The test images of a category's folder: good ones, then those of each kind of defect."""
     test, truth = folder / layout.test, folder / layout.truth
     yield from (Sample(image, 0, "good") for image in images_in(test / layout.good))
     for defect in defects_in(folder, layout):

@@ -119,8 +119,9 @@ def _write(graph: nn.Module, images: Tensor, path: Path, detector: Detector) -> 
             dynamo=False,
         )
     model = onnx.load(path)
-    threshold = detector.threshold_.value if detector.threshold_ else None
-    facts = {"settings": asdict(detector.settings), "weights": detector.weights, "threshold": threshold}
+    calibration = asdict(detector.threshold_) if detector.threshold_ else None
+    facts = {"settings": asdict(detector.settings), "weights": detector.weights, "calibration": calibration}
+    facts["threshold"] = calibration and calibration["value"]
     onnx.helper.set_model_props(model, {"padim_nb": json.dumps(facts)})
     onnx.save(model, path)
 

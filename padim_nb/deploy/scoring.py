@@ -16,6 +16,7 @@ from ..data.images import Frame, ahead, load_image
 from ..data.maps import AnomalyMaps
 from ..data.mvtec import ENDINGS, images_in
 from ..errors import DataError, ModelError, OptionError, PadimError
+from ..evaluation.thresholds import Threshold
 from ..util.files import whole_file
 from ..util.validation import from_plain
 
@@ -42,7 +43,7 @@ def score_files(
     Raises:
         DataError: after all others were scored, where files could not be read; it names them.
     """
-    scorer = (_exported if Path(model).suffix == ".onnx" else _saved)(Path(model), weights, device)
+    scorer = open_scorer(Path(model), weights, device)
     problems: list[str] = []
     paths = list(_files(images, problems))
     names = dict(zip(paths, _names(paths), strict=True)) if out else {}
@@ -58,25 +59,46 @@ def score_files(
 
 
 @dataclass(frozen=True)
-class _Scorer:
-    """What scoring needs of a detector: frame, (height, width) and scores of framed images, threshold if it has one."""
+class Scorer:
+    """What scoring needs of a detector: frame, (height, width) and scores of framed images, threshold if it has one.
+
+    `calibration` is where the threshold comes from; older ONNX files do not say.
+    """
 
     frame: Frame
     size: tuple[int, int]
     score_images: Callable[[np.ndarray], AnomalyMaps]
     threshold: float | None
+    calibration: Threshold | None
+    device: str
 
 
-def _saved(path: Path, weights: str, device: str) -> _Scorer:
+def open_scorer(path: Path, weights: str = "", device: str = "auto", threads: int | None = None) -> Scorer:
+    """A detector's file, saved or exported, as something that scores.
+
+    Args:
+        path: a file that a detector's `save` wrote, or an .onnx file of `export`: that needs no torch.
+        weights: the file of PaDiM's backbone, if it has moved.
+        device: "auto", "cpu", "cuda" or "cuda:1".
+        threads: of an exported detector, OMP_NUM_THREADS or one for each core where it is None; others have torch's.
+    """
+    if path.suffix == ".onnx":
+        return _exported(path, weights, device, threads)
+    return _saved(path, weights, device)
+
+
+def _saved(path: Path, weights: str, device: str) -> Scorer:
     from ..detectors import load  # an exported detector does without torch
 
     detector = load(path, weights, device)
     assert detector.size_  # it is fitted
-    threshold = detector.threshold_.value if detector.threshold_ else None
-    return _Scorer(detector.settings.frame, detector.size_, detector.score_images, threshold)
+    calibration = detector.threshold_
+    threshold = calibration.value if calibration else None
+    frame, score_images = detector.settings.frame, detector.score_images
+    return Scorer(frame, detector.size_, score_images, threshold, calibration, detector.device)
 
 
-def _exported(path: Path, weights: str, device: str) -> _Scorer:
+def _exported(path: Path, weights: str, device: str, threads: int | None) -> Scorer:
     import onnxruntime  # of the extra "onnx"
 
     if weights:
@@ -91,11 +113,12 @@ def _exported(path: Path, weights: str, device: str) -> _Scorer:
     if cuda and place != "cpu":
         providers.insert(0, ("CUDAExecutionProvider", {"device_id": number or "0"}))
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 0)  # 0: one for each core
+    options.intra_op_num_threads = threads or int(os.environ.get("OMP_NUM_THREADS") or 0)  # 0: one for each core
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         facts = json.loads(session.get_modelmeta().custom_metadata_map["padim_nb"])
         frame, threshold = from_plain(Frame, facts["settings"]["frame"]), facts["threshold"]
+        calibration = Threshold.of(facts.get("calibration"))
         _, height, width, _ = session.get_inputs()[0].shape
     except Exception as error:  # onnxruntime's have no base class of their own
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:120]
@@ -108,7 +131,8 @@ def _exported(path: Path, weights: str, device: str) -> _Scorer:
         maps, scores = session.run(None, {"images": framed})
         return AnomalyMaps.of(maps, frame, scores).expect_finite()
 
-    return _Scorer(frame, (height, width), score_images, threshold)
+    used = "cuda" if session.get_providers()[0].startswith("CUDA") else "cpu"
+    return Scorer(frame, (height, width), score_images, threshold, calibration, used)
 
 
 def _verdict(score: float, threshold: float | None) -> str:

@@ -51,7 +51,7 @@ def write_page(folder: Path, data: str = "") -> Path:
             (path.parent.relative_to(folder), path.read_text(encoding="utf-8"))
             for path in files_below(folder, "error.txt")
         ],
-        curves={name: _embedded(roc_sheet(runs)) for name, runs in drawn.items()},
+        curves={name: embedded(roc_sheet(runs)) for name, runs in drawn.items()},
         misses=[_misses(run) for runs in drawn.values() for run in runs],
         notes=notes,
         value=format_value,
@@ -93,11 +93,11 @@ def _misses(run: Run) -> dict[str, object]:
         "above": None if limit is None else int((scores[~bad] > limit.value).sum()),
         "good": int((~bad).sum()),
         "names": ", ".join(names),
-        "figure": _embedded(figures.sheet(tiles, len(samples), 1.5, run.scale)),
+        "figure": embedded(figures.sheet(tiles, len(samples), 1.5, run.scale)),
     }
 
 
-def _embedded(figure: figures.Figure) -> str:
+def embedded(figure: figures.Figure) -> str:
     """A figure as an address that holds its bytes."""
     content, kind = figures.encoded(figure)
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

@@ -54,8 +54,8 @@ class Record:
     """One run.
 
     `settings` are those of the detector as plain values (see `plain`), None where they are not known; `weights` name
-    the file, its SHA-256 and its source: "imagenet", "anomalib" or "nelson1425" (a published file, by its hash), "random", "formula", "shipped" or
-    "file".
+    the file, its SHA-256 and its source: "imagenet", "anomalib" or "nelson1425" (a published file, by its hash),
+    "random", "formula", "shipped" or "file".
     """
 
     recipe: Word
