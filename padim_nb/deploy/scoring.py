@@ -143,7 +143,7 @@ def _verdict(score: float, threshold: float | None) -> str:
 
 
 def _batches(
-    paths: Sequence[Path], scorer: _Scorer, batch: int, problems: list[str]
+    paths: Sequence[Path], scorer: Scorer, batch: int, problems: list[str]
 ) -> Iterator[tuple[list[Path], np.ndarray]]:
     """Batches of images that can be read, with their paths, decoded ahead; what is wrong with the others is noted."""
 
