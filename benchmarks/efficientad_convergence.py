@@ -50,7 +50,7 @@ TERMS = ("hard", "penalty", "autoencoder", "student-autoencoder")
 MAPS = ("student", "autoencoder")
 EVERYTHING = 1e-6  # a quantile so low that all distances but one are at or above it
 BLOCK = 10  # steps whose losses are averaged in the record
-KEPT = ("image_auroc", "pixel_auroc", "aupro")
+METRICS = ("image_auroc", "pixel_auroc", "aupro")
 
 
 def chosen(arguments: argparse.Namespace) -> EfficientADSettings:
@@ -149,7 +149,7 @@ class Study:
 
     def _metrics(self, maps: torch.Tensor) -> dict[str, float | None]:
         report = evaluate(AnomalyMaps.of(maps.numpy(), self.settings.frame), self.category.test)
-        return {name: None if (value := report.metrics[name]) is None else round(value, 4) for name in KEPT}
+        return {name: None if (value := report.metrics[name]) is None else round(value, 4) for name in METRICS}
 
     def _keep_maps(self, number: int, raw: Array, levels: Sequence[Sequence[float]]) -> None:
         """Both maps of some images, scaled as the anomaly map is made of them: 0 at q_a, 0.1 at q_b."""
