@@ -11,7 +11,8 @@ training that ends there would have dropped it.
 --without leaves a term out: "penalty", "autoencoder" or "student-autoencoder"; for "hard" the mean over all squared
 distances takes the place of the mean over the largest 0.1 %. --equalize scores the test images a second time, each
 scaled to the mean gray of the training images. --maps keeps both maps of a good image and of one of each kind of
-defect. A stopped run resumes when it is started again.
+defect. A stopped run resumes when it is started again. --beside scores the same images with recipes that are trained
+otherwise, such as padim-lite0, and trains nothing itself.
 
 Seconds are of the processor (all threads together), as a run in the background waits for others.
 """
@@ -22,7 +23,7 @@ import argparse
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -36,11 +37,13 @@ from padim_nb import evaluate, load_category
 from padim_nb.data.images import image_batches
 from padim_nb.data.maps import AnomalyMaps
 from padim_nb.data.mvtec import Category, Sample
+from padim_nb.detectors import Detector
 from padim_nb.efficientad import training
 from padim_nb.efficientad.detector import EfficientAD
 from padim_nb.efficientad.model import AnomalyMapModel
 from padim_nb.efficientad.settings import EfficientADSettings, Training
 from padim_nb.efficientad.training import StudentTrainer
+from padim_nb.experiments.recipes import recipe
 from padim_nb.experiments.record import plain
 from padim_nb.util.files import cache_root, ensure_dir, whole_file
 from padim_nb.util.machine import commit, machine
@@ -104,24 +107,41 @@ class Study:
         spent = np.cumsum([steps[number]["seconds"] for number in sorted(steps)])
         for number, point in points.items():
             point["processor_minutes"] = round(spent[sorted(steps).index(number)] / 60, 2)
-        a = self.arguments
+        results = {
+            "without": self.arguments.without,
+            "settings": plain(self.settings),
+            "points": [points[number] for number in sorted(points)],
+            "losses": {"terms": TERMS, "steps": BLOCK, "means": _means(steps)},
+        }
+        self._write(self.arguments.name, {**results, **more})
+
+    def _write(self, name: str, results: Mapping[str, object]) -> None:
+        a, labels = self.arguments, [sample.label for sample in self.category.test]
         record = {
             "benchmark": "efficientad_convergence",
             "data": a.called or f"the lite twin's {a.category}",
             "category": a.category,
-            "without": a.without,
-            "settings": plain(self.settings),
-            "counts": {"train": len(self.train), "good": sum(s.label == 0 for s in self.category.test)}
-            | {"defective": sum(s.label for s in self.category.test)},
+            "counts": {"train": len(self.train), "good": labels.count(0), "defective": labels.count(1)},
             "sha256": {"train": _digest(self.train), "test": _digest(self.test)},
             "machine": machine("cpu"),
             "commit": commit(),
-            "points": [points[number] for number in sorted(points)],
-            "losses": {"terms": TERMS, "steps": BLOCK, "means": _means(steps)},
-            **more,
+            **results,
         }
-        with whole_file(ensure_dir(a.out) / f"{a.name}.json") as scratch:
+        with whole_file(ensure_dir(a.out) / f"{name}.json") as scratch:
             scratch.write_text(json.dumps(record, indent=1) + "\n")
+
+    def beside(self, names: Sequence[str]) -> None:
+        """A record of what other recipes give for the same images."""
+        rows = {}
+        for name in names:
+            start = time.process_time()
+            detector = recipe(name, device="cpu").fit(self.category.train)
+            minutes = round((time.process_time() - start) / 60, 2)
+            rows[name] = {"metrics": self._metrics(_scored(detector, self.test)), "processor_minutes": minutes}
+            if self.arguments.equalize:
+                equalized = _scored(detector, _equalized(self.test, self.train.mean()))
+                rows[name]["metrics with brightness equalized"] = self._metrics(equalized)
+        self._write(f"{self.arguments.name}-beside", {"recipes": rows})
 
     @torch.inference_mode()
     def _look(self, trainer: StudentTrainer, number: int) -> None:
@@ -133,22 +153,25 @@ class Study:
         levels = [np.quantile(values[:, number], self.settings.quantiles).tolist() for number in range(2)]
         model.set_levels(levels)
         raw = _raw(model, self.test)
-        point = {"step": number, "metrics": self._metrics(model.combined(raw)), "levels": levels}
+        point = {"step": number, "metrics": self._metrics(self._maps(model, raw)), "levels": levels}
         if self.arguments.equalize:
             equalized = _raw(model, _equalized(self.test, self.train.mean()))
-            point["metrics with brightness equalized"] = self._metrics(model.combined(equalized))
+            point["metrics with brightness equalized"] = self._metrics(self._maps(model, equalized))
         if self.arguments.maps:
             self._keep_maps(number, raw.numpy(), levels)
         for this, name in enumerate(MAPS):
             model.set_levels(levels)
             model.factor[1 - this] = model.shift[1 - this] = 0
-            point[f"metrics of the {name}'s map alone"] = self._metrics(model.combined(raw))
+            point[f"metrics of the {name}'s map alone"] = self._metrics(self._maps(model, raw))
         self._note(point)
         self.write()
         print(number, point["metrics"], flush=True)
 
-    def _metrics(self, maps: torch.Tensor) -> dict[str, float | None]:
-        report = evaluate(AnomalyMaps.of(maps.numpy(), self.settings.frame), self.category.test)
+    def _maps(self, model: AnomalyMapModel, raw: torch.Tensor) -> AnomalyMaps:
+        return AnomalyMaps.of(model.combined(raw).numpy(), self.settings.frame)
+
+    def _metrics(self, maps: AnomalyMaps) -> dict[str, float | None]:
+        report = evaluate(maps, self.category.test)
         return {name: None if (value := report.metrics[name]) is None else round(value, 4) for name in METRICS}
 
     def _keep_maps(self, number: int, raw: Array, levels: Sequence[Sequence[float]]) -> None:
@@ -173,6 +196,11 @@ class Study:
 
 def _raw(model: AnomalyMapModel, images: Array) -> torch.Tensor:
     return torch.cat([model.raw(batch) for batch in torch.from_numpy(images).split(8)])
+
+
+def _scored(detector: Detector, images: Array) -> AnomalyMaps:
+    maps = [detector.score_images(images[i : i + 8]).maps for i in range(0, len(images), 8)]
+    return AnomalyMaps.of(np.concatenate(maps), detector.settings.frame)
 
 
 def _equalized(images: Array, gray: float) -> Array:
@@ -210,6 +238,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--without", choices=TERMS, default="")
+    parser.add_argument("--beside", nargs="+", default=[], metavar="RECIPE")
     parser.add_argument("--equalize", action="store_true")
     parser.add_argument("--maps", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("data/records/efficientad-convergence"))
@@ -219,6 +248,9 @@ def main() -> None:
     arguments.points = sorted({point for point in arguments.points if point < arguments.steps} | {arguments.steps})
     settings = chosen(arguments)
     study = Study(load_category(arguments.category, arguments.data), settings, arguments)
+    if arguments.beside:
+        study.beside(arguments.beside)
+        return
     detector = EfficientAD.from_settings(settings, "cpu")
     detector.checkpoint = study.folder / "training.safetensors"
     with ExitStack() as stack:
