@@ -18,7 +18,7 @@ from . import pdn
 from .cards import card, shipped, write_card
 from .detector import EfficientAD
 from .model import AnomalyMapModel
-from .settings import settings_of
+from .settings import EfficientADSettings
 from .teacher import load_teacher
 
 
@@ -49,7 +49,7 @@ def save_trained(detector: EfficientAD, path: Path, facts: Mapping[str, object])
 def load_trained(name: str, device: str = "auto") -> EfficientAD:
     """A trained detector that is part of the package: it scores; it holds no images' scores to calibrate with."""
     tensors, facts = {key: value.float() for key, value in load_file(shipped(name)).items()}, card(name)
-    settings, size = settings_of(facts["settings"]), (int(facts["size"][0]), int(facts["size"][1]))
+    settings, size = from_plain(EfficientADSettings, facts["settings"]), (int(facts["size"][0]), int(facts["size"][1]))
     teacher, weights = load_teacher(settings.size, settings.weights, settings.padding)
     if weights["sha256"] != facts["teacher"]["sha256"]:
         raise ModelError(f"{name} was trained with another teacher than the one of this installation: train it again")
