@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    if argv is None:  # a process of our own: a name that its locale or code page lacks is printed as \\x.. or \\u....
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
     arguments = vars(_parser().parse_args(argv))
     try:
         return arguments.pop("call")(**arguments) or 0
@@ -54,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="padim-nb", description="Visual anomaly detection to learn, run and reproduce."
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    _add_data(_group(verbs, "data", "the data set and its twin: status, render, check, extract, sheets"))
+    _add_data(_group(verbs, "data", "the data set and its twin: status, render, check, extract, clean, sheets"))
     _add_run(verbs)
     _add_model(verbs)
     weights = _group(verbs, "weights", "published files: list them, or get what a recipe needs (needs a network)")
@@ -98,6 +103,13 @@ def _add_data(verbs: Verbs) -> None:
     extract.add_argument("archive", type=Path)
     extract.add_argument("--into", type=Path, help="data root (data/mvtec_anomaly_detection)")
     extract.add_argument("--sha256", help="refuse the archive unless its hash is this")
+
+    what = "remove what killed extractions left; list, or remove, cached files that nothing needs"
+    clean = _verb(verbs, "clean", _shown("data.cleaning:clean"), what)
+    clean.add_argument(
+        "kinds", nargs="*", metavar="KIND", help="twins (of earlier versions), banks or images (decoded)"
+    )
+    clean.add_argument("--into", type=Path, help="data root that was extracted into (default: the usual ones)")
 
     what = "contact sheets of the twin's categories, as the book shows them"
     _verb(verbs, "sheets", _shown("plots.sheets:write_sheets"), what).add_argument("folder", type=Path)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import lzma
+import os
 import shutil
 import stat
+import sys
 import tarfile
 import tempfile
+import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -17,8 +21,22 @@ from tqdm import tqdm
 
 from ..errors import DataError
 from ..util import files
+from ..util.files import ABANDONED
 from .mvtec import USUAL_ROOT
 
+if sys.platform != "win32":
+    import fcntl
+
+SCRATCH = ".extracting-"
+DEVICES = {
+    "CON",
+    "PRN",
+    "AUX",
+    "NUL",
+    "CONIN$",
+    "CONOUT$",
+    *(f"{port}{n}" for port in ("COM", "LPT") for n in "123456789¹²³"),
+}
 LICENSE = """\
 MVTec AD (P. Bergmann et al.) is licensed by its authors under CC BY-NC-SA 4.0: no commercial use. It is not part of
 this project. Get it from the MVTec AD page of MVTec's web site (www.mvtec.com, company, research, datasets), then:
@@ -30,7 +48,8 @@ def extract(archive: Path, into: Path | None = None, sha256: str | None = None) 
     """Unpack an archive of category folders below a data root.
 
     All is unpacked beside its place first; each category is then renamed into it at once. Categories that are there
-    already are left alone. Members that point outside, links and devices end the extraction before anything is placed.
+    already are left alone. Members that point outside, on Windows too, links and devices end the extraction before
+    anything is placed. What an extraction into this root left that was killed is removed.
 
     Args:
         archive: a .tar.xz, .tar.gz, .tar or .zip file.
@@ -40,7 +59,7 @@ def extract(archive: Path, into: Path | None = None, sha256: str | None = None) 
     Returns:
         A report of several lines: the license, the SHA-256, the categories placed, those left alone.
     """
-    archive, into = Path(archive), Path(into or USUAL_ROOT)
+    archive, into = Path(archive), Path(into or USUAL_ROOT).expanduser()
     if not archive.is_file():
         raise DataError(f"no archive {archive}")
     digest = files.sha256(archive)
@@ -48,7 +67,9 @@ def extract(archive: Path, into: Path | None = None, sha256: str | None = None) 
         raise DataError(f"{archive} has the SHA-256 {digest}, not {sha256}: get it again")
     with files.writing_to(into):
         into.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".extracting-", dir=into) as scratch:
+        for leftover in leftovers(into):
+            shutil.rmtree(leftover)
+        with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=into) as scratch, _locked(Path(scratch)):
             unpack(archive, Path(scratch))
             placed, present = _place(Path(scratch), into)
     if not placed and not present:
@@ -105,9 +126,52 @@ def _inside(archive: Path, name: str, plain: bool) -> PurePosixPath:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
         raise DataError(f"{archive} holds {name!r}, which points outside: refused, nothing was placed")
+    if any(map(_is_odd_on_windows, path.parts)):
+        raise DataError(f"{archive} holds {name!r}, no file name on Windows: refused, nothing was placed")
     if not plain:
         raise DataError(f"{archive} holds {name!r}, a link or device: refused, nothing was placed")
     return path
+
+
+def _is_odd_on_windows(name: str) -> bool:
+    """Whether Windows takes a name for a drive, a stream, a device or another name."""
+    return ":" in name or name.rstrip(" .") != name or name.split(".")[0].rstrip().upper() in DEVICES
+
+
+def leftovers(root: Path) -> list[Path]:
+    """Folders of killed extractions below a data root; not one that a running extraction fills."""
+    return [path for path in sorted(root.glob(f"{SCRATCH}*")) if path.is_dir() and not _in_use(path)]
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a folder locked as long as this process lives: the system lets go of it however the process ends."""
+    if sys.platform == "win32":
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks: its age decides
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _in_use(folder: Path) -> bool:
+    age = time.time() - folder.stat().st_mtime
+    if sys.platform == "win32" or age < 2:  # it may be locked in the next moment
+        return age < ABANDONED
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return age < ABANDONED
+    finally:
+        os.close(handle)
+    return False
 
 
 def _place(scratch: Path, into: Path) -> tuple[list[str], list[str]]:

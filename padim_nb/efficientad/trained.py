@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..errors import ModelError
 from ..util.devices import pick_device
+from ..util.validation import from_plain
 from . import pdn
 from .cards import card, shipped, write_card
 from .detector import EfficientAD

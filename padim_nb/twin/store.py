@@ -120,6 +120,7 @@ def _render_all(folder: Path, category: str, kind: str, size: int, seed: int, wo
     package = str(Path(__file__).parents[2])
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")])),
+        "PYTHONIOENCODING": "utf-8:backslashreplace",
         **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
     }
     # Processes of our own rather than a pool: they need no `if __name__ == "__main__"` in the caller's script.
@@ -130,7 +131,8 @@ def _render_all(folder: Path, category: str, kind: str, size: int, seed: int, wo
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
         )
         for i in range(workers)
     ]

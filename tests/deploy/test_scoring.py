@@ -1,5 +1,6 @@
 """score: a line for each image, maps and overlays on request."""
 
+import os
 import re
 import subprocess
 import sys
@@ -86,6 +87,17 @@ def test_an_image_that_does_not_fit_the_frame_is_named_and_the_others_scored(par
     assert next(lines).endswith(str(asked[1]))
     with pytest.raises(DataError, match=r"long\.png is 64x128 in this frame, the detector was fitted on 64x64"):
         next(lines)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp1252"])
+def test_names_that_a_terminal_cannot_show_are_scored(parts, detector, tmp_path, encoding):
+    model = detector.save(tmp_path / "m.safetensors")
+    place = write_image(tmp_path / "new" / "\u2713.png", (64, 64)).parent
+    os.rename(write_image(place / "a.png", (64, 64), seed=1), os.fsencode(place) + b"/\xe9.png")
+    command = [sys.executable, "-m", "padim_nb.cli", "score", str(model), str(place), "--device", "cpu"]
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    done = subprocess.run(command, capture_output=True, check=False, env=environment)
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 2, done.stderr
 
 
 def test_the_threshold_stands_beside_the_verdict(parts, detector, tmp_path):
