@@ -119,7 +119,7 @@ def pytest_collection_modifyitems(items):
 
 def pytest_addoption(parser):
     parser.addoption("--kills", type=int, default=2, help="how often a kill test kills (make torture: 20)")
-    parser.addoption("--seed", type=int, default=None, help="of the torture tests' random moments (default: a new one)")
+    parser.addoption("--seed", type=int, default=None, help="of random moments and examples (default: a new one)")
 
 
 settings.register_profile("quick", max_examples=50, deadline=None)
@@ -129,11 +129,13 @@ settings.register_profile("torture", max_examples=200, deadline=None)
 def pytest_configure(config):
     if config.option.seed is None:
         config.option.seed = int.from_bytes(os.urandom(4), "little")
+    if config.option.hypothesis_seed is None:
+        config.option.hypothesis_seed = str(config.option.seed)
     settings.load_profile("quick" if config.getoption("-m") == "not torture" else "torture")
 
 
 def pytest_report_header(config):
-    return f"torture: --kills {config.option.kills} --seed {config.option.seed}"
+    return f"random moments and examples: --kills {config.option.kills} --seed {config.option.seed}"
 
 
 @pytest.fixture

@@ -160,16 +160,16 @@ def _identity(name: str) -> str:
     path = Path(name).expanduser()
     if name in NAMED or not path.exists():
         return name
+    if path.is_dir():  # its own time of change says nothing of what lies deeper
+        folders = [path, *(folder for folder in sorted(path.rglob("*")) if folder.is_dir())]
+        return f"{path.name}:{_hash_of_files(path, [image for folder in folders for image in images_in(folder)])}"
     status = path.stat()
-    return f"{path.name}:{_contents(path.resolve(), status.st_mtime_ns, status.st_size)}"
+    return f"{path.name}:{_hash_of_file(path.resolve(), status.st_mtime_ns, status.st_size)}"
 
 
 @lru_cache(maxsize=64)
-def _contents(path: Path, changed: int, size: int) -> str:
-    if path.is_file():
-        return sha256(path)[:16]
-    folders = [path, *(folder for folder in sorted(path.rglob("*")) if folder.is_dir())]
-    return _hash_of_files(path, [image for folder in folders for image in images_in(folder)])
+def _hash_of_file(path: Path, changed: int, size: int) -> str:
+    return sha256(path)[:16]
 
 
 def _hash_of_files(root: Path, paths: Sequence[Path]) -> str:

@@ -158,8 +158,7 @@ def execute(
         if parameters[name] and path.exists():
             parameters[name] = str(path.absolute())
     with writing_to(folder), only_one(folder, "run"):
-        if (folder / WHOLE).is_dir():
-            _move(folder)  # a run that was killed while it moved its files
+        _move(folder)
         if not force:
             expect_free(settings, category)
         with _taking_place(folder, digest(settings, category)) as scratch:
@@ -254,10 +253,18 @@ def _taking_place(folder: Path, digest: str) -> Iterator[Path]:
 
 
 def _move(folder: Path) -> None:
-    """Move the files of a whole run to their place, the record last."""
-    for path in sorted((folder / WHOLE).iterdir(), key=lambda path: path.name == RECORD):
-        os.replace(path, folder / path.name)
-    (folder / WHOLE).rmdir()
+    """Move the files of a whole run, if there is one, to their place, the record last."""
+    if (folder / WHOLE).is_dir():
+        for path in sorted((folder / WHOLE).iterdir(), key=lambda path: path.name == RECORD):
+            os.replace(path, folder / path.name)
+        (folder / WHOLE).rmdir()
+
+
+def finish_move(folder: Path) -> None:
+    """Do the rest where a run was killed while it moved its files."""
+    if (folder / WHOLE).is_dir():
+        with writing_to(folder), only_one(folder, "run"):
+            _move(folder)
 
 
 def _clear(scratch: Path) -> None:

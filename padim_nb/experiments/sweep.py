@@ -22,7 +22,7 @@ from . import workers as capacity
 from .costs import peak_mb
 from .recipes import RECIPES
 from .record import Record, read_record
-from .run import RECORD, execute, expect_memory, only_one
+from .run import RECORD, execute, expect_memory, finish_move, only_one
 from .settings import RunSettings, changes, conflict
 
 if TYPE_CHECKING:
@@ -142,6 +142,8 @@ def sweep(
     expect_root_of_many(runs)
     with writing_to(out), only_one(out, "sweep"):
         load = cache(load_category)  # each category once
+        for settings in runs:
+            finish_move(settings.folder)
         if not force:
             expect_all_free(runs, load)
         outcomes: list[Outcome] = []
