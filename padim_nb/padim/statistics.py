@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import OptionError
+from ..errors import ModelError, OptionError
 from ..util.threads import in_threads
 from .gaussian import PatchGaussians
 from .grids import Grid, grids_of
@@ -60,16 +60,18 @@ class Statistics:
         """What is added to the variances of these images, in numbers."""
         if setting != "oas":
             return setting
-        summed = self.features if self.features is not None else self.moments
-        assert summed is not None, "callers see to it that there are images"
-        return oas(summed)
+        return oas(self._summed())
 
     def gaussians(self, eps: float) -> Gaussians:
         """One Gaussian a patch, in the form that was chosen."""
-        if self.features is not None:
-            return LowRankGaussians.fit(self.features, eps)
-        assert self.moments is not None, "callers see to it that there are images"
-        return PatchGaussians.fit(self.moments, eps)
+        summed = self._summed()
+        return PatchGaussians.fit(summed, eps) if isinstance(summed, Moments) else LowRankGaussians.fit(summed, eps)
+
+    def _summed(self) -> Moments | list[Tensor]:
+        summed = self.features if self.features is not None else self.moments
+        if summed is None:
+            raise ModelError("there are no images: fit the detector to at least 2")
+        return summed
 
     def _sum_up(self, features: list[Tensor] | None = None) -> None:
         """Replace kept features by their moments, and add a batch to these."""
