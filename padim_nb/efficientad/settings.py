@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ..data.images import Frame
 from ..errors import OptionError
-from ..util.validation import validated
+from ..util.validation import Seed, validated
 
 PROCEDURAL, NONE, IMAGENETTE = "procedural", "none", "imagenette"
 Size = Literal["small", "medium"]
@@ -41,7 +41,7 @@ class Training:
     drop_at: Annotated[float, Field(ge=0, le=1)] = 0.95
     hard: Share = 0.999
     gray: Annotated[float, Field(ge=0, le=1)] = 0.3
-    seed: Annotated[int, Field(ge=0)] = 42
+    seed: Seed = 42
     bf16: bool = False
     trunk: Literal["trained", "random"] = "trained"
     last: Literal["trained", "solved"] = "trained"

@@ -313,6 +313,8 @@ class PaDiM:
             weights: the backbone's file, if it has moved.
             device: "auto", "cpu", "cuda" or "cuda:1".
         """
+        from .memory import layers  # which imports this module
+
         path, device = Path(path), pick_device(device)
         header, tensors = read_model(path, "padim")
         with making_sense_of(path):
@@ -332,8 +334,8 @@ class PaDiM:
             detector._read_training(tensors)
             detector._gaussians = read_gaussians(tensors, grids, device)
             detector.threshold_ = Threshold.of(header["threshold"])
-            height, width = detector.size_ = image_size(header["size"])
-            expect_fit(detector._gaussians, detector.extract(np.zeros((1, height, width, 3), dtype=np.uint8)))
+            detector.size_ = image_size(header["size"])
+            expect_fit(detector._gaussians, layers(settings, detector.size_))
         return detector
 
     def _batches(self, samples: Sequence[Sample], task: str) -> Iterator[Batch]:

@@ -48,9 +48,10 @@ def fit_sharded(
         pairs = [parts[k : k + 2] for k in range(0, len(parts), 2)]
         parts = [client.submit(merged, *pair, settings=settings, pure=False) if pair[1:] else pair[0] for pair in pairs]
     whole: Part = parts[0].result()
+    if whole[2] != detector.weights["sha256"]:
+        raise OptionError("the workers have other weights than this detector: give all the same file")
     detector.reset()
-    detector.merge_statistics(*whole)
-    return detector
+    return detector.merge_statistics(*whole)
 
 
 def statistics_of(samples: list[Sample], settings: PaDiMSettings, total: int, device: str) -> Part:

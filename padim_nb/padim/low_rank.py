@@ -59,7 +59,7 @@ class LowRankGaussians:
         )
 
         def condition(rows: list[slice]) -> None:
-            own = [_double(x) for x in nested(features, rows)]
+            own = [x.double() for x in nested(features, rows)]
             m = torch.eye(n).to(own[0]).expand(len(own[0]), n, n)
             for k, (place, x) in enumerate(zip(rows, own, strict=True)):
                 center = x.mean(-1)
@@ -143,8 +143,3 @@ def is_cheaper(features: Sequence[Tensor], n: int) -> bool:
         before += c
     is_exact = 4 * n < before or precision(features) == torch.float32
     return own < multi_resolution and is_exact
-
-
-def _double(x: Tensor) -> Tensor:
-    """In float64, on the processor where the device has none (MPS)."""
-    return (x.cpu() if x.device.type == "mps" else x).double()

@@ -36,7 +36,7 @@ class Moments:
         """Moments of one batch of features [(n, channels, height, width)], coarse to fine."""
         device, grids = features[0].device, grids_of(features)
         squares = in_threads(lambda layer: float(layer.square().mean()), features, device)
-        large = max(squares) > LARGE_SQUARE and device.type != "mps"
+        large = max(squares) > LARGE_SQUARE
         dtype = torch.float64 if large else precision(features)
         channels = [layer.shape[1] for layer in features]
         mean, scatter = [], []
@@ -102,4 +102,4 @@ def precision(features: Sequence[Tensor]) -> torch.dtype:
     for layer in features:
         channels += layer.shape[1]
         numbers += layer.shape[-2] * layer.shape[-1] * layer.shape[1] * channels
-    return torch.float64 if numbers * 8 <= DOUBLE_UP_TO and features[0].device.type != "mps" else torch.float32
+    return torch.float64 if numbers * 8 <= DOUBLE_UP_TO else torch.float32

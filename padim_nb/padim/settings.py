@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ..data.images import Frame
 from ..errors import OptionError
-from ..util.validation import validated
+from ..util.validation import Seed, validated
 
 if TYPE_CHECKING:
     from ..features.dimensions import Embedding
@@ -39,7 +39,7 @@ class Selection:
 
     method: Method = "random"
     d: int | None = None
-    seed: int = 0
+    seed: Seed = 0
     layers: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -82,7 +82,7 @@ class PaDiMSettings:
     upsample: Literal["bilinear", "bicubic"] = "bilinear"
     batch: Annotated[int, Field(ge=1)] = 32
     weights: str = ""
-    seed: int = 0
+    seed: Seed = 0
     form: Form = "auto"
     score: Annotated[float, Field(gt=0, lt=1)] | Literal["max"] = "max"
     quirks: tuple[Quirk, ...] = ()

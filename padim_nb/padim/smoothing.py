@@ -50,8 +50,10 @@ def image_scores(maps: Tensor, score: str | float = "max") -> Tensor:
 @lru_cache(maxsize=32)
 def operator(small: int, large: int, sigma: float, border: str, mode: str) -> Tensor:
     """The matrix (large, small) that up-samples and blurs one line, computed in float64."""
-    unit = torch.eye(small, dtype=torch.float64)[:, None, :, None]
-    grown = interpolate(unit, size=(large, 1), mode=mode, align_corners=False)[:, 0, :, 0].T.numpy()
+    with torch.inference_mode(False):  # the result is kept, and gradients may pass through it later
+        unit = torch.eye(small, dtype=torch.float64)[:, None, :, None]
+        grown = interpolate(unit, size=(large, 1), mode=mode, align_corners=False)[:, 0, :, 0].T.numpy()
     if sigma > 0:
         grown = ndimage.gaussian_filter1d(grown, sigma, axis=0, mode=border, truncate=4.0)
-    return torch.from_numpy(np.ascontiguousarray(grown)).float()
+    with torch.inference_mode(False):
+        return torch.from_numpy(np.ascontiguousarray(grown)).float()

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import OptionError
+from ..errors import ModelError, OptionError
 from ..util.threads import in_threads
 from .gaussian import PatchGaussians
 from .grids import Grid, grids_of
@@ -89,8 +89,9 @@ class Statistics:
         """Features for the low-rank form, moments for the others."""
         if self.features is not None and self._low_rank(self.features, self.count):
             return self.features
-        moments = self.moments or Moments.from_features(self.features or [])
-        return moments
+        if self.moments is None and self.features is None:
+            raise ModelError("there are no images: fit the detector to at least 2")
+        return self.moments or Moments.from_features(self.features or [])
 
     def _low_rank(self, features: Sequence[Tensor], count: int) -> bool:
         return self.form == "low-rank" or (self.form == "auto" and is_cheaper(features, count))

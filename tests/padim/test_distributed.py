@@ -98,3 +98,13 @@ def test_parts_of_other_images_or_weights_are_refused(parts):
         merged((statistics, (64, 64), "a"), (statistics, (64, 64), "b"), SMALL)
     with pytest.raises(OptionError, match="cannot be merged"):
         merged((statistics, (64, 64), "a"), (statistics, (64, 32), "a"), SMALL)
+
+
+def test_a_fit_in_parts_that_is_refused_leaves_the_earlier_one(parts, monkeypatch):
+    samples = load_category("widget", parts).train
+    detector = PaDiM.from_settings(SMALL, "cpu").fit(samples)
+    before = detector.score(samples[:2]).scores
+    monkeypatch.setitem(detector.backbone.weights, "sha256", "other")
+    with pytest.raises(OptionError, match="the workers have other weights"):
+        fit_sharded(detector, samples, Here(), 2, "cpu")
+    assert np.array_equal(detector.score(samples[:2]).scores, before)

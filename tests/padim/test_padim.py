@@ -16,12 +16,13 @@ from padim_nb.data.images import Frame, image_batches
 from padim_nb.errors import DataError, ModelError, OptionError, WeightsError
 from padim_nb.evaluation.thresholds import conformal
 from padim_nb.experiments.recipes import RECIPES
-from padim_nb.features.backbones import backbone
+from padim_nb.features.backbones import Backbone, backbone
 from padim_nb.padim.detector import PaDiM
 from padim_nb.padim.gaussian import PatchGaussians
 from padim_nb.padim.low_rank import LowRankGaussians
 from padim_nb.padim.settings import PaDiMSettings, Selection
 from padim_nb.util.devices import pick_device
+from padim_nb.util.model_file import read_model, write_model
 
 SMALL = PaDiMSettings("gabor", Frame((64, 64)), Selection("random", 20, 0))
 REAL = Path(__file__).parents[3] / "multi-resolution" / "real"
@@ -401,3 +402,16 @@ def test_weights_named_relative_to_one_folder_are_found_from_another(parts, tmp_
     with pytest.raises(WeightsError, match=r"no weights file net\.pth"):
         PaDiM.load(path, device="cpu")
     PaDiM.load(path, str(tmp_path / "moved.pth"), "cpu")
+
+
+def test_a_header_of_huge_images_is_refused_without_computing_them(parts, tmp_path, monkeypatch):
+    widget = load_category("widget", parts)
+    path = small().fit(widget.train[:3]).save(tmp_path / "model.safetensors")
+    header, tensors = read_model(path, "padim")
+    del header["format"]
+    write_model(path, "padim", header | {"size": [16000, 16000]}, tensors)
+    infer, devices = Backbone.infer, []
+    monkeypatch.setattr(Backbone, "infer", lambda self, x: devices.append(x.device.type) or infer(self, x))
+    with pytest.raises(ModelError, match="not a whole model file"):
+        PaDiM.load(path, device="cpu")
+    assert set(devices) <= {"meta"}

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from padim_nb.data.images import Frame
+from padim_nb.efficientad.settings import Training
 from padim_nb.errors import OptionError
 from padim_nb.padim.settings import PaDiMSettings, Selection
 from padim_nb.util.validation import from_plain
@@ -74,3 +75,14 @@ def test_settings_are_read_back_from_plain_values():
 def test_settings_need_no_torch():
     program = "import sys, padim_nb.padim.settings, padim_nb.experiments.recipes; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 2**70])
+def test_seeds_that_no_generator_takes_are_refused(seed):
+    for make in (
+        lambda: replace(SETTINGS, seed=seed),
+        lambda: Selection("random", 20, seed),
+        lambda: Training(seed=seed),
+    ):
+        with pytest.raises(OptionError, match=r"seed: .*(less|greater) than"):
+            make()

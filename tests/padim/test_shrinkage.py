@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import sklearn.covariance
 import torch
 from padim_drawing import LAYOUTS, draw, flat
 from sklearn.covariance import OAS
@@ -10,7 +11,7 @@ from padim_nb import load_category, recipe
 from padim_nb.errors import ModelError
 from padim_nb.padim.detector import PaDiM
 from padim_nb.padim.moments import Moments
-from padim_nb.padim.shrinkage import SMALLEST, oas
+from padim_nb.padim.shrinkage import LARGEST_SHARE, SMALLEST, oas, share
 from padim_nb.padim.statistics import Statistics
 
 
@@ -31,6 +32,22 @@ def test_moments_and_features_give_what_scikit_learn_does(layout, images):
     assert wanted > SMALLEST
     assert oas(features) == pytest.approx(wanted, rel=1e-4)
     assert oas(Moments.from_features(features)) == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize(("n", "d"), [(5, 40), (40, 30), (200, 30), (4, 2), (30, 1), (4000, 50)])
+@pytest.mark.parametrize("scales", ["alike", "apart"])
+def test_the_share_is_that_of_scikit_learn_with_its_bound(n, d, scales):
+    x = np.random.default_rng(0).normal(size=(n, d)) * (1.0 if scales == "alike" else np.arange(1, d + 1))
+    covariance = np.atleast_2d(np.cov(x, rowvar=False))
+    trace, square = (torch.tensor([value]) for value in (np.trace(covariance), (covariance**2).sum()))
+    assert float(share(trace, square, n, d)) == pytest.approx(sklearn.covariance.oas(x)[1])
+
+
+def test_where_the_share_is_1_what_is_added_stays_finite():
+    x = np.random.default_rng(0).normal(size=(4000, 50))
+    assert sklearn.covariance.oas(x)[1] == 1.0
+    wanted = LARGEST_SHARE / (1 - LARGEST_SHARE) * x.var(0, ddof=1).mean()
+    assert oas(Moments.from_features([torch.from_numpy(x).float()[..., None, None]])) == pytest.approx(wanted, rel=1e-4)
 
 
 def test_what_never_changes_keeps_the_smallest_variance_and_one_image_is_too_few():

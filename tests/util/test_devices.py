@@ -28,7 +28,7 @@ def test_a_device_is_picked_by_name(count, name, device, monkeypatch):
         (0, "cuda", "there is no CUDA device here"),
         (1, "cuda:7", "no device 'cuda:7': the 1 here are numbered 0 to 0"),
         (2, "cuda:2", "numbered 0 to 1"),
-        (1, "gpu", "no device 'gpu'"),
+        *((1, name, f"no device '{name}'") for name in ("gpu", "meta", "mps", "xpu", "hpu", "cpu:0", "cuda:-1", "")),
     ],
 )
 def test_a_device_that_is_not_here_is_refused(count, name, words, monkeypatch):
