@@ -1,6 +1,8 @@
 # make run CATEGORY=cable   one category end to end       make test     all that CI checks
 # make env                  just the environment          make torture  kills, memory, sweeps, every Python; coverage
 # make lab                  Jupyter Lab on the notebooks  make lock     resolve requirements.lock anew
+# make reproduce SOURCE= DATA=  a published table, measured: fetched, swept, compared, certified
+# make gpu                  EfficientAD trained in full on a GPU, a few minutes a call
 # make book                 the book in _build/html       make dist     sdist and wheel in dist/, checked
 # make floor                the unit tests with the oldest Python and libraries that pyproject.toml allows
 
@@ -8,6 +10,7 @@ CATEGORY ?= cable
 RECIPE ?=
 DATA ?=
 SEED ?=
+SOURCE ?=
 DEVICE ?= auto
 OUT ?=
 PYTHON ?= python3
@@ -32,12 +35,19 @@ CACHE := $(CURDIR)/_build/cache
 FLOOR := _build/floor
 UNITS ?= $(addprefix tests/,data deploy efficientad evaluation features padim textures util experiments/test_compare.py test_cli.py)
 
-.PHONY: run env test lint twin pytest torture floor dist book pdf sheets lab lock clean distclean
+.PHONY: run reproduce gpu env test lint twin pytest torture floor dist book pdf sheets lab lock clean distclean
 .DEFAULT_GOAL := run
 
 run: $(STAMP)
 	@$(BIN)/padim-nb run $(CATEGORY) $(if $(RECIPE),--recipe $(RECIPE)) $(if $(DATA),--data $(DATA)) \
 	  $(if $(SEED),--seed $(SEED)) --device $(DEVICE) $(if $(OUT),--out $(OUT))
+
+reproduce: $(STAMP)  # a published table: SOURCE=padim-efficientnet-pytorch DATA=/data/mvtec [YES=1]
+	@$(BIN)/padim-nb reproduce $(SOURCE) --data $(DATA) --device $(DEVICE) $(if $(OUT),--out $(OUT)) $(if $(YES),--yes)
+
+MINUTES ?= 9
+gpu: $(STAMP)  # EfficientAD trained in full on a GPU: give it again until all is done
+	$(BIN)/python benchmarks/train_gpu.py --minutes $(MINUTES) $(if $(DATA),--data $(DATA))
 
 env: $(STAMP)
 

@@ -135,6 +135,21 @@ def _add_run(verbs: Verbs) -> None:
     sweep.add_argument("--cores", type=int, help="cores of each worker (default: its share of the machine)")
     sweep.add_argument("--scheduler", help="address of a running Dask cluster, such as tcp://10.0.0.1:8786")
 
+    what = "a published table by one command: fetch, sweep, compare, a page and a manifest; resumable"
+    table = _verb(verbs, "reproduce", _reproduce, what)
+    table.add_argument("source", metavar="SOURCE", help="of a published table, such as padim-efficientnet-pytorch")
+    table.add_argument("--data", required=True, metavar="ROOT", help="MVTec AD's folder, or twin")
+    table.add_argument("--out", type=Path, help="folder for the results (runs/reproduce/SOURCE)")
+    table.add_argument("--seeds", help="such as 0-4; 'own' is each recipe's own (default)")
+    table.add_argument("--recipes", nargs="+", metavar="RECIPE", help="only these rows of the table")
+    table.add_argument("--categories", nargs="+", metavar="CATEGORY", help="only these")
+    table.add_argument("--device", help="auto, cpu or cuda")
+    table.add_argument("--workers", type=int, help="processes (default: as for sweep)")
+    table.add_argument("--weights", help="other ones, for a trial: the manifest then says so")
+    table.add_argument("--steps", type=int, help="fewer steps of EfficientAD, for a trial: the manifest then says so")
+    table.add_argument("--yes", action="store_true", help="begin without asking")
+    table.add_argument("--against", type=Path, metavar="MANIFEST", help="compare with an earlier one in the end")
+
     usual = "default: PADIM_NB_DATA, data/mvtec_anomaly_detection, else the twin"
     for verb in (run, sweep):
         verb.add_argument("--data", help=f"data root ({usual})")
@@ -282,6 +297,22 @@ def _sweep(
     except PadimError as error:
         print(f"no page of results: {error}")
     return 1 if failed else 0
+
+
+def _reproduce(yes: bool = False, workers: int = 0, against: Path | None = None, **given: Any) -> int:
+    from .experiments import reproduce
+
+    wanted = reproduce.request(**given)
+    earlier = None if against is None else reproduce.read_manifest(against)
+    print(*reproduce.announce(wanted), sep="\n", flush=True)
+    reproduce.expect_consent(yes)
+    manifest, done = reproduce.reproduce(wanted, lambda line: print(line, flush=True), workers)
+    print(f"manifest {manifest}")
+    if earlier is None:
+        return 0 if done else 1
+    differences = reproduce.against(manifest, earlier)
+    print(*(differences or [f"the same as {against}: data, weights and every figure"]), sep="\n")
+    return 0 if done and not differences else 1
 
 
 def _compare(records: Any = (), metric: str = "image_auroc", recipes: Any = None, format: str = "markdown") -> None:
