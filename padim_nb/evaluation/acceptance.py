@@ -79,8 +79,8 @@ class Guarantee:
     @classmethod
     def of(cls, threshold: Threshold) -> Guarantee:
         """The guarantee of a threshold that `conformal` set."""
-        smaller = math.ceil((threshold.images + 1) * (1 - threshold.false_alarm))  # the rank from below
-        return cls(threshold.images, max(1, threshold.images + 1 - smaller))
+        smaller = math.ceil((threshold.count + 1) * (1 - threshold.false_alarm))  # the rank from below
+        return cls(threshold.count, max(1, threshold.images + 1 - smaller))
 
     @property
     def average(self) -> float:
