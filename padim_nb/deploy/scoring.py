@@ -38,7 +38,8 @@ def score_files(
 
     Yields:
         A line for each image: its score, the threshold it is above (>) or not (<=), the verdict, its path. Without a
-        calibrated threshold these are "-".
+        calibrated threshold these are "-". The exact p-value stands before the path where the model has it (PaDiM's,
+        of up to 100 training images).
 
     Raises:
         DataError: after all others were scored, where files could not be read; it names them.
@@ -50,10 +51,12 @@ def score_files(
     batch = max(1, PIXELS // (scorer.size[0] * scorer.size[1]))
     for readable, framed in _batches(paths, scorer, batch, problems):
         maps = scorer.score_images(framed)
+        p_values = (f" p {p:.3f}" for p in (scorer.p_values(framed) if scorer.p_values else ()))
         for image, map_, score, path in zip(framed, maps.maps, maps.scores, readable, strict=True):
             if out:
                 _write(out.expanduser(), names[path], image, map_, scorer.threshold)
-            yield f"{score:#10.4g} {_verdict(float(score), scorer.threshold)}  {path}"
+            line = f"{score:#10.4g} {_verdict(float(score), scorer.threshold)}"
+            yield f"{line}{next(p_values, '')}  {path}"
     if problems:
         raise DataError(f"not scored: {'; '.join(problems)}")
 
@@ -62,7 +65,7 @@ def score_files(
 class Scorer:
     """What scoring needs of a detector: frame, (height, width) and scores of framed images, threshold if it has one.
 
-    `calibration` is where the threshold comes from; older ONNX files do not say.
+    `p_values` are exact ones of framed images, where the detector has them. `calibration` is where the threshold comes from; older ONNX files do not say.
     """
 
     frame: Frame
@@ -71,6 +74,7 @@ class Scorer:
     threshold: float | None
     calibration: Threshold | None
     device: str
+    p_values: Callable[[np.ndarray], np.ndarray] | None = None
 
 
 def open_scorer(path: Path, weights: str = "", device: str = "auto", threads: int | None = None) -> Scorer:
@@ -89,13 +93,15 @@ def open_scorer(path: Path, weights: str = "", device: str = "auto", threads: in
 
 def _saved(path: Path, weights: str, device: str) -> Scorer:
     from ..detectors import load  # an exported detector does without torch
+    from ..padim.detector import PaDiM
 
     detector = load(path, weights, device)
     assert detector.size_  # it is fitted
     calibration = detector.threshold_
     threshold = calibration.value if calibration else None
     frame, score_images = detector.settings.frame, detector.score_images
-    return Scorer(frame, detector.size_, score_images, threshold, calibration, detector.device)
+    p_values = detector.p_values_of if isinstance(detector, PaDiM) and detector.has_p_values else None
+    return Scorer(frame, detector.size_, score_images, threshold, calibration, detector.device, p_values)
 
 
 def _exported(path: Path, weights: str, device: str, threads: int | None) -> Scorer:

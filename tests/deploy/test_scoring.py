@@ -13,6 +13,7 @@ from making import write_image
 from padim_nb import load_category
 from padim_nb.cli import main
 from padim_nb.data.images import Frame, load_image
+from padim_nb.data.mvtec import Sample
 from padim_nb.deploy.export import export
 from padim_nb.deploy.scoring import score_files
 from padim_nb.errors import DataError, ModelError, OptionError
@@ -47,6 +48,18 @@ def test_new_images_get_a_line_each_and_overlays_on_request(parts, detector, tmp
     both = [parts / "widget" / "test" / kind / "000.png" for kind in ("spot", "line")]
     list(score_files(model, both, tmp_path / "two", "cpu"))
     assert (tmp_path / "two" / "spot_000_map.npy").is_file()
+
+
+def test_the_exact_p_value_stands_beside_the_score_where_the_model_has_it(parts, detector, tmp_path, monkeypatch):
+    images = [parts / "widget" / "test" / kind / "000.png" for kind in ("good", "spot")]
+    samples = [Sample(path, 0, "new") for path in images]
+    lines = list(score_files(detector.save(tmp_path / "few.safetensors"), images, device="cpu"))
+    wanted = detector.p_values(samples)
+    assert wanted[1] == pytest.approx(1 / 13)
+    assert [f"p {p:.3f}  " in line for p, line in zip(wanted, lines, strict=True)] == [True, True]
+    monkeypatch.setattr("padim_nb.padim.detector.KEPT_IMAGES", 5)
+    lines = list(score_files(detector.save(tmp_path / "many.safetensors"), images, device="cpu"))
+    assert not any(" p " in line for line in lines)
 
 
 def test_scoring_names_what_is_missing(detector, tmp_path):
