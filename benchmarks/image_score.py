@@ -3,8 +3,8 @@
 python benchmarks/image_score.py [--categories cable ...] [--data ROOT] [--recipe padim-lite0] [--out FILE]
 
 Each category is fitted once; its maps give image AUROC for each score, with a bootstrap interval over images, and the
-shares of good and of defective images above the leave-one-out threshold for 5 %. Defects with a mask stand apart by size:
-"small" ones mark less than 1 % of the image.
+shares of good and of defective images above the leave-one-out threshold for 5 %. Of defects with a mask,
+small ones (less than 1 % of the image) are counted apart.
 """
 
 from __future__ import annotations

@@ -65,7 +65,8 @@ def score_files(
 class Scorer:
     """What scoring needs of a detector: frame, (height, width) and scores of framed images, threshold if it has one.
 
-    `p_values` are exact ones of framed images, where the detector has them. `calibration` is where the threshold comes from; older ONNX files do not say.
+    `p_values` are exact ones of framed images, where the detector has them. `calibration` is where the threshold comes
+    from; older ONNX files do not say.
     """
 
     frame: Frame
