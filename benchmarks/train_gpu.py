@@ -24,6 +24,7 @@ from pathlib import Path
 from padim_nb import evaluate, load_category
 from padim_nb.efficientad.detector import EfficientAD
 from padim_nb.errors import PadimError
+from padim_nb.experiments.costs import price
 from padim_nb.experiments.run import RunSettings, Stopwatch, detector_of, write_record
 from padim_nb.experiments.sweep import complete, plan
 from padim_nb.util.files import ensure_dir
@@ -105,7 +106,7 @@ def main(argv: Sequence[str] | None = None, device: str = "cuda", steps: int = 0
             print(train(RunSettings(**json.loads(a.child))))
             return 0
         if device == "cuda" and not gpus():
-            print("no GPU here: 70,000 steps take an hour or more a category without one", file=sys.stderr)
+            print(f"no GPU here: without one, 70,000 steps take {price('efficientad-s')}", file=sys.stderr)
             return 2
         runs = wanted(a.out, a.weights, a.data, device, steps, categories)
         left = spend(runs, a.minutes)
