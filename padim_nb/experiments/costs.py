@@ -25,7 +25,7 @@ class Cost:
     where: str
 
     def __str__(self) -> str:
-        return f"{_time(self.minutes)} and {self.peak_mb / 1000:.1f} GB a category"
+        return f"{in_words(self.minutes)} and {self.peak_mb / 1000:.1f} GB a category"
 
 
 @cache
@@ -46,7 +46,8 @@ def peak_mb(recipes: Iterable[str]) -> float:
     return max(costs()[name].peak_mb if name in costs() else UNKNOWN_MB for name in recipes)
 
 
-def _time(minutes: float) -> str:
+def in_words(minutes: float) -> str:
+    """A length of time as a person says it."""
     for size, word in ((60 * 24, "days"), (60, "hours")):
         if minutes >= 2 * size:
             return f"{minutes / size:.0f} {word}"

@@ -16,7 +16,7 @@ from ..util.files import sha256, whole_file
 from ..util.machine import commit, versions
 from ..util.mvtec_counts import CATEGORIES
 from .compare import METRICS, NEAR, comparison
-from .costs import costs
+from .costs import costs, in_words
 from .published import rows
 from .recipes import RECIPES, settings_of
 from .record import Record, read_record
@@ -106,15 +106,19 @@ def announce(wanted: Request) -> list[str]:
     count = len(wanted.categories) * len(seeds_in(wanted.seeds))
     measured = [costs()[name] for name in wanted.recipes if name in costs()]
     lines = [f"{wanted.source}: {', '.join(wanted.recipes)}; {len(wanted.recipes) * count} runs into {wanted.out}"]
+    followed = {RECIPES[name].row for name in followers(wanted.source)}
+    others = {row.name for row in rows() if row.source == wanted.source and row.metric in METRICS} - followed
+    if others:
+        lines.append(f"no recipe follows {', '.join(sorted(others))}")
     for name in wanted.files:
         if local_file(name) is None:
             source = all_sources()[name]
             lines.append(f"to fetch: {source.file}, {source.megabytes:.0f} MB, {source.terms}")
     if measured:
-        hours = count * sum(cost.minutes for cost in measured) / 60
+        time = in_words(count * sum(cost.minutes for cost in measured))
         memory = max(cost.peak_mb for cost in measured) / 1000
         where = ", ".join(sorted({cost.where for cost in measured}))
-        lines.append(f"about {hours:,.1f} hours one run after another on {where}, and {memory:.1f} GB a run")
+        lines.append(f"about {time}, one run after another on {where}, and {memory:.1f} GB a run")
     if wanted.overrides:
         lines.append(f"a trial: {', '.join(f'{name}={value}' for name, value in wanted.overrides)}, not as published")
     return lines

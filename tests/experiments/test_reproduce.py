@@ -63,7 +63,11 @@ def test_a_killed_command_given_again_does_what_is_missing_and_its_manifest_can_
     out = tmp_path / "out"
     assert main(command(two, out, "--yes")) == 0
     shown = capsys.readouterr().out
-    assert "about 0." in shown and "GB a run" in shown and "a trial: weights=random" in shown
+    assert (
+        "about 40 seconds, one run after another" in shown
+        and "GB a run" in shown
+        and "a trial: weights=random" in shown
+    )
     shutil.rmtree(out / "gadget")
     (out / "manifest.json").unlink()
     del in_process[:]
@@ -128,3 +132,9 @@ def test_reproduced_is_said_only_of_a_whole_table_on_mvtec_ad(tmp_path, change, 
         else f"incomplete: {count} of {len(stated)} figures measured"
     )  # fmt: skip
     assert len(stated) == 32 and len(manifest["records"]) == len(paths)
+
+
+def test_rows_that_no_recipe_follows_and_files_to_fetch_are_announced():
+    shown = "\n".join(reproduce.announce(reproduce.request("efficientad-anomalib", "twin")))
+    assert "no recipe follows EfficientAD-M" in shown
+    assert "to fetch: imagenette2.tgz, 1557 MB, for research" in shown and "days, one run after another" in shown
