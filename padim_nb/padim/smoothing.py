@@ -44,7 +44,8 @@ def image_scores(maps: Tensor, score: str | float = "max") -> Tensor:
     if score == "max":
         return maps.amax((1, 2))
     pixels = maps.flatten(1)
-    return pixels.topk(max(1, round(float(score) * pixels.shape[1])), sorted=False).values.mean(1)
+    count = max(1, round(float(score) * int(pixels.shape[1])))  # while ONNX traces, a shape is a tensor
+    return pixels.topk(count, sorted=False).values.mean(1)
 
 
 @lru_cache(maxsize=32)
