@@ -12,7 +12,7 @@ training that ends there would have dropped it.
 distances takes the place of the mean over the largest 0.1 %. --equalize scores the test images a second time, each
 scaled to the mean gray of the training images. --maps keeps both maps of a good image and of one of each kind of
 defect. A stopped run resumes when it is started again. --beside scores the same images with recipes that are trained
-otherwise, such as padim-lite0, and trains nothing itself.
+otherwise, such as padim-lite0, and trains nothing itself. --ship writes the trained networks as float16, with a card.
 
 Seconds are of the processor (all threads together), as a run in the background waits for others.
 """
@@ -42,6 +42,7 @@ from padim_nb.efficientad import training
 from padim_nb.efficientad.detector import EfficientAD
 from padim_nb.efficientad.model import AnomalyMapModel
 from padim_nb.efficientad.settings import EfficientADSettings, Training
+from padim_nb.efficientad.trained import save_trained
 from padim_nb.efficientad.training import StudentTrainer
 from padim_nb.experiments.recipes import recipe
 from padim_nb.experiments.record import plain
@@ -241,6 +242,9 @@ def main() -> None:
     parser.add_argument("--beside", nargs="+", default=[], metavar="RECIPE")
     parser.add_argument("--equalize", action="store_true")
     parser.add_argument("--maps", action="store_true")
+    parser.add_argument(
+        "--ship", type=Path, metavar="FILE", help="such as padim_nb/assets/efficientad-metal_nut.safetensors"
+    )
     parser.add_argument("--out", type=Path, default=Path("data/records/efficientad-convergence"))
     arguments = parser.parse_args()
     arguments.name = arguments.name or arguments.category
@@ -259,6 +263,10 @@ def main() -> None:
         detector.fit(study.category.train)
     detector.save(study.folder / "model.safetensors")
     study.write(teacher=detector.weights, facts=detector.facts)
+    if arguments.ship:
+        record = json.loads((arguments.out / f"{arguments.name}.json").read_text())
+        facts = {"data": record["data"], "metrics": record["points"][-1]["metrics"], "made by": record["benchmark"]}
+        save_trained(detector, arguments.ship, facts)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ Of the teacher only the statistics of its channels are stored, since its weights
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from safetensors.torch import load_file
@@ -19,7 +19,7 @@ from . import pdn
 from .cards import card, shipped, write_card
 from .detector import EfficientAD
 from .model import AnomalyMapModel
-from .settings import EfficientADSettings
+from .settings import EfficientADSettings, Training
 from .teacher import load_teacher
 
 
@@ -38,7 +38,7 @@ def save_trained(detector: EfficientAD, path: Path, facts: Mapping[str, object])
     tensors = {f"pair.{name}": value for name, value in model.pair.state_dict().items()}
     tensors |= {"teacher.mean": mean, "teacher.deviation": deviation}
     rest = {
-        "settings": asdict(settings),
+        "settings": _unusual(settings),
         "teacher": detector.weights,
         "levels": detector.levels_,
         "size": detector.size_,
@@ -67,6 +67,14 @@ def load_trained(name: str, device: str = "auto") -> EfficientAD:
     detector.model_ = model.eval().requires_grad_(False).to(detector.device)
     detector.size_, detector.levels_, detector.facts = size, facts["levels"], dict(facts["facts"])
     return detector
+
+
+def _unusual(settings: EfficientADSettings | Training) -> dict[str, object]:
+    """The settings that are not the usual ones: a card says nothing of those that a later version may not have."""
+    usual, values = type(settings)(), {field.name: getattr(settings, field.name) for field in fields(settings)}
+    changed = {name: value for name, value in values.items() if value != getattr(usual, name)}
+    plain = asdict(settings)
+    return {n: _unusual(value) if isinstance(value, Training) else plain[n] for n, value in changed.items()}
 
 
 def _statistics(teacher: pdn.PatchDescription, standardized: pdn.PatchDescription) -> tuple[Tensor, Tensor]:

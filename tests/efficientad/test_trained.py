@@ -51,3 +51,12 @@ def test_a_detector_that_was_not_fitted_is_refused(tmp_path):
     with pytest.raises(ModelError, match="only a fitted detector"):
         save_trained(detector, tmp_path / "x.safetensors", {})
     assert not list(tmp_path.iterdir())
+
+
+def test_the_shipped_detector_of_the_metal_nut_is_small_and_scores():
+    detector, card = load_trained("efficientad-metal_nut", "cpu"), cards.card("efficientad-metal_nut")
+    assert card["megabytes"] <= 6
+    assert "twin" in card["data"]
+    rng = np.random.default_rng(0)
+    scores = detector.score_images(rng.integers(0, 256, (1, 256, 256, 3), dtype=np.uint8)).scores
+    assert scores[0] > 0.1, "noise is no metal nut"
