@@ -143,6 +143,8 @@ class CudaRules(TorchFunctionMode):
         copy = kwargs.pop("copy", False)
         device, dtype, _, memory_format = torch._C._nn._parse_to(*args, **kwargs) if name == "to" else (None,) * 4
         device = {"cpu": torch.device("cpu"), "cuda": CUDA}.get(name, device)
+        if device is not None and device.type == "meta":
+            return x.to(device, dtype or x.dtype)
         form = {} if memory_format is None else {"memory_format": memory_format}
         here = self.is_on(x)
         result = x.to(dtype=dtype or x.dtype, copy=copy, **form)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from ..data.mvtec import load_category
@@ -236,5 +237,7 @@ def _verdict(records: Sequence[Record], lines: Sequence[dict[str, Any]], failed:
     stated = [line for line in lines if line["published"] is not None]
     if failed or any(not line["measured"] for line in stated):
         return f"incomplete: {sum(bool(line['measured']) for line in stated)} of {len(stated)} figures measured"
-    near = sum(line["verdict"].startswith("reproduced") for line in stated)
-    return "reproduced" if near == len(stated) else f"{near} of {len(stated)} figures reproduced"
+    if all(line["verdict"] == "reproduced" for line in stated):
+        return "reproduced"
+    near = sum(abs(mean(line["measured"]) - line["published"]) <= NEAR for line in stated)
+    return f"{near} of {len(stated)} figures within {NEAR} of the published ones"

@@ -409,11 +409,12 @@ class PaDiM:
         settings = self.settings
         assert self.size_, "features have been extracted"
         maps = smooth(distances, self.size_, settings.sigma, settings.border, settings.upsample)
+        scores: np.ndarray | None = None  # the largest value of each map
         if "smallest distance" in settings.quirks:
-            scores = smallest_distance(distances, settings.sigma, settings.border)
-        else:
-            scores = image_scores(maps, settings.score)
-        return AnomalyMaps.of(maps.cpu().numpy(), settings.frame, scores.cpu().numpy()).expect_finite()
+            scores = smallest_distance(distances, settings.sigma, settings.border).cpu().numpy()
+        elif settings.score != "max":
+            scores = image_scores(maps, settings.score).cpu().numpy()
+        return AnomalyMaps.of(maps.cpu().numpy(), settings.frame, scores).expect_finite()
 
     def _joined(self, maps: list[AnomalyMaps]) -> AnomalyMaps:
         assert self.size_, "features have been extracted"

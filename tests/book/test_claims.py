@@ -78,7 +78,7 @@ def rounds_to(value: float, number: str) -> bool:
     return abs(value - float(number)) <= 0.5 * 10**-digits + 1e-9
 
 
-NAMES = {"published": published, "twin": twin, "kind": kind, "runs_of": runs_of, "value_at": value_at}
+NAMES = {"published": published, "twin": twin, "kind": kind, "runs_of": runs_of, "value_at": value_at, "mean": mean}
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: f"{Path(claim['page']).stem}: {claim['says'][:50]}")

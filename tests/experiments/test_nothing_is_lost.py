@@ -146,7 +146,7 @@ def test_no_command_destroys_a_finished_run(sequence, roots, tmp_path_factory):
             record = json.loads(after[place / command.words[7]]["record.json"])
             assert (record["recipe"], str(record["seed"])) == (command.words[3], command.words[5])
         before = after
-    for folder in before:  # the rest is done by whoever comes next, also where that is refused
+    for folder in {*before, *moving}:  # the rest is done by whoever comes next, also where that is refused
         words = ("run", "widget", "--seed", "5", "--data", "a", "--out", str(folder))
         assert called(Command(words, 0), place) == 2
     assert all(len(set(files.values())) == 1 for files in finished(place).values())

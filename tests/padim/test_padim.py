@@ -200,7 +200,7 @@ def test_non_square_and_other_sizes(parts):
 
 def test_constant_images_are_no_trouble(tmp_path):
     for number in range(4):
-        path = write_image(tmp_path / "train" / "good" / f"{number}.png", (64, 64))
+        path = write_image(tmp_path / "flat" / "train" / "good" / f"{number}.png", (64, 64))
         from PIL import Image
 
         Image.new("RGB", (64, 64), (90, 90, 90)).save(path)
