@@ -114,6 +114,28 @@
     return squares;
   }
 
+  /* Distances of each training image to the Gaussians of the others, in closed form: with g the diagonal of
+     (Z Z' + rho I)^-1, rho = (n - 1) eps, b = rho g - 1 / n and d^2 = (n - 2) (1 / b - 1 - 1 / (n - 1)). */
+  function heldOut({ n, eps, lower, places }) {
+    const all = Array.from({ length: n }, () => new Float64Array(places)), inverse = new Float64Array(n * n);
+    for (let q = 0; q < places; q++) {
+      for (let j = 0; j < n; j++) {
+        let g = 0;
+        for (let i = j; i < n; i++) {
+          let sum = i === j ? 1 : 0;
+          const row = (i * (i + 1)) / 2;
+          for (let k = j; k < i; k++) sum -= lower[(row + k) * places + q] * inverse[k * n + j];
+          const value = sum / lower[(row + i) * places + q];
+          inverse[i * n + j] = value;
+          g += value * value;
+        }
+        const left = (n - 1) * eps * g - 1 / n;
+        all[j][q] = Math.sqrt(Math.max((n - 2) * (1 / left - 1 - 1 / (n - 1)), 0));
+      }
+    }
+    return all;
+  }
+
   function center(images, shape) {
     const n = images.length, mean = new Float64Array(images[0].length);
     for (const image of images) for (let i = 0; i < mean.length; i++) mean[i] += image[i] / n;
@@ -193,8 +215,8 @@
 
   const largest = (map) => map.reduce((a, b) => Math.max(a, b), -Infinity);
 
-  /* The package's rule (evaluation/thresholds.py): each image is scored by a model without its fold, and the threshold
-     is the k-th smallest score, k = ceil((n + 1) (1 - alpha)), or the largest where there are too few images for that. */
+  /* As evaluation/thresholds.py: the k-th smallest held-out score, k = ceil((n + 1) (1 - alpha)), or the largest where
+     there are too few images for that. */
   function conformal(scores, alpha) {
     const sorted = [...scores].sort((a, b) => a - b), n = sorted.length;
     const rank = Math.ceil((n + 1) * (1 - alpha));
@@ -291,7 +313,10 @@
   function enqueue(work) {
     root.setAttribute("aria-busy", "true");
     queue = queue.then(() => { complain(""); return work(); })
-      .catch((error) => complain(error instanceof Trouble ? error.message : `That went wrong: ${error.message}`))
+      .catch((error) => {
+        if (state.ready) show();
+        complain(error instanceof Trouble ? error.message : `That went wrong: ${error.message}`);
+      })
       .then(() => root.setAttribute("aria-busy", "false"));
     return queue;
   }
@@ -362,23 +387,26 @@
     if (n >= FEWEST) {
       say(`fitting a Gaussian to each of ${area(facts.shapes[facts.shapes.length - 1])} patches …`);
       await new Promise((done) => setTimeout(done));
-      const fold = facts.folds[n], scores = new Array(n);
-      for (const own of new Set(fold)) {
-        const others = fit(images.filter((_, i) => fold[i] !== own), facts.shapes, facts.shrinkage);
-        fold.forEach((number, i) => { if (number === own) scores[i] = largest(mapOf(others, images[i])); });
-      }
-      state.threshold = conformal(scores, facts.false_alarm);
       state.model = fit(images, facts.shapes, facts.shrinkage);
+      const scores = heldOutScores(state.model);
+      state.good.forEach((image, i) => { image.heldOut = scores[i]; });
+      state.threshold = conformal(scores, facts.false_alarm);
       state.seconds = (performance.now() - began) / 1000;
     }
     judgeAgain();
     show();
   }
 
-  const mapOf = (model, image) => smooth(distances(model, image), facts.shapes[facts.shapes.length - 1], rows, columns);
+  const smoothed = (values) => smooth(values, facts.shapes[facts.shapes.length - 1], rows, columns);
+  const heldOutScores = (model) => heldOut(model).map((values) => largest(smoothed(values)));
+
+  const mapOf = (model, image) => smoothed(distances(model, image));
 
   async function judge(file, rgb = null) {
     if (!state.model) throw new Trouble(`Learn at least ${FEWEST} good images first`);
+    state.fresh = null; // nothing of an earlier photograph stays, also where this one cannot be read
+    judgeAgain();
+    show();
     say("looking …");
     rgb ??= await framed(file);
     state.fresh = { key: `${file.name}/${file.size}/${file.lastModified}`, name: file.name, rgb, features: await features(rgb) };
@@ -388,10 +416,14 @@
   }
 
   function judgeAgain() {
-    state.map = state.score = null;
+    state.map = state.score = state.p = null;
     if (!state.fresh || !state.model) return;
     state.map = mapOf(state.model, state.fresh.features);
     state.score = largest(state.map);
+    /* Full conformal prediction: the new image among the others, each of all n + 1 held out in turn. */
+    const all = [...state.good.map((image) => image.features), state.fresh.features];
+    const scores = heldOutScores(fit(all, facts.shapes, facts.shrinkage));
+    state.p = scores.filter((score) => score >= scores[scores.length - 1]).length / scores.length;
   }
 
   /* ---- What one sees. ---- */
@@ -408,21 +440,21 @@
     if (!n) say("");
     else if (!state.model) say(`of at least ${FEWEST}; ten are a good start.`);
     else {
-      const ideal = Math.ceil(1 / facts.false_alarm - 1);
-      say(`learned in ${state.seconds.toFixed(1)} s. Threshold ` +
-        `${number(state.threshold.value)}: ` + (state.threshold.few
-        ? `the largest of ${n} held-out scores (a rate of 1 in 100 would need ${ideal}).`
-        : `at most 1 in ${Math.round(1 / facts.false_alarm)} held-out scores lies above it.`));
+      const one = Math.round(1 / facts.false_alarm), odd = state.good.reduce((a, b) => (b.heldOut > a.heldOut ? b : a));
+      say(`learned in ${state.seconds.toFixed(1)} s. Requested: one good part in ${one} stopped; ` +
+        (state.threshold.few ? `${n} images attain one in ${n + 1} (one in ${one} would need ${one - 1}). ` : "attained. ") +
+        `Most unlike the others: ${odd.name}, with a held-out score of ${number(odd.heldOut)}.`);
     }
     at("result").hidden = state.score === null;
     if (state.score === null) return;
-    const limit = state.threshold.value, stopped = state.score > limit;
+    const limit = state.threshold.value, rate = Math.max(facts.false_alarm, 1 / (n + 1)), stopped = state.p <= rate + 1e-9;
     paint(at("photo"), (i, put) => put(state.fresh.rgb[3 * i], state.fresh.rgb[3 * i + 1], state.fresh.rgb[3 * i + 2]));
     outline(at("photo"), limit);
     paint(at("heat"), (i, put) => put(...inferno(state.map[i] / (TOP * limit))));
     at("verdict").textContent = stopped ? "Stopped: something here is not as learned." : "Passes.";
     at("verdict").dataset.stopped = stopped;
-    at("score").textContent = `Score ${number(state.score)}, threshold ${number(limit)}.`;
+    at("score").textContent = `Score ${number(state.score)}, p = ${state.p.toPrecision(2)}. ` +
+      `Stopped from p = ${rate.toPrecision(2)} down: at most one good part in ${Math.floor(1 / rate + 1e-9)} is, on average.`;
     at("bar").style.width = `${Math.min(100, (100 * state.score) / (TOP * limit))}%`;
     at("bar").dataset.stopped = stopped;
     at("limit").style.left = `${100 / TOP}%`;
@@ -432,6 +464,7 @@
 
   function thumbnail(image) {
     image.node ??= thumbnailOf(image);
+    image.node.querySelector("small").textContent = image.heldOut && state.model ? number(image.heldOut) : "";
     return image.node;
   }
 
@@ -458,7 +491,9 @@
       await refit();
       (at("good").querySelectorAll("button")[Math.min(place, state.good.length - 1)] ?? at("files")).focus();
     }));
-    item.append(remove);
+    const score = document.createElement("small");
+    score.title = "held-out score: by a model of the other images";
+    item.append(score, remove);
     return item;
   }
 
@@ -503,6 +538,7 @@
       if (!state.fresh || state.good.some(({ key }) => key === state.fresh.key)) throw new Trouble("This image is among the good ones already");
       if (state.good.length >= facts.most) throw new Trouble(`The page learns from ${facts.most} images at most`);
       state.good.push(state.fresh);
+      state.fresh = null;
       await refit();
     }));
     for (const [i, { defect }] of facts.samples.new.entries()) {
