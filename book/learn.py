@@ -4,7 +4,7 @@ python book/learn.py           (`make book` calls it; what is up to date is skip
 python book/learn.py --still   (draws book/images/learn.png, shown where scripts are off)
 
 The page fits the recipe `padim-lite0` itself. What is needed for that comes from here, so that no number is written
-twice: the network up to its chosen layers as an ONNX graph, the settings, and the folds that calibration draws.
+twice: the network up to its chosen layers as an ONNX graph, and the settings.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from padim_nb import load_category
 from padim_nb.data.images import image_batches
 from padim_nb.data.mvtec import Category, Sample
 from padim_nb.deploy.export import OPSET
-from padim_nb.evaluation.thresholds import folds
+from padim_nb.evaluation.thresholds import FALSE_ALARM
 from padim_nb.experiments.recipes import RECIPES
 from padim_nb.padim.detector import PaDiM
 from padim_nb.padim.shrinkage import LARGEST_SHARE, SMALLEST
@@ -39,7 +39,6 @@ from padim_nb.plots import figures
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "_build" / "vendor" / "learn"
 RECIPE, CATEGORY = "padim-lite0", "bottle"
-FALSE_ALARM = 0.01  # what `calibrate` asks for unless it is given another share
 MOST = 50  # good images that the page learns from: enough to try, little enough for a phone
 GOOD = 10
 SHOWN = ("good", "broken_large", "broken_small", "contamination")  # of the test images, one button each
@@ -101,7 +100,7 @@ def write_samples(folder: Path, detector: PaDiM) -> dict[str, list[dict[str, str
 
 
 def facts(detector: PaDiM, shapes: list[list[int]], samples: dict[str, list[dict[str, str]]]) -> dict[str, object]:
-    """What the page has to know: settings, shapes, and the fold of each image for every number of images."""
+    """What the page has to know: settings and shapes."""
     settings = detector.settings
     taken = (settings.eps, settings.border, settings.upsample, settings.frame.resample, settings.frame.crop)
     if taken != ("oas", "reflect", "bilinear", "bilinear", None):
@@ -115,7 +114,6 @@ def facts(detector: PaDiM, shapes: list[list[int]], samples: dict[str, list[dict
         "sigma": settings.sigma,
         "false_alarm": FALSE_ALARM,
         "most": MOST,
-        "folds": {str(count): _fold_of_each(count) for count in range(3, MOST + 1)},
         "category": CATEGORY,
         "samples": samples,
     }
@@ -158,13 +156,6 @@ def _write() -> None:
 def _size(detector: PaDiM) -> tuple[int, int]:
     height, width = detector.settings.frame.resized(1, 1)
     return height, width
-
-
-def _fold_of_each(count: int) -> list[int]:
-    numbers = np.empty(count, dtype=int)
-    for fold, images in enumerate(folds(count)):
-        numbers[images] = fold
-    return numbers.tolist()
 
 
 if __name__ == "__main__":

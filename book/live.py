@@ -62,7 +62,7 @@ def detector_of(category: Category) -> PaDiM:
     """The page's detector: the default recipe with fewer dimensions, so that it takes a few megabytes."""
     settings = replace(RECIPES["padim-lite0"].settings, selection=Selection("random", DIMENSIONS, 1024))
     detector = PaDiM.from_settings(settings, "cpu").fit(category.train)
-    detector.calibrate(category.train, false_alarm=0.01)
+    detector.calibrate(category.train)
     return detector
 
 

@@ -193,7 +193,7 @@
 
   const largest = (map) => map.reduce((a, b) => Math.max(a, b), -Infinity);
 
-  /* The package's rule (evaluation/thresholds.py): each image is scored by a model without its fold, and the threshold
+  /* The package's rule (evaluation/thresholds.py): each image is scored by a model of all others, and the threshold
      is the k-th smallest score, k = ceil((n + 1) (1 - alpha)), or the largest where there are too few images for that. */
   function conformal(scores, alpha) {
     const sorted = [...scores].sort((a, b) => a - b), n = sorted.length;
@@ -362,11 +362,8 @@
     if (n >= FEWEST) {
       say(`fitting a Gaussian to each of ${area(facts.shapes[facts.shapes.length - 1])} patches …`);
       await new Promise((done) => setTimeout(done));
-      const fold = facts.folds[n], scores = new Array(n);
-      for (const own of new Set(fold)) {
-        const others = fit(images.filter((_, i) => fold[i] !== own), facts.shapes, facts.shrinkage);
-        fold.forEach((number, i) => { if (number === own) scores[i] = largest(mapOf(others, images[i])); });
-      }
+      const scores = images.map((image, own) => largest(mapOf(
+        fit(images.filter((_, i) => i !== own), facts.shapes, facts.shrinkage), image)));
       state.threshold = conformal(scores, facts.false_alarm);
       state.model = fit(images, facts.shapes, facts.shrinkage);
       state.seconds = (performance.now() - began) / 1000;
@@ -411,7 +408,7 @@
       const ideal = Math.ceil(1 / facts.false_alarm - 1);
       say(`learned in ${state.seconds.toFixed(1)} s. Threshold ` +
         `${number(state.threshold.value)}: ` + (state.threshold.few
-        ? `the largest of ${n} held-out scores (a rate of 1 in 100 would need ${ideal}).`
+        ? `the largest of ${n} held-out scores (a rate of 1 in ${Math.round(1 / facts.false_alarm)} would need ${ideal}).`
         : `at most 1 in ${Math.round(1 / facts.false_alarm)} held-out scores lies above it.`));
     }
     at("result").hidden = state.score === null;
