@@ -215,8 +215,8 @@
 
   const largest = (map) => map.reduce((a, b) => Math.max(a, b), -Infinity);
 
-  /* The package's rule (evaluation/thresholds.py): each image is scored by a model of all others, and the threshold
-     is the k-th smallest score, k = ceil((n + 1) (1 - alpha)), or the largest where there are too few images for that. */
+  /* As evaluation/thresholds.py: the k-th smallest held-out score, k = ceil((n + 1) (1 - alpha)), or the largest where
+     there are too few images for that. */
   function conformal(scores, alpha) {
     const sorted = [...scores].sort((a, b) => a - b), n = sorted.length;
     const rank = Math.ceil((n + 1) * (1 - alpha));
@@ -387,9 +387,6 @@
     if (n >= FEWEST) {
       say(`fitting a Gaussian to each of ${area(facts.shapes[facts.shapes.length - 1])} patches …`);
       await new Promise((done) => setTimeout(done));
-      const scores = images.map((image, own) => largest(mapOf(
-        fit(images.filter((_, i) => i !== own), facts.shapes, facts.shrinkage), image)));
-      state.threshold = conformal(scores, facts.false_alarm);
       state.model = fit(images, facts.shapes, facts.shrinkage);
       const scores = heldOutScores(state.model);
       state.good.forEach((image, i) => { image.heldOut = scores[i]; });
@@ -443,11 +440,10 @@
     if (!n) say("");
     else if (!state.model) say(`of at least ${FEWEST}; ten are a good start.`);
     else {
-      const ideal = Math.ceil(1 / facts.false_alarm - 1);
-      say(`learned in ${state.seconds.toFixed(1)} s. Threshold ` +
-        `${number(state.threshold.value)}: ` + (state.threshold.few
-        ? `the largest of ${n} held-out scores (a rate of 1 in ${Math.round(1 / facts.false_alarm)} would need ${ideal}).`
-        : `at most 1 in ${Math.round(1 / facts.false_alarm)} held-out scores lies above it.`));
+      const one = Math.round(1 / facts.false_alarm), odd = state.good.reduce((a, b) => (b.heldOut > a.heldOut ? b : a));
+      say(`learned in ${state.seconds.toFixed(1)} s. Requested: one good part in ${one} stopped; ` +
+        (state.threshold.few ? `${n} images attain one in ${n + 1} (one in ${one} would need ${one - 1}). ` : "attained. ") +
+        `Most unlike the others: ${odd.name}, with a held-out score of ${number(odd.heldOut)}.`);
     }
     at("result").hidden = state.score === null;
     if (state.score === null) return;

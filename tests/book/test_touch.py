@@ -91,7 +91,11 @@ def test_ten_photographs_of_a_folder_are_learned_as_in_python(learned, detector)
     assert problem(learned) == ""
     limit = learned.evaluate("padimLearn.state.threshold.value")
     assert limit == pytest.approx(detector.threshold_.value, rel=1e-2)
-    assert "a rate of 1 in 20 would need 19" in learned.locator("#learn-status").inner_text()
+    assert "10 images attain one in 11 (one in 20 would need 19)" in learned.locator("#learn-status").inner_text()
+    scores = learned.evaluate("padimLearn.state.threshold.scores")
+    samples = [Sample(path, 0, "good") for path in sorted(LEARN.glob("good-*.jpg"))]
+    assert scores == pytest.approx(list(detector.held_out_scores(samples)), rel=1e-2)
+    assert learned.locator("#learn-good small").count() == 10
 
 
 @pytest.mark.parametrize(("number", "stopped"), [(0, False), (1, True)], ids=["good", "broken"])
