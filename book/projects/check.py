@@ -68,7 +68,7 @@ def threshold(work: ModuleType) -> None:
         assert value != np.quantile(scores, 1 - alpha), "this is the plain quantile: it forgets the new part, n + 1"
         assert value == expected, f"100 scores, alpha {alpha}: the k-th smallest is {expected:g}, not {value:g}"
     largest = work.threshold(np.array([3.0, 1, 2]), 0.01)
-    assert largest == 3, f"three scores cannot promise 1 %: give the largest, 3, not {largest}"
+    assert largest == 3, f"three scores are too few for 1 %: give the largest, 3, not {largest}"
 
 
 def nearest(work: ModuleType) -> None:
