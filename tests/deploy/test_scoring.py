@@ -119,11 +119,11 @@ def test_the_threshold_stands_beside_the_verdict(parts, detector, tmp_path):
         detector.threshold_ = Threshold(threshold, 0.2, 12)
         (line,) = score_files(detector.save(tmp_path / "m.safetensors"), [image], device="cpu")
         score, *words = line.split()
-        assert words == [sign, f"{threshold:#.4g}", verdict, str(image)]
+        assert words[:-3] == [sign, f"{threshold:#.4g}", verdict] and words[-3] == "p" and words[-1] == str(image)
         assert float(score) == pytest.approx(detector.score_images(load_image(image)[None]).scores[0], rel=1e-3)
     detector.threshold_ = None
     (line,) = score_files(detector.save(tmp_path / "m.safetensors"), [image], device="cpu")
-    assert line.split()[1:] == ["-", str(image)]
+    assert line.split()[1] == "-" and line.split()[-1] == str(image)
 
 
 def test_a_model_of_weights_given_relative_to_one_folder_is_scored_from_another(parts, tmp_path, monkeypatch, capsys):
@@ -185,7 +185,8 @@ def test_scoring_loads_what_it_needs_and_an_exported_detector_does_without_torch
     assert len(one) == 4
     for words, same in zip(one, other, strict=True):
         assert float(words[1]) == pytest.approx(float(same[1]), rel=1e-3)
-        assert words[2:] == same[2:]
+        assert [*words[2:5], words[-1]] == same[2:], "the exported one has no p-value"
+        assert words[5] == "p"
 
 
 @pytest.mark.parametrize("frame", [Frame((64, 96)), Frame(80, 64)], ids=["not square", "cropped"])

@@ -117,10 +117,12 @@ def test_an_interrupted_run_leaves_the_finished_one_and_nothing_half(parts, out,
     before = contents(out)
     a_notebook(tmp_path / "long.ipynb", f"import time\nopen({str(tmp_path / 'begun')!r}, 'w')\ntime.sleep(600)")
     code = f"""
+import signal
 import sys
 from pathlib import Path
 from padim_nb.cli import main
 from padim_nb.experiments import run
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with SIGINT ignored
 run.template = lambda: Path({str(tmp_path / "long.ipynb")!r})
 sys.exit(main({command(parts, out)!r}))
 """
