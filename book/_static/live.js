@@ -34,7 +34,9 @@
   async function choosePart(part) {
     press("parts", part.name);
     say(`loading the ${part.name} detector …`);
+    state.wanted = part; // one that loads slowly does not replace one that was chosen later
     state.distances[part.name] ??= await ort.InferenceSession.create(`${base}/${part.name}.onnx`);
+    if (state.wanted !== part) return;
     state.part = part;
     const seen = {};
     const names = part.images.map(({ defect }) => `${defect} ${(seen[defect] = (seen[defect] ?? 0) + 1)}`);

@@ -154,6 +154,28 @@ def test_the_live_page_shows_pythons_map(live, twin_cache):
 
 
 @pytest.mark.parametrize("page", [(1280, "light"), (390, "dark")], indirect=True, ids=["wide", "phone"])
+def test_whatever_is_chosen_the_live_page_fits_its_window_and_the_mark_its_bar(live):
+    from live import PARTS
+
+    stopped = {}
+    for part in range(len(PARTS)):
+        for image in range(4):  # two good ones, two defects
+            runs = live.evaluate("window.padimLive.runs")
+            live.locator("#live-parts button").nth(part).click()
+            settled(live, runs)
+            runs = live.evaluate("window.padimLive.runs")
+            live.locator("#live-images button").nth(image).click()
+            settled(live, runs)
+            assert live.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+            bar, mark = (live.locator(place).bounding_box() for place in (".live-scale", "#live-limit"))
+            assert bar["x"] <= mark["x"] <= bar["x"] + bar["width"]
+            stopped[PARTS[part].name, image] = "stopped" in live.locator("#live-verdict").inner_text()
+    assert not any(verdict for (_, image), verdict in stopped.items() if image < 2), "no good image is stopped"
+    passing = {key for key, verdict in stopped.items() if key[1] >= 2 and not verdict}
+    assert passing == {("wood", 3), ("hazelnut", 2), ("hazelnut", 3)}, "the page names what passes"
+
+
+@pytest.mark.parametrize("page", [(1280, "light"), (390, "dark")], indirect=True, ids=["wide", "phone"])
 def test_a_stroke_changes_map_and_verdict_and_undo_takes_it_back(live):
     before, runs = live.evaluate("window.padimLive.score"), live.evaluate("window.padimLive.runs")
     assert live.locator("#live-verdict").inner_text() == "passes"
