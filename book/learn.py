@@ -112,6 +112,7 @@ def facts(detector: PaDiM, shapes: list[list[int]], samples: dict[str, list[dict
         "shapes": shapes,
         "shrinkage": {"smallest": SMALLEST, "largest_share": LARGEST_SHARE},
         "sigma": settings.sigma,
+        "score": settings.score,
         "false_alarm": FALSE_ALARM,
         "most": MOST,
         "category": CATEGORY,

@@ -213,7 +213,12 @@
     return map;
   }
 
-  const largest = (map) => map.reduce((a, b) => Math.max(a, b), -Infinity);
+  /* As image_scores in padim/smoothing.py: the largest value, or the mean of this share of the largest. */
+  function imageScore(map, share) {
+    if (share === "max") return map.reduce((a, b) => Math.max(a, b), -Infinity);
+    const count = Math.max(1, Math.round(share * map.length));
+    return Float32Array.from(map).sort().subarray(-count).reduce((a, b) => a + b, 0) / count;
+  }
 
   /* As evaluation/thresholds.py: the k-th smallest held-out score, k = ceil((n + 1) (1 - alpha)), or the largest where
      there are too few images for that. */
@@ -398,7 +403,7 @@
   }
 
   const smoothed = (values) => smooth(values, facts.shapes[facts.shapes.length - 1], rows, columns);
-  const heldOutScores = (model) => heldOut(model).map((values) => largest(smoothed(values)));
+  const heldOutScores = (model) => heldOut(model).map((values) => imageScore(smoothed(values), facts.score));
 
   const mapOf = (model, image) => smoothed(distances(model, image));
 
@@ -419,7 +424,7 @@
     state.map = state.score = state.p = null;
     if (!state.fresh || !state.model) return;
     state.map = mapOf(state.model, state.fresh.features);
-    state.score = largest(state.map);
+    state.score = imageScore(state.map, facts.score);
     /* Full conformal prediction: the new image among the others, each of all n + 1 held out in turn. */
     const all = [...state.good.map((image) => image.features), state.fresh.features];
     const scores = heldOutScores(fit(all, facts.shapes, facts.shrinkage));
