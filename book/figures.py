@@ -1,6 +1,6 @@
 """Computes what the interactive figures show, and draws their still images.
 
-python book/figures.py [threshold] [dimensions] [stills]     (all three unless some are named; minutes)
+python book/figures.py [threshold] [dimensions] [training] [stills]     (all unless some are named; minutes)
 
 Writes data/records/drawn-dimensions.json, book/_static/figures-data.js and, by a Chromium of yours, the images in
 book/images/touch/. Run it after a change of the renderer, the backbone or `figures.js`, and look at the result.
@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from matplotlib import colormaps
 from PIL import Image
+from safetensors import safe_open
 from scipy.ndimage import label
 from torch import Tensor
 
@@ -37,24 +38,28 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "book" / "_static" / "figures-data.js"
 RECORD = ROOT / "data" / "records" / "drawn-dimensions.json"
 STILLS = ROOT / "book" / "images" / "touch"
-NAMES = ("mahalanobis", "threshold", "dimensions")
+NAMES = ("mahalanobis", "threshold", "dimensions", "training")
+STUDY = ROOT / "data" / "records" / "efficientad-convergence"
 SIDE = 64  # of the maps that are stored
 FRAME = Frame((256, 256))
 
 THRESHOLD = ("cable", "combined", 1)  # three regions of unlike size, the smallest detected last
 CATEGORY, DEFECT, NETWORK = "grid", "broken", "efficientnet-lite0"
 SIZES, DRAWS, SHOWN = (5, 10, 20, 40, 80, 120, 176), 8, 3
+TRAINED, KINDS, BRIGHTEST = "metal_nut", ("good", "scratch", "flip"), 0.5
 
 
 def main() -> int:
     """Compute and draw what is asked for."""
-    wanted = sys.argv[1:] or ["threshold", "dimensions", "stills"]
+    wanted = sys.argv[1:] or ["threshold", "dimensions", "training", "stills"]
     data = json.loads(DATA.read_text().partition("= ")[2].rstrip(";\n")) if DATA.is_file() else {}
     if "threshold" in wanted:
         data["threshold"] = threshold()
     if "dimensions" in wanted:
         record, data["dimensions"] = dimensions()
         RECORD.write_text(json.dumps(record, indent=1) + "\n")
+    if "training" in wanted:
+        data["training"] = training()
     if wanted != ["stills"]:
         DATA.write_text(f"/* Written by book/figures.py. */\nwindow.padimFigures = {json.dumps(data)};\n")
     if "stills" in wanted:
@@ -119,6 +124,42 @@ def dimensions() -> tuple[dict[str, object], dict[str, object]]:
     }
     framed = next(image_batches([parts.test[shown]], FRAME, 1))[0]
     return record, {"of": f"{CATEGORY}, {DEFECT}", "rows": rows, "maps": images, "image": _jpeg(framed, 192)}
+
+
+def training() -> dict[str, object]:
+    """The losses of a recorded training of EfficientAD, and its two maps of some images after so many steps."""
+    study = json.loads((STUDY / f"{TRAINED}.json").read_text())
+    with safe_open(STUDY / f"{TRAINED}-maps.safetensors", "np") as file:
+        names = json.loads(file.metadata()["images"])
+        maps = {point["step"]: file.get_tensor(f"step {point['step']}").astype(float) for point in study["points"]}
+    samples = {f"{s.defect}/{s.image.name}": s for s in load_category(TRAINED, "twin:lite").test}
+    shown = [next(i for i, name in enumerate(names) if name.startswith(kind)) for kind in KINDS]
+    images = next(image_batches([samples[names[i]] for i in shown], FRAME, len(shown)))
+    points = [
+        {
+            "step": point["step"],
+            "metrics": [
+                point[key]["image_auroc"]
+                for key in ("metrics of the student's map alone", "metrics of the autoencoder's map alone", "metrics")
+            ],
+            "maps": [[_jpeg(_heat(map_), 96) for map_ in maps[point["step"]][i]] for i in shown],
+        }
+        for point in study["points"]
+    ]
+    losses = study["losses"]
+    return {
+        "of": TRAINED.replace("_", " "),
+        "kinds": KINDS,
+        "images": [_jpeg(image, 96) for image in images],
+        "terms": losses["terms"],
+        "every": losses["steps"],
+        "means": losses["means"],
+        "points": points,
+    }
+
+
+def _heat(map_: np.ndarray) -> np.ndarray:
+    return (colormaps[figures.HEAT](np.clip(map_ / BRIGHTEST, 0, 1))[..., :3] * 255).astype(np.uint8)
 
 
 def stills() -> int:

@@ -16,7 +16,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
-FIGURES = {"touch-mahalanobis", "touch-threshold", "touch-dimensions"}
+FIGURES = {"touch-mahalanobis", "touch-threshold", "touch-dimensions", "touch-training"}
 SCRIPTS = ("figures-data.js", "figures.js")
 
 

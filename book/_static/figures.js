@@ -255,9 +255,40 @@
     show();
   }
 
+  /* ---- EfficientAD's training: four losses, and the two maps after so many steps ---- */
+
+  function training(panel) {
+    const { of, kinds, images, terms, every, means, points } = data.training;
+    const last = every * means.length, colors = [DEFECTIVE, GOOD, EXTRA, "#cc79a7"];
+    const { svg, atX, atY } = axes({ width: 480, height: 230, left: 66, right: 26, x: [0, last], y: [-2.5, 1.5], xLabel: "steps", yLabel: "loss",
+      xTicks: points.map(({ step }) => [step, String(step)]), yTicks: [-2, -1, 0, 1].map((power) => [power, String(10 ** power)]),
+      alt: "The four terms of the loss against the number of steps, on a logarithmic scale" });
+    const now = drawn("path", { class: "touch-axis", "stroke-dasharray": "4 3" });
+    svg.append(now);
+    terms.forEach((term, k) => svg.append(drawn("path", { fill: "none", stroke: colors[k], "stroke-width": 1.6, d: means
+      .map((row, i) => `${i ? "L" : "M"}${atX(every * (i + 0.5)).toFixed(1)} ${atY(Math.log10(Math.max(row[k], 10 ** -2.5))).toFixed(1)}`).join("") })));
+    const key = element("p", { class: "touch-legend" }, ...terms.flatMap((term, k) => [
+      element("span", { style: `color: ${colors[k]}`, "aria-hidden": "true" }, "\u2501 "), `${term}\u2003`]));
+    const rows = element("div", { class: "touch-images" }), text = reading();
+    const [control, input] = slider("steps", { min: 0, max: points.length - 1, value: 0, step: 1 });
+    panel.append(rows, control, svg, key, text);
+    const figure = (source, caption, alt) => element("figure", {}, element("img", { src: source, alt }), element("figcaption", {}, caption));
+    function show() {
+      const { step, metrics, maps } = points[Number(input.value)];
+      rows.replaceChildren(...kinds.flatMap((kind, i) => [figure(images[i], kind, `${of}, ${kind}`),
+        ...["student", "autoencoder"].map((name, m) => figure(maps[i][m], `${name}'s map`, `The ${name}'s map of it after ${step} steps`))]));
+      now.setAttribute("d", `M${atX(step)} 12V190`);
+      const [student, autoencoder, both] = metrics.map((value) => value.toFixed(2));
+      text.textContent = `After ${step} steps: image AUROC ${both}; by the student's map alone ${student}, by the autoencoder's alone ${autoencoder}.`;
+      input.setAttribute("aria-valuetext", text.textContent);
+    }
+    input.addEventListener("input", show);
+    show();
+  }
+
   /* ---- Each in its place ---- */
 
-  const FIGURES = { mahalanobis, threshold, dimensions };
+  const FIGURES = { mahalanobis, threshold, dimensions, training };
   for (const [name, draw] of Object.entries(FIGURES)) {
     for (const figure of document.querySelectorAll(`figure.touch-${name}`)) {
       const panel = element("div", { class: "touch-panel" });

@@ -270,7 +270,7 @@ def test_a_patch_is_moved_by_mouse_finger_and_keyboard(page, by_finger, address)
     assert page.wrong + by_finger.wrong == []
 
 
-@pytest.mark.parametrize("name", ["threshold", "dimensions"])
+@pytest.mark.parametrize("name", ["threshold", "dimensions", "training"])
 def test_a_slider_moves_by_mouse_finger_and_keyboard(page, by_finger, address, name):
     shown = figure(page, address, name)
     slider, readings = shown.get_by_role("slider"), [shown.locator(".touch-reading").inner_text()]
@@ -327,7 +327,7 @@ def test_without_scripts_there_are_still_images_and_folded_answers(browser, addr
     assert page.locator("img.learn-fallback").is_visible()
     assert "Scripts are off here" in page.locator("#learn noscript").inner_text()
     assert not page.locator(".learn-panel").is_visible()
-    for name in ("mahalanobis", "threshold", "dimensions"):
+    for name in ("mahalanobis", "threshold", "dimensions", "training"):
         page.goto(f"{address}/{page_with(f'touch touch-{name}')}")
         assert page.locator(f"figure.touch-{name} img").is_visible()
     answer = page.locator("details.quiz-right").first
