@@ -86,7 +86,7 @@ def main() -> None:
     """All recipes, one after the other."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--category", default="cable")
-    parser.add_argument("--recipes", nargs="+", default=("padim-lite0", "efficientad-quick"))
+    parser.add_argument("--recipes", nargs="+", default=("padim-lite0",))
     parser.add_argument("--data", default="twin:lite")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()

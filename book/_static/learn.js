@@ -213,11 +213,30 @@
     return map;
   }
 
-  /* As image_scores in padim/smoothing.py: the largest value, or the mean of this share of the largest. */
-  function imageScore(map, share) {
-    if (share === "max") return map.reduce((a, b) => Math.max(a, b), -Infinity);
-    const count = Math.max(1, Math.round(share * map.length));
-    return Float32Array.from(map).sort().subarray(-count).reduce((a, b) => a + b, 0) / count;
+  /* The image score: the maximum of a map ("max"), or the mean of a share of its largest values. */
+  function imageScore(map, score) {
+    if (score === "max") return map.reduce((a, b) => Math.max(a, b), -Infinity);
+    const count = Math.max(1, Math.round(score * map.length)), sorted = Float32Array.from(map).sort();
+    let sum = 0;
+    for (let i = map.length - count; i < map.length; i++) sum += sorted[i];
+    return sum / count;
+  }
+
+  /* Of the new among these images those that are unlike all others. The one with the highest held-out score is scored by
+     a model without it: is that above `ratio` times the others' median held-out score? Then it is set aside, and
+     the rest is looked at again. `scoresOf(images)` gives held-out scores, `scoreOf(images, image)` one score. */
+  function unlike(images, isNew, ratio, scoresOf, scoreOf) {
+    const odd = [];
+    for (let rest = [...images]; rest.length > FEWEST_ALIKE;) {
+      const scores = scoresOf(rest), at = scores.indexOf(Math.max(...scores)), image = rest[at];
+      const others = rest.filter((_, i) => i !== at);
+      const alike = [...scoresOf(others)].sort((a, b) => a - b);
+      const times = scoreOf(others, image) / alike[alike.length >> 1];
+      if (!isNew(image) || times < ratio) break;
+      odd.push({ image, times });
+      rest = others;
+    }
+    return odd;
   }
 
   /* As evaluation/thresholds.py: the k-th smallest held-out score, k = ceil((n + 1) (1 - alpha)), or the largest where
@@ -281,24 +300,26 @@
   }
 
   class Trouble extends Error {}
-  const FORMAT = "padim-nb page 1", FEWEST = 3, LARGEST_SIDE = 16384, STRIP = 256;
-  window.padimLearn = { weights, shrinkRows, shrinkColumns, fit, distances, smoother, smooth, conformal, state: null };
+  const FORMAT = "padim-nb page 1", FEWEST = 3, FEWEST_ALIKE = 5, UNLIKE = 2, LARGEST_SIDE = 16384, STRIP = 256;
+  window.padimLearn = { weights, shrinkRows, shrinkColumns, fit, distances, smoother, smooth, imageScore, unlike, conformal, state: null };
 
   /* ---- The page. ---- */
 
   const root = document.getElementById("learn");
   if (!root) return;
   const at = (id) => document.getElementById(`learn-${id}`);
-  const base = root.dataset.base, { runtime, inferno } = window.padimPage;
-  const state = { ready: false, good: [], model: null, threshold: null, fresh: null, map: null, score: null, seconds: null };
-  let facts, network, rows, columns, stream = null, queue = Promise.resolve();
+  const base = root.dataset.base, { folder, json, runtime, inferno } = window.padimPage;
+  const state = { ready: false, good: [], doubtful: [], model: null, threshold: null, fresh: null, map: null, score: null, seconds: null };
+  let facts, files, network, rows, columns, stream = null, queue = Promise.resolve();
   window.padimLearn.state = state;
 
   async function start() {
     at("why").textContent = "Loading the network … (16 MB, once)";
-    await runtime(root.dataset.runtime);
-    facts = await (await fetched(`${base}/learn.json`)).json();
-    network = await ort.InferenceSession.create(`${base}/features.onnx`);
+    const [own, shared] = await Promise.all([folder(base), folder(root.dataset.runtime)]);
+    files = own;
+    const [bytes, settings] = await Promise.all([files("features.onnx"), files("learn.json"), runtime(root.dataset.runtime, shared)]);
+    facts = json(settings);
+    network = await ort.InferenceSession.create(new Uint8Array(bytes));
     const [, height, width] = facts.shapes[facts.shapes.length - 1];
     rows = smoother(height, facts.size[0], facts.sigma);
     columns = smoother(width, facts.size[1], facts.sigma);
@@ -306,12 +327,6 @@
     root.classList.add("learn-on");
     state.ready = true;
     show();
-  }
-
-  async function fetched(address) {
-    const answer = await fetch(address);
-    if (!answer.ok) throw new Error(`${address.split("/").pop()} is not part of this build of the book`);
-    return answer;
   }
 
   /* One thing at a time, in the order in which it was asked for. */
@@ -361,28 +376,35 @@
     return facts.shapes.map((_, k) => Float32Array.from(output[`layer${k}`].data));
   }
 
-  async function learn(files) {
-    const list = [...files], began = performance.now(), problems = [];
+  async function learn(chosen) {
+    const list = [...chosen], began = performance.now(), problems = [], added = [];
     if (!list.length) return;
-    let added = 0;
     for (const [number, file] of list.entries()) {
       const key = `${file.name}/${file.size}/${file.lastModified}`;
-      if (state.good.some((image) => image.key === key)) { problems.push(`${file.name} is here already.`); continue; }
-      if (state.good.length >= facts.most) {
+      if ([...state.good, ...added].some((image) => image.key === key)) { problems.push(`${file.name} is here already.`); continue; }
+      if (state.good.length + added.length >= facts.most) {
         problems.push(`The page learns from ${facts.most} images at most: the rest was left out. Python has no such limit.`);
         break;
       }
       say(`reading image ${number + 1} of ${list.length} …`);
       try {
         const rgb = await framed(file);
-        state.good.push({ key, name: file.name, rgb, features: await features(rgb) });
-        added++;
+        added.push({ key, name: file.name, rgb, features: await features(rgb) });
       } catch (error) {
         if (!(error instanceof Trouble)) throw error;
         problems.push(`${error.message}.`);
       }
     }
-    if (added) await refit(began);
+    if (added.length) {
+      say("comparing the images with each other …");
+      await new Promise((done) => setTimeout(done));
+      const odd = unlike([...state.good, ...added], (image) => added.includes(image), UNLIKE,
+        (images) => heldOutScores(fitted(images)), (images, image) => scoreOf(fitted(images), image));
+      const keys = odd.map(({ image }) => image.key);
+      state.doubtful = [...state.doubtful.filter(({ image }) => !added.some(({ key }) => key === image.key)), ...odd];
+      state.good.push(...added.filter(({ key }) => !keys.includes(key)));
+      await refit(began);
+    }
     complain(problems.slice(0, 4).join(" ") + (problems.length > 4 ? ` And ${problems.length - 4} more.` : ""));
   }
 
@@ -403,7 +425,9 @@
   }
 
   const smoothed = (values) => smooth(values, facts.shapes[facts.shapes.length - 1], rows, columns);
+  const fitted = (images) => fit(images.map((image) => image.features), facts.shapes, facts.shrinkage);
   const heldOutScores = (model) => heldOut(model).map((values) => imageScore(smoothed(values), facts.score));
+  const scoreOf = (model, image) => imageScore(mapOf(model, image.features), facts.score);
 
   const mapOf = (model, image) => smoothed(distances(model, image));
 
@@ -438,8 +462,10 @@
   function show() {
     const n = state.good.length;
     at("good").replaceChildren(...state.good.map(thumbnail));
+    at("doubt").hidden = !state.doubtful.length;
+    at("doubtful").replaceChildren(...state.doubtful.map(doubt));
     at("count").textContent = n ? `${n} good image${n > 1 ? "s" : ""}` : "no images yet";
-    for (const id of ["save", "forget"]) at(id).disabled = id === "save" ? !state.model : !n;
+    for (const id of ["save", "forget"]) at(id).disabled = id === "save" ? !state.model : !n && !state.doubtful.length;
     for (const node of root.querySelectorAll("[data-needs-model]")) node.disabled = !state.model;
     at("judging").classList.toggle("learn-waits", !state.model);
     if (!n) say("");
@@ -451,7 +477,10 @@
         `Most unlike the others: ${odd.name}, with a held-out score of ${number(odd.heldOut)}.`);
     }
     at("result").hidden = state.score === null;
-    if (state.score === null) return;
+    if (state.score === null) {
+      at("verdict").textContent = at("score").textContent = "";
+      return;
+    }
     const limit = state.threshold.value, rate = Math.max(facts.false_alarm, 1 / (n + 1)), stopped = state.p <= rate + 1e-9;
     paint(at("photo"), (i, put) => put(state.fresh.rgb[3 * i], state.fresh.rgb[3 * i + 1], state.fresh.rgb[3 * i + 2]));
     outline(at("photo"), limit);
@@ -473,15 +502,41 @@
     return image.node;
   }
 
+  function photograph(image) {
+    const canvas = document.createElement("canvas");
+    paint(canvas, (i, put) => put(image.rgb[3 * i], image.rgb[3 * i + 1], image.rgb[3 * i + 2]));
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", image.name);
+    return canvas;
+  }
+
+  /* An image that is unlike the others, and the two things that one can do about it. */
+  function doubt(entry) {
+    const item = document.createElement("li"), text = document.createElement("span"), { image, times } = entry;
+    text.textContent = `${image.name}: its score is ${times.toPrecision(2)} times what is usual among the others. `;
+    const choice = (label, accepted) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = label;
+      button.setAttribute("aria-label", `${label}: ${image.name}`);
+      button.addEventListener("click", () => enqueue(async () => {
+        if (!state.doubtful.includes(entry)) return;
+        if (accepted && state.good.length >= facts.most) throw new Trouble(`The page learns from ${facts.most} images at most`);
+        state.doubtful = state.doubtful.filter((other) => other !== entry);
+        if (accepted) { state.good.push(image); await refit(); } else show();
+        (at("doubtful").querySelector("button") ?? at("files")).focus();
+      }));
+      return button;
+    };
+    text.append(choice("learn it too", true), " ", choice("leave it out", false));
+    item.append(photograph(image), text);
+    return item;
+  }
+
   function thumbnailOf(image) {
     const item = document.createElement("li"), remove = document.createElement("button");
-    if (image.rgb) {
-      const canvas = document.createElement("canvas");
-      paint(canvas, (i, put) => put(image.rgb[3 * i], image.rgb[3 * i + 1], image.rgb[3 * i + 2]));
-      canvas.setAttribute("role", "img");
-      canvas.setAttribute("aria-label", image.name);
-      item.append(canvas);
-    } else {
+    if (image.rgb) item.append(photograph(image));
+    else {
       const text = document.createElement("span");
       text.textContent = image.name;
       item.append(text);
@@ -536,7 +591,7 @@
     dropped(at("drop"), (files) => enqueue(() => learn(onlyImages(files))));
     dropped(at("judging"), ([file]) => file && enqueue(() => judge(file)));
     at("samples").addEventListener("click", () => enqueue(async () => learn(await samples("good"))));
-    at("forget").addEventListener("click", () => enqueue(async () => { state.good = []; state.fresh = null; await refit(); }));
+    at("forget").addEventListener("click", () => enqueue(async () => { state.good = []; state.doubtful = []; state.fresh = null; await refit(); }));
     at("save").addEventListener("click", save);
     at("load").addEventListener("change", () => { const [file] = at("load").files; at("load").value = ""; if (file) enqueue(() => load(file)); });
     at("also").addEventListener("click", () => enqueue(async () => {
@@ -589,7 +644,7 @@
 
   async function samples(group) {
     return Promise.all(facts.samples[group].map(async ({ file }) =>
-      new File([await (await fetched(`${base}/${file}`)).blob()], file, { lastModified: 0 })));
+      new File([await files(file)], file, { type: "image/jpeg", lastModified: 0 })));
   }
 
   function save() {
@@ -602,6 +657,7 @@
 
   async function load(file) {
     const images = await unpack(file, facts);
+    state.doubtful = [];
     state.good = images.map((image, i) => ({ key: `${file.name}/${i}`, name: `image ${i + 1}`, rgb: null, features: image }));
     await refit();
   }

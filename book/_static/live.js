@@ -4,24 +4,30 @@
   const SIDE = 256;
   const root = document.getElementById("live");
   if (!root) return;
-  const base = root.dataset.base, { runtime, inferno } = window.padimPage;
+  const base = root.dataset.base, { folder, json, runtime, inferno } = window.padimPage;
   const at = (id) => document.getElementById(`live-${id}`);
   const photo = at("photo").getContext("2d", { willReadFrequently: true });
   const heat = at("heat").getContext("2d");
+  let files = null; // a file's bytes by its name
   const state = { parts: [], part: null, image: null, undo: [], features: null, distances: {}, busy: false, stale: false };
   window.padimLive = { ready: false, runs: 0, map: null, score: null, milliseconds: null };
 
   const LOOKUP = Array.from({ length: 256 }, (_, i) => inferno(i / 255));
 
   async function start() {
-    await runtime(`${base}/ort`);
-    state.parts = await (await fetch(`${base}/parts.json`)).json();
-    state.features = await ort.InferenceSession.create(`${base}/features.onnx`);
+    files = await folder(base);
+    const network = files("features.onnx"), started = runtime(base, files);
+    state.parts = json(await files("parts.json"));
     for (const part of state.parts) at("parts").append(button(part.name, () => choosePart(part)));
+    const first = state.parts[0]; // fetched at once with the rest, so that it is there when the runtime is
+    const [bytes] = await Promise.all([network, started, files(`${first.name}.onnx`), files(first.images[0].file)]);
+    state.features = await session(bytes);
     listen();
     root.classList.add("live-on");
     await choosePart(state.parts[0]);
   }
+
+  const session = (bytes) => ort.InferenceSession.create(new Uint8Array(bytes));
 
   function button(name, action) {
     const element = document.createElement("button");
@@ -33,10 +39,13 @@
 
   async function choosePart(part) {
     press("parts", part.name);
-    say(`loading the ${part.name} detector …`);
     state.wanted = part; // one that loads slowly does not replace one that was chosen later
-    state.distances[part.name] ??= await ort.InferenceSession.create(`${base}/${part.name}.onnx`);
-    if (state.wanted !== part) return;
+    if (!state.distances[part.name]) {
+      forget(); // the map and verdict of another part do not stand beside this one's name
+      say(`loading the ${part.name} detector …`);
+      state.distances[part.name] = await session(await files(`${part.name}.onnx`));
+      if (state.wanted !== part) return;
+    }
     state.part = part;
     const seen = {};
     const names = part.images.map(({ defect }) => `${defect} ${(seen[defect] = (seen[defect] ?? 0) + 1)}`);
@@ -49,9 +58,9 @@
 
   async function chooseImage(number) {
     [...at("images").children].forEach((choice, i) => choice.setAttribute("aria-pressed", i === number));
-    const image = new Image();
-    image.src = `${base}/${state.part.images[number].file}`;
-    await image.decode();
+    const part = state.part;
+    const image = await createImageBitmap(new Blob([await files(part.images[number].file)], { type: "image/png" }));
+    if (state.part !== part || state.wanted !== part) return;
     state.image = image;
     state.undo = [];
     photo.drawImage(image, 0, 0);
@@ -78,7 +87,7 @@
       const levels = await state.features.run({ images: new ort.Tensor("uint8", rgb, [1, SIDE, SIDE, 3]) });
       const output = await state.distances[part.name].run(levels);
       const milliseconds = performance.now() - began;
-      show(part, output.map.data, output.score.data[0], milliseconds);
+      if (state.wanted === part) show(part, output.map.data, output.score.data[0], milliseconds);
     } while (state.stale);
     state.busy = false;
   }
@@ -102,9 +111,18 @@
     Object.assign(window.padimLive, { ready: true, runs: window.padimLive.runs + 1, map, score, milliseconds });
   }
 
+  /* Nothing of an earlier image stays on the screen. */
+  function forget() {
+    photo.clearRect(0, 0, SIDE, SIDE);
+    heat.clearRect(0, 0, SIDE, SIDE);
+    at("verdict").textContent = "";
+    at("bar").style.width = 0;
+  }
+
   function listen() {
     const canvas = at("photo");
     let last = null;
+    listenToKeys(canvas);
     const place = (event) => {
       const box = canvas.getBoundingClientRect();
       return [(event.clientX - box.left) * SIDE / box.width, (event.clientY - box.top) * SIDE / box.height];
@@ -112,8 +130,7 @@
     canvas.addEventListener("pointerdown", (event) => {
       event.preventDefault();
       canvas.setPointerCapture(event.pointerId);
-      state.undo.push(photo.getImageData(0, 0, SIDE, SIDE));
-      if (state.undo.length > 30) state.undo.shift();
+      remember();
       last = place(event);
       stroke(last, last);
       score().catch(complain);
@@ -130,13 +147,48 @@
     canvas.addEventListener("pointercancel", lift);
     at("undo").addEventListener("click", undo);
     at("clear").addEventListener("click", () => {
-      state.undo.push(photo.getImageData(0, 0, SIDE, SIDE));
+      remember();
       photo.drawImage(state.image, 0, 0);
       score().catch(complain);
     });
     document.addEventListener("keydown", (event) => {
       if ((event.ctrlKey || event.metaKey) && event.key === "z" && root.contains(document.activeElement)) undo();
     });
+  }
+
+  /* Arrows move the brush, with Shift further; Space or Enter puts it down and lifts it. */
+  function listenToKeys(canvas) {
+    const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+    const brush = { x: SIDE / 2, y: SIDE / 2, down: false }, mark = at("brush");
+    const show = () => {
+      mark.style.left = `${100 * brush.x / SIDE}%`;
+      mark.style.top = `${100 * brush.y / SIDE}%`;
+      mark.dataset.down = brush.down;
+      at("keys").textContent = `brush ${brush.down ? "down" : "up"} at ${brush.x}, ${brush.y}`;
+    };
+    canvas.addEventListener("keydown", (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey) return;
+      if (event.key === " " || event.key === "Enter") {
+        brush.down = !brush.down;
+        if (brush.down) { remember(); stroke([brush.x, brush.y], [brush.x, brush.y]); }
+      } else if (event.key === "Escape") brush.down = false;
+      else if (moves[event.key]) {
+        const [dx, dy] = moves[event.key], step = event.shiftKey ? 24 : 4, before = [brush.x, brush.y];
+        brush.x = Math.min(SIDE, Math.max(0, brush.x + step * dx));
+        brush.y = Math.min(SIDE, Math.max(0, brush.y + step * dy));
+        if (brush.down) stroke(before, [brush.x, brush.y]);
+      } else return;
+      event.preventDefault();
+      show();
+      if (brush.down) score().catch(complain);
+    });
+    canvas.addEventListener("blur", () => { brush.down = false; show(); at("keys").textContent = ""; });
+    canvas.addEventListener("focus", show);
+  }
+
+  function remember() {
+    state.undo.push(photo.getImageData(0, 0, SIDE, SIDE));
+    if (state.undo.length > 30) state.undo.shift();
   }
 
   function undo() {
