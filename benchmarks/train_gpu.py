@@ -49,7 +49,7 @@ def train(settings: RunSettings) -> Path:
     """One run without a notebook: fit, from the checkpoint where there is one, score, evaluate; the record's path."""
     ensure_dir(settings.folder)
     parts = load_category(settings.category, settings.data or None)
-    detector, watch = detector_of(settings), Stopwatch()
+    detector, watch = detector_of(settings, parts), Stopwatch()
     assert isinstance(detector, EfficientAD)
     detector.minutes = CHECKPOINT
     with watch("fit"):

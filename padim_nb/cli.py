@@ -157,6 +157,7 @@ def _add_run(verbs: Verbs) -> None:
         verb.add_argument("--weights", help=f"{what} (default: the recipe's own)")
         verb.add_argument("--device", help="auto, cpu or cuda")
         verb.add_argument("--size", help="of the images in pixels, such as 512, or 512x768 for height x width")
+        verb.add_argument("--roi", metavar="FILE", help="a mask, judged where white (default: roi.png beside the data)")
         verb.add_argument("--steps", type=int, help="steps of EfficientAD's training (default: the recipe's own)")
         verb.add_argument(
             "--penalty", help="EfficientAD's penalty images: a folder, 'imagenette', 'procedural', 'none'"
@@ -284,7 +285,7 @@ def _sweep(
     from .util.mvtec_counts import CATEGORIES
 
     options = {name: given.pop(name) for name in ("workers", "cores", "scheduler", "force") if name in given}
-    for name in {"data", "weights", "penalty"} & given.keys():
+    for name in {"data", "weights", "penalty", "roi"} & given.keys():
         if given[name] and _path(given[name]).exists():
             given[name] = str(_path(given[name]).absolute())
     categories = CATEGORIES if list(categories) == ["all"] else categories

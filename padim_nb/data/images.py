@@ -22,7 +22,7 @@ from pydantic import Field
 from ..errors import DataError, OptionError
 from ..util.validation import from_plain, validated
 from .cache import cached
-from .mvtec import Sample, images_in, opened, orientation
+from .mvtec import Sample, expect_same_size, images_in, opened, orientation
 
 Array = np.ndarray
 LARGEST_SIDE = 1 << 14
@@ -137,6 +137,19 @@ def load_mask(path: Path, empty: bool = True) -> Array:
     if not (empty or mask.any()):
         raise DataError(f"{path} marks nothing: draw the defect, or move its image to test/good")
     return mask
+
+
+def load_roi(path: Path, frame: Frame, samples: Sequence[Sample] = ()) -> Array:
+    """A region of interest, a mask in the frame of the images, bool (height, width): only what is marked is judged.
+
+    DataError where nothing is marked, or where it is not of the size of these samples' images.
+    """
+    for sample in samples:
+        expect_same_size(path, sample.image)
+    roi = frame.apply_mask(load_mask(path))
+    if not roi.any():
+        raise DataError(f"{path} leaves nothing of the images to be judged: paint white what is")
+    return roi
 
 
 def as_images(array: Array) -> Array:

@@ -28,24 +28,35 @@ class AnomalyMaps:
         maps: float32 (n, height, width), the larger, the more anomalous.
         scores: (n,), one for each image.
         frame: how the images were resized and cropped; None where a map covers the whole image.
+        roi: the region of interest, bool (height, width), outside of which maps are 0 and nothing is judged; None for
+            all of the image.
     """
 
     maps: Array
     scores: Array
     frame: Frame | None = None
+    roi: Array | None = None
 
     @classmethod
-    def of(cls, maps: Array, frame: Frame | None = None, scores: Array | None = None) -> AnomalyMaps:
+    def of(
+        cls, maps: Array, frame: Frame | None = None, scores: Array | None = None, roi: Array | None = None
+    ) -> AnomalyMaps:
         """Anomaly maps from an array (n, height, width); without `scores` they are the largest value of each map."""
         maps = np.asarray(maps, dtype=np.float32)
-        return cls(maps, maps.max(axis=(1, 2)) if scores is None else np.asarray(scores), frame)
+        return cls(maps, maps.max(axis=(1, 2)) if scores is None else np.asarray(scores), frame, roi)
 
     @classmethod
-    def joined(cls, batches: Sequence[AnomalyMaps], size: tuple[int, int], frame: Frame) -> AnomalyMaps:
+    def joined(
+        cls, batches: Sequence[AnomalyMaps], size: tuple[int, int], frame: Frame, roi: Array | None = None
+    ) -> AnomalyMaps:
         """Join batches of anomaly maps; without batches, 0 maps of this (height, width)."""
         maps = np.concatenate([np.zeros((0, *size), dtype=np.float32), *(batch.maps for batch in batches)])
         scores = np.concatenate([np.zeros(0, dtype=np.float32), *(batch.scores for batch in batches)])
-        return cls(maps, scores, frame)
+        return cls(maps, scores, frame, roi)
+
+    def judged(self, values: Array) -> Array:
+        """Of one value a pixel (n, height, width) those inside the region of interest, (n, pixels)."""
+        return values.reshape(len(values), -1) if self.roi is None else values[:, self.roi]
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -62,7 +73,7 @@ class AnomalyMaps:
     def __getitem__(self, images: int | np.integer | slice | Sequence[int] | Array) -> Array | AnomalyMaps:
         if isinstance(images, (int, np.integer)):
             return self.maps[images]
-        return AnomalyMaps(self.maps[images], self.scores[images], self.frame)
+        return AnomalyMaps(self.maps[images], self.scores[images], self.frame, self.roi)
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> Array:
         return np.array(self.maps, dtype=dtype) if copy else np.asarray(self.maps, dtype=dtype)
@@ -75,8 +86,9 @@ class AnomalyMaps:
 
     def save(self, path: str | Path) -> Path:
         """Write maps and scores to a safetensors file, whole or not at all, and return its path."""
+        arrays = {"maps": self.maps, "scores": self.scores} | ({} if self.roi is None else {"roi": self.roi})
         with whole_file(Path(path)) as scratch:
-            save_file({"maps": np.ascontiguousarray(self.maps), "scores": np.ascontiguousarray(self.scores)}, scratch)
+            save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, scratch)
         return Path(path)
 
     @classmethod
@@ -84,10 +96,10 @@ class AnomalyMaps:
         """Read maps and scores that `save` wrote."""
         try:
             tensors = load_file(path)
-            maps, scores = tensors["maps"], tensors["scores"]
-            if maps.ndim != 3 or scores.shape != maps.shape[:1]:
-                raise ValueError(f"maps {maps.shape}, scores {scores.shape}")
-            return cls.of(maps, frame, scores)
+            maps, scores, roi = tensors["maps"], tensors["scores"], tensors.get("roi")
+            if maps.ndim != 3 or scores.shape != maps.shape[:1] or (roi is not None and roi.shape != maps.shape[1:]):
+                raise ValueError(f"maps {maps.shape}, scores {scores.shape}, or a region of interest of another size")
+            return cls.of(maps, frame, scores, roi)
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:120]
             raise DataError(f"{path} holds no anomaly maps ({reason}): run it again") from error

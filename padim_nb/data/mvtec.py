@@ -19,6 +19,7 @@ from .layouts import MVTEC, Layout, layout_of
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 USUAL_ROOT = Path("data") / "mvtec_anomaly_detection"
+ROI = "roi.png"
 MAY_BE_MISSING = "masks-may-be-missing.txt"  # in ground_truth, it allows defective images without a mask
 
 
@@ -51,6 +52,12 @@ class Category:
         """Whether there are defective images and all of them have masks, as pixel-level metrics need."""
         defective = [sample for sample in self.test if sample.label]
         return bool(defective) and all(sample.mask for sample in defective)
+
+    @property
+    def roi(self) -> Path | None:
+        """The region of interest, `roi.png` beside the images or their table; None where there is none."""
+        path = self.root / ROI
+        return path if path.is_file() else None
 
 
 def load_category(name: str, root: str | Path | None = None) -> Category:

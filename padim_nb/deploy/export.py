@@ -82,10 +82,11 @@ class _Graph(nn.Module):
         assert maps is not None  # `export` has looked
         self.maps: nn.Module = maps
         self.score = detector.settings.score if isinstance(detector, PaDiM) else "max"
+        self.roi = detector.roi_ if isinstance(detector, PaDiM) else None
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         maps = self.maps(images)
-        return maps, image_scores(maps, self.score)
+        return maps, image_scores(maps, self.score, self.roi)
 
 
 class PaDiMMaps(nn.Module):
@@ -101,7 +102,8 @@ class PaDiMMaps(nn.Module):
         features = self.detector.embedding.features(self.backbone(self.backbone.normalize(images)))
         if settings.form == "dense":
             features = [joined(features)]
-        return smooth(gaussians.distances(features), size, settings.sigma, settings.border, settings.upsample)
+        maps = smooth(gaussians.distances(features), size, settings.sigma, settings.border, settings.upsample)
+        return maps if self.detector.roi_ is None else maps * self.detector.roi_
 
 
 def _write(graph: nn.Module, images: Tensor, path: Path, detector: Detector) -> None:

@@ -75,7 +75,12 @@ def image_auroc(normal: Array, anomalous: Array) -> Statistic:
 
 
 def pixel_statistics(
-    maps: Array, truth: Array, regions: Regions, labels: Array, limits: Mapping[str, float]
+    maps: Array,
+    truth: Array,
+    regions: Regions,
+    labels: Array,
+    limits: Mapping[str, float],
+    roi: Array | np.bool_ = np.True_,
 ) -> dict[str, Statistic]:
     """The pixel AUROC, and a region overlap up to each of `limits`, of images that are drawn whole.
 
@@ -86,11 +91,12 @@ def pixel_statistics(
         regions: the anomalous pixels, `Regions.of(maps, truth)`.
         labels: (n,), whether an image is defective.
         limits: name -> largest false-positive rate.
+        roi: where normal pixels count, (height, width).
     """
     edges = np.unique(np.quantile(regions.scores, np.linspace(0, 1, BINS)))
     bins = edges.size + 1
     pairs = zip(maps, truth, strict=True)
-    normal = np.stack([np.bincount(_bin(map_[~marked], edges), minlength=bins) for map_, marked in pairs])
+    normal = np.stack([np.bincount(_bin(map_[~marked & roi], edges), minlength=bins) for map_, marked in pairs])
     cells = regions.image * bins + _bin(regions.scores, edges)
     shares = 1 / np.bincount(regions.region)[regions.region]  # of its region, for each pixel
     by_pixel, by_region = (

@@ -126,9 +126,12 @@ class Regions:
         return numbers, np.bincount(inverse, values) / np.bincount(inverse)
 
 
-def rank_pixels(maps: Array, masks: Array) -> tuple[Array, Regions]:
-    """(scores of all normal pixels in rising order, anomalous ones by region) of maps and masks (n, height, width)."""
-    normal = maps[~masks]
+def rank_pixels(maps: Array, masks: Array, roi: Array | np.bool_ = np.True_) -> tuple[Array, Regions]:
+    """(scores of all normal pixels in rising order, anomalous ones by region) of maps and masks (n, height, width).
+
+    Normal pixels count where the region of interest `roi` (height, width) is true.
+    """
+    normal = maps[~masks & roi]
     normal.sort()
     return normal, Regions.of(maps, masks)
 
@@ -206,14 +209,17 @@ def saturated_overlap(ranks: Ranks, area: float, limit: float) -> float:
     return float(weights @ ranks.recall_below(limit)[::-1]) / area
 
 
-def aupimo(maps: Array, masks: Array, good: Array, low: float = 1e-5, high: float = 1e-4) -> Array:
+def aupimo(
+    maps: Array, masks: Array, good: Array, low: float = 1e-5, high: float = 1e-4, roi: Array | np.bool_ = np.True_
+) -> Array:
     """AUPIMO of each image (n,): recall of its anomalous pixels over false-positive rates from `low` to `high`, on a
-    logarithmic axis, where the rate is measured on the images where `good` (n,) is true.
+    logarithmic axis, where the rate is measured on the images where `good` (n,) is true, in their pixels where `roi`
+    (height, width) is.
 
     NaN for images without anomaly, and everywhere if the good pixels are too few (less than 1 / low) for such a rate.
     """
     result = np.full(len(maps), np.nan)
-    normal = np.sort(maps[good], axis=None)
+    normal = np.sort(maps[good][np.broadcast_to(roi, maps[good].shape)])
     regions = Regions.of(maps, masks)
     if normal.size * low < 1.0 or not regions.scores.size:
         return result

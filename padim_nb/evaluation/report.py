@@ -90,11 +90,12 @@ def evaluate(maps: AnomalyMaps | Array, samples: Sequence[Sample], scores: Array
     """Judge the anomaly maps of n samples.
 
     Args:
-        maps: a detector's, or an array (n, height, width) of maps that cover the whole images.
+        maps: a detector's, or an array (n, height, width) of maps that cover the whole images. Pixels outside their
+            region of interest count for nothing.
         samples: what they were scored on, in the same order.
         scores: image scores (n,) in place of the maps' own, which for an array are the largest value of each map.
     """
-    frame = maps.frame if isinstance(maps, AnomalyMaps) else None
+    frame, roi = (maps.frame, maps.roi) if isinstance(maps, AnomalyMaps) else (None, None)
     array, scores = _checked(maps, samples, scores)
     labels = np.array([sample.label for sample in samples], dtype=bool)
     notes: list[str] = []
@@ -127,11 +128,18 @@ def evaluate(maps: AnomalyMaps | Array, samples: Sequence[Sample], scores: Array
         if share := share_cut_off(samples, frame):
             outside = f"{share:.1%}" if share >= 0.0005 else "less than 0.1%"
             notes.append(f"the crop leaves {outside} of the marked pixels outside the frame: they are not judged")
-        lost = int((labels & ~truth.any(axis=(1, 2))).sum())
-        if lost:
+        place, judged = ("frame", np.True_) if roi is None else ("region of interest", roi)
+        if roi is not None:
+            marked = int(truth.sum())
+            truth &= roi
+            if marked and not truth.any():
+                raise DataError("the region of interest leaves out every marked pixel: paint white where defects lie")
+            if cut := marked - int(truth.sum()):
+                notes.append(f"{cut / marked:.1%} of the marked pixels are outside the region of interest")
+        if lost := int((labels & ~truth.any(axis=(1, 2))).sum()):
             of_all = f"{lost} of {int(labels.sum())} defective images"
-            notes.append(f"{of_all} have their whole mask outside the frame; they count as images only")
-        normal, regions = pixels = rank_pixels(array, truth)
+            notes.append(f"{of_all} have their whole mask outside the {place}; they count as images only")
+        normal, regions = pixels = rank_pixels(array, truth, judged)
         by_pixel = Ranks.of_sorted(normal, regions.scores)
         if by_pixel.defined:
             metrics["pixel_auroc"], metrics["pixel_ap"] = by_pixel.auroc(), by_pixel.average_precision()
@@ -139,13 +147,14 @@ def evaluate(maps: AnomalyMaps | Array, samples: Sequence[Sample], scores: Array
             for name, limit in LIMITS.items():
                 metrics[name] = float(overlap(by_pixel, regions, limit).mean())
             annotated = [
-                (Ranks.of_sorted(normal, array[number][mask]), area)
+                (Ranks.of_sorted(normal, array[number][inside]), area * inside.sum() / mask.sum())
                 for number, mask, area in annotated_regions(samples, frame)
+                if (inside := mask & judged).any()
             ]
             for name, limit in SATURATED.items() if annotated else ():
                 metrics[name] = float(np.mean([saturated_overlap(ranks, area, limit) for ranks, area in annotated]))
-            statistics |= pixel_statistics(array, truth, regions, labels, LIMITS) if by_image.defined else {}
-        by_defect = aupimo(array, truth, ~labels)
+            statistics |= pixel_statistics(array, truth, regions, labels, LIMITS, judged) if by_image.defined else {}
+        by_defect = aupimo(array, truth, ~labels, roi=judged)
         if np.isfinite(by_defect).any():
             metrics["aupimo"] = float(np.nanmean(by_defect))
         else:

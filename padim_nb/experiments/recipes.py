@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..data.images import Frame
@@ -138,6 +139,7 @@ def settings_of(
     steps: int = 0,
     penalty: str = "",
     size: int | str | Sequence[int] = "",
+    roi: str = "",
 ) -> PaDiMSettings | EfficientADSettings:
     """The settings of the detector that `recipe` makes of the same arguments; needs no torch."""
     expect_one_of("recipe", name, RECIPES)
@@ -146,12 +148,16 @@ def settings_of(
         settings = replace(settings, frame=_frame_of(RECIPES[name], size_of(size)))
     if weights:
         settings = replace(settings, weights=weights)
+    if roi and (RECIPES[name].source or isinstance(settings, EfficientADSettings)):
+        kind = f"follows {RECIPES[name].reproduces}" if RECIPES[name].source else "is EfficientAD"
+        raise OptionError(f"recipe '{name}' {kind}: leave out the region of interest (--roi none), or take padim-lite0")
     if isinstance(settings, EfficientADSettings):
         training = settings.training
         training = replace(training, steps=steps or training.steps, seed=training.seed if seed is None else seed)
         return replace(settings, training=training, penalty=penalty or settings.penalty)
     if steps or penalty:
         raise OptionError(f"recipe '{name}' is PaDiM: it has no training steps and no penalty images")
+    settings = replace(settings, roi=roi)
     if seed is None:
         return settings
     return replace(settings, seed=seed, selection=replace(settings.selection, seed=seed))
@@ -177,6 +183,7 @@ def recipe(
     steps: int = 0,
     penalty: str = "",
     size: int | str | Sequence[int] = "",
+    roi: str | Path = "",
 ) -> Detector:
     """A detector made by a named recipe, ready to `fit`.
 
@@ -189,8 +196,10 @@ def recipe(
         penalty: EfficientAD's penalty images, a folder or a word; "" is the recipe's own.
         size: what whole images are resized to, such as 512, or (512, 768) for (height, width); "" is the recipe's own.
             A recipe that follows a published row takes no other.
+        roi: the region of interest, a mask of the images' size, white where they are judged; "" is all of them. It is
+            for PaDiM's recipes that follow no published row.
     """
-    settings = settings_of(name, weights, seed, steps, penalty, size)
+    settings = settings_of(name, weights, seed, steps, penalty, size, str(roi))
     if isinstance(settings, EfficientADSettings):
         from ..efficientad.detector import EfficientAD
 

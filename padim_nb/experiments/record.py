@@ -129,13 +129,12 @@ def read_record(path: Path) -> Record | None:
 def plain(settings: PaDiMSettings | EfficientADSettings) -> dict[str, Any]:
     """All settings of a detector as they stand in a record and can be compared: JSON's types, no paths.
 
-    A weights file is its name and hash, a penalty folder its name and fingerprint: the same file elsewhere is the same.
+    A file of weights or of a region of interest is its name and hash, a penalty folder its name and fingerprint: the
+    same file elsewhere is the same.
     """
     values: dict[str, Any] = json.loads(json.dumps(asdict(settings)))
-    values["weights"] = _identity(values["weights"])
-    if "penalty" in values:
-        values["penalty"] = _identity(values["penalty"])
-    return values
+    files = {name: _identity(values[name]) for name in ("weights", "penalty", "roi") if name in values}
+    return values | files
 
 
 def flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

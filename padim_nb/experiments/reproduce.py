@@ -146,7 +146,7 @@ def reproduce(wanted: Request, log: Callable[[str], None] = print, workers: int 
     for name in wanted.files:
         if local_file(name) is None:
             log(f"fetched: {get(name)}")
-    common = {"data": wanted.data, "device": wanted.device, **dict(wanted.overrides)}
+    common = {"data": wanted.data, "device": wanted.device, "roi": "none", **dict(wanted.overrides)}
     runs = plan(wanted.recipes, wanted.categories, seeds_in(wanted.seeds), wanted.out, **common)
     outcomes = sweep(runs, wanted.out, workers, log=log)
     failed = sum(outcome.state == "failed" for outcome in outcomes)

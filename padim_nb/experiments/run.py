@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..data.images import load_roi
 from ..data.mvtec import data_root, load_category
 from ..errors import OptionError, PadimError, RunFailed
 from ..padim.settings import PaDiMSettings
@@ -37,11 +38,11 @@ NOTEBOOK, RECORD, FAILED = "run_category.ipynb", "record.json", "failed.ipynb"
 PARTIAL, WHOLE = ".partial-", ".whole"  # a run's hidden folder while it is written, and while its files are moved
 
 
-def detector_of(settings: RunSettings) -> Detector:
-    """The detector that a run's settings ask for."""
+def detector_of(settings: RunSettings, category: Category) -> Detector:
+    """The detector that a run's settings ask for, with the region of interest of these images."""
     from ..efficientad.detector import EfficientAD
 
-    detector = recipe(**settings.chosen, device=settings.device)
+    detector = recipe(**settings.chosen_for(category), device=settings.device)
     if isinstance(detector, EfficientAD):
         detector.checkpoint = settings.checkpoint
     return detector
@@ -153,7 +154,11 @@ def execute(
     place = data_root(settings.data or None)  # here: the notebook's process looks around in another folder
     category = load_category(settings.category, place)
     parameters = asdict(settings) | {"data": place if isinstance(place, str) else str(place.absolute())}
-    for name in ("weights", "penalty"):
+    wanted = settings_of(**settings.chosen_for(category))
+    if isinstance(wanted, PaDiMSettings) and wanted.roi:
+        load_roi(Path(wanted.roi).expanduser(), wanted.frame, category.train)
+    parameters["roi"] = settings.chosen_for(category)["roi"] or "none"
+    for name in ("weights", "penalty", "roi"):
         path = Path(parameters[name]).expanduser()
         if parameters[name] and path.exists():
             parameters[name] = str(path.absolute())

@@ -35,7 +35,8 @@ class RunSettings:
     `seed` -1 is the recipe's own. An empty string means the usual choice: `data` the first root that exists,
     `weights` the recipe's own, `out` the folder runs/<category>/<recipe>, with -size<size> and -seed<seed> where these
     were given. `steps` (0: the recipe's own) and `penalty` (a folder, or a word such as "none") are EfficientAD's.
-    `size` is that of the images, such as "512", or "512x768" for height x width.
+    `size` is that of the images, such as "512", or "512x768" for height x width. `roi` is the region of interest, a
+    mask's file; "" is `roi.png` beside the images where there is one, "none" is all of the image.
     """
 
     category: Annotated[StrictStr, AfterValidator(plain_name)] = "cable"  # it becomes a folder's name
@@ -48,17 +49,25 @@ class RunSettings:
     steps: Annotated[StrictInt, Field(ge=0)] = 0
     penalty: StrictStr = ""
     size: Annotated[str, BeforeValidator(size_in_words)] = ""
+    roi: StrictStr = ""
 
     def __post_init__(self) -> None:
-        if self.size:
-            settings_of(self.recipe, size=self.size)  # refused here, before any run
+        settings_of(self.recipe, size=self.size, roi=self._given_roi)  # refused here, before any run
+
+    @property
+    def _given_roi(self) -> str:
+        return "" if self.roi == "none" else self.roi
 
     @property
     def chosen(self) -> dict[str, Any]:
-        """The arguments of `settings_of` and of `recipe`."""
+        """The arguments of `settings_of` and of `recipe`, but for the region of interest (`chosen_for`)."""
         names = ("weights", "steps", "penalty", "size")
         seed = self.seed if self.seed >= 0 else None
         return {"name": self.recipe, "seed": seed, **{name: getattr(self, name) for name in names}}
+
+    def chosen_for(self, category: Category) -> dict[str, Any]:
+        """All arguments of `settings_of` and of `recipe` for the images of this category."""
+        return self.chosen | {"roi": self._given_roi or ("" if self.roi else str(category.roi or ""))}
 
     @property
     def title(self) -> str:
@@ -101,7 +110,7 @@ def settings_from(names: Mapping[str, Any]) -> RunSettings:
 
 def identity(settings: RunSettings, category: Category) -> dict[str, Any]:
     """All that decides a run's results, by name: two runs with the same identity are the same run."""
-    wanted = settings_of(**settings.chosen)
+    wanted = settings_of(**settings.chosen_for(category))
     own = {"recipe": settings.recipe, "category": settings.category, **dict(flat(plain(wanted)))}
     if isinstance(wanted, EfficientADSettings) and not wanted.weights:
         from ..efficientad.teacher import distilled  # needs torch

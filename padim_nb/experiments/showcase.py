@@ -59,6 +59,11 @@ class Run:
         """bool (n, height, width)."""
         return masks(self.category.test, self.frame)
 
+    @property
+    def pixels(self) -> tuple[np.ndarray, np.ndarray]:
+        """Scores and truth of all pixels that are judged."""
+        return self.maps.judged(self.maps.maps).ravel(), self.maps.judged(self.truth).ravel()
+
     @cached_property
     def labels(self) -> np.ndarray:
         """(n,), 1 for defective."""
@@ -67,7 +72,7 @@ class Run:
     @cached_property
     def scale(self) -> tuple[float, float]:
         """Lowest and highest value of the color scale: one for all images, so that they can be compared."""
-        low, high = (float(q) for q in np.quantile(self.maps.maps, [0.02, 0.999]))
+        low, high = (float(q) for q in np.quantile(self.maps.judged(self.maps.maps), [0.02, 0.999]))
         return low, max(high, low + 1e-9)
 
 
@@ -105,7 +110,7 @@ def roc_sheet(runs: Sequence[Run]) -> Figure:
             axes.plot([0, 1], [0, 1], color=figures.NEUTRAL, lw=0.8, ls=":")
             axes.set(xlabel="false-positive rate", ylabel="true-positive rate", title=title)
         for run, color in zip(runs, colors, strict=True):
-            pairs = ((run.maps.scores, run.labels), (run.maps.maps.ravel(), run.truth.ravel()))
+            pairs = ((run.maps.scores, run.labels), run.pixels)
             for axes, (scores, labels) in zip(both, pairs, strict=True):
                 label = f"{run.category.name} {auroc(scores, labels):.3f}"
                 axes.plot(*roc_curve(scores, labels), color=color, lw=1.3, label=label)
@@ -132,7 +137,7 @@ def precision_chart(run: Run) -> Figure:
 def five_panels(run: Run) -> Figure:
     """Four telling images, a row each: image, truth, map, pixels above the threshold, their outline."""
     threshold = run.record.threshold
-    limit = threshold.value if threshold else best_f1(run.maps.maps.ravel(), run.truth.ravel())[1]
+    limit = threshold.value if threshold else best_f1(*run.pixels)[1]
     tiles: list[figures.Tile] = []
     for number in figures.telling(run.category.test, run.maps.scores):
         sample, image, map_ = run.category.test[number], run.images[number], run.maps[number]

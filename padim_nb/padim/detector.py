@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..data.images import as_images, image_batches
+from ..data.images import as_images, image_batches, load_roi
 from ..data.maps import AnomalyMaps
 from ..data.mvtec import Sample
 from ..errors import DataError, ModelError, OptionError
@@ -55,26 +55,32 @@ class PaDiM:
         settings: everything that decides it but the data; not changed.
         network: the backbone; not changed, and copied if it is on another device.
         device: where to compute.
+        roi: the region of interest that the settings name, bool (height, width) in their frame.
 
     Attributes:
+        roi_: the region of interest, on the device; None where all of an image is judged.
         statistics_: features of few training images or sums over many, and which images they were.
         eps_: what was added to the variances: the settings' number, or what their rule makes of the images.
         size_: (height, width) of the framed images it was fitted on.
         threshold_: image scores above it are anomalous; set by `calibrate`.
     """
 
-    def __init__(self, settings: PaDiMSettings, network: Backbone, device: str = "cpu") -> None:
+    def __init__(
+        self, settings: PaDiMSettings, network: Backbone, device: str = "cpu", roi: np.ndarray | None = None
+    ) -> None:
         self._settings = settings
         self._embedding = settings.selection.embedding(network.channels)
         elsewhere = network.mean.device != torch.empty(0, device=device).device
         self.backbone = copy.deepcopy(network).to(device) if elsewhere else network
         self.device = device
+        self.roi_ = None if roi is None else torch.from_numpy(np.ascontiguousarray(roi)).to(device)
         self.reset()
 
     @classmethod
     def from_settings(cls, settings: PaDiMSettings, device: str = "auto") -> PaDiM:
-        """A detector that is not fitted yet, with the backbone that the settings name."""
-        return cls(settings, backbone(settings.backbone, settings.weights, settings.seed), pick_device(device))
+        """A detector that is not fitted yet, with the backbone and the region of interest that the settings name."""
+        roi = load_roi(Path(settings.roi).expanduser(), settings.frame) if settings.roi else None
+        return cls(settings, backbone(settings.backbone, settings.weights, settings.seed), pick_device(device), roi)
 
     def reset(self) -> None:
         """Forget all images."""
@@ -128,6 +134,8 @@ class PaDiM:
         facts: dict[str, object] = {"dimensions": self.embedding.d, "form": form.replace("auto", "multi-resolution")}
         if isinstance(self.settings.eps, str):
             facts["eps"] = self.eps_
+        if self.roi_ is not None:
+            facts["judged share of the image"] = float(self.roi_.float().mean())
         return facts | ({"quirks": list(self.settings.quirks)} if self.settings.quirks else {})
 
     def fit(self, samples: Sequence[Sample], false_alarm: float | None = None) -> PaDiM:
@@ -187,7 +195,12 @@ class PaDiM:
         return self
 
     def training_samples(self, samples: Sequence[Sample]) -> Sequence[Sample]:
-        """The samples that `fit` uses: all of them, but for a quirk of padim-tensorflow."""
+        """The samples that `fit` uses: all of them, but for a quirk of padim-tensorflow.
+
+        DataError where their images are not of the size of the region of interest.
+        """
+        if self.settings.roi:
+            load_roi(Path(self.settings.roi).expanduser(), self.settings.frame, samples)
         return whole_batches(samples) if "last batch left out" in self.settings.quirks else samples
 
     def score(self, samples: Sequence[Sample]) -> AnomalyMaps:
@@ -302,7 +315,8 @@ class PaDiM:
             "eps": self.eps_,
             "threshold": asdict(self.threshold_) if self.threshold_ else None,
         }
-        return write_model(Path(path), "padim", header, gaussians.tensors() | self._training_tensors())
+        roi = {} if self.roi_ is None else {"roi": self.roi_}
+        return write_model(Path(path), "padim", header, gaussians.tensors() | self._training_tensors() | roi)
 
     @classmethod
     def load(cls, path: str | Path, weights: str = "", device: str = "auto") -> PaDiM:
@@ -328,14 +342,15 @@ class PaDiM:
                     f"{path} was fitted with the weights {fitted_with['name']}, not {network.weights['name']}: "
                     "give those with --weights"
                 )
-            detector = cls(settings, network, device)
+            size = image_size(header["size"])
+            detector = cls(settings, network, device, _roi_of(settings, tensors.pop("roi", None), size))
             grids = tuple((int(height), int(width)) for height, width in header["grids"])
             detector.eps_ = float(header["eps"])
             detector._read_training(tensors)
             detector._gaussians = read_gaussians(tensors, grids, device)
             detector.threshold_ = Threshold.of(header["threshold"])
-            detector.size_ = image_size(header["size"])
-            expect_fit(detector._gaussians, layers(settings, detector.size_))
+            detector.size_ = size
+            expect_fit(detector._gaussians, layers(settings, size))
         return detector
 
     def _batches(self, samples: Sequence[Sample], task: str) -> Iterator[Batch]:
@@ -409,16 +424,21 @@ class PaDiM:
         settings = self.settings
         assert self.size_, "features have been extracted"
         maps = smooth(distances, self.size_, settings.sigma, settings.border, settings.upsample)
+        maps = maps if self.roi_ is None else maps * self.roi_
         scores: np.ndarray | None = None  # the largest value of each map
         if "smallest distance" in settings.quirks:
             scores = smallest_distance(distances, settings.sigma, settings.border).cpu().numpy()
         elif settings.score != "max":
-            scores = image_scores(maps, settings.score).cpu().numpy()
-        return AnomalyMaps.of(maps.cpu().numpy(), settings.frame, scores).expect_finite()
+            scores = image_scores(maps, settings.score, self.roi_).cpu().numpy()
+        return AnomalyMaps.of(maps.cpu().numpy(), settings.frame, scores, self._roi).expect_finite()
 
     def _joined(self, maps: list[AnomalyMaps]) -> AnomalyMaps:
         assert self.size_, "features have been extracted"
-        return AnomalyMaps.joined(maps, self.size_, self.settings.frame)
+        return AnomalyMaps.joined(maps, self.size_, self.settings.frame, self._roi)
+
+    @property
+    def _roi(self) -> np.ndarray | None:
+        return None if self.roi_ is None else self.roi_.cpu().numpy()
 
     def _held_out_parts(self, samples: Sequence[Sample]) -> Iterator[tuple[np.ndarray, np.ndarray, AnomalyMaps]]:
         """`_held_out` of so many samples at a time that their features fit the memory, groups whole."""
@@ -526,6 +546,15 @@ class PaDiM:
         except BaseException:
             vars(self).update(before)
             raise
+
+
+def _roi_of(settings: PaDiMSettings, roi: Tensor | None, size: tuple[int, int]) -> np.ndarray | None:
+    """The region of interest of a model file; ValueError where it does not belong to such settings and images."""
+    if roi is None and not settings.roi:
+        return None
+    if roi is None or roi.dtype != torch.bool or roi.shape != size or not roi.any():
+        raise ValueError(f"no region of interest of {size[0]}x{size[1]} pixels")
+    return roi.numpy()
 
 
 def _by_group(groups: np.ndarray) -> tuple[np.ndarray, list[int]]:

@@ -71,6 +71,7 @@ class PaDiMSettings:
         form: of the Gaussians: three ways to the same distances, or "auto" for the cheapest.
         score: of an image: "max" of its map, or the mean of this share of the map's largest values.
         quirks: of published code, for its rows only.
+        roi: a mask's file: image scores, thresholds and metrics look at what is white in it; "" for all of the image.
     """
 
     backbone: str
@@ -86,3 +87,4 @@ class PaDiMSettings:
     form: Form = "auto"
     score: Annotated[float, Field(gt=0, lt=1)] | Literal["max"] = "max"
     quirks: tuple[Quirk, ...] = ()
+    roi: str = ""

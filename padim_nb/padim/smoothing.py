@@ -34,16 +34,17 @@ def smooth(
     return rows @ maps @ columns.T
 
 
-def image_scores(maps: Tensor, score: str | float = "max") -> Tensor:
+def image_scores(maps: Tensor, score: str | float = "max", roi: Tensor | None = None) -> Tensor:
     """The image scores (n,) of maps (n, height, width).
 
     Args:
         maps: smoothed.
         score: "max", or the share of the pixels with the largest values that the score is the mean of.
+        roi: the pixels to look at, bool (height, width); all of them unless given.
     """
+    pixels = maps.flatten(1) if roi is None else maps.flatten(1)[:, roi.flatten().nonzero().flatten()]
     if score == "max":
-        return maps.amax((1, 2))
-    pixels = maps.flatten(1)
+        return pixels.amax(1)
     count = max(1, round(float(score) * int(pixels.shape[1])))  # while ONNX traces, a shape is a tensor
     return pixels.topk(count, sorted=False).values.mean(1)
 

@@ -16,7 +16,7 @@ from padim_nb.features.backbones import backbone
 def test_a_record_holds_all_settings_and_a_rerun_finds_it_done(parts, tmp_path):
     settings = RunSettings("widget", "padim-gabor", data=str(parts), out=str(tmp_path / "out"), device="cpu", seed=4)
     widget, watch = load_category("widget", parts), Stopwatch()
-    detector = detector_of(settings)
+    detector = detector_of(settings, widget)
     with watch("fit"):
         detector.fit(widget.train, false_alarm=0.2)
     report = evaluate(detector.score(widget.test), widget.test)
