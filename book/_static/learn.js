@@ -223,15 +223,14 @@
   }
 
   /* Of the new among these images those that are unlike all others. The one with the highest held-out score is scored by
-     a model without it: is that above `ratio` times the others' median held-out score? Then it is set aside, and
+     a model without it: is that above `ratio` times the others' largest held-out score? Then it is set aside, and
      the rest is looked at again. `scoresOf(images)` gives held-out scores, `scoreOf(images, image)` one score. */
   function unlike(images, isNew, ratio, scoresOf, scoreOf) {
     const odd = [];
     for (let rest = [...images]; rest.length > FEWEST_ALIKE;) {
       const scores = scoresOf(rest), at = scores.indexOf(Math.max(...scores)), image = rest[at];
       const others = rest.filter((_, i) => i !== at);
-      const alike = [...scoresOf(others)].sort((a, b) => a - b);
-      const times = scoreOf(others, image) / alike[alike.length >> 1];
+      const times = scoreOf(others, image) / Math.max(...scoresOf(others));
       if (!isNew(image) || times < ratio) break;
       odd.push({ image, times });
       rest = others;
@@ -300,7 +299,7 @@
   }
 
   class Trouble extends Error {}
-  const FORMAT = "padim-nb page 1", FEWEST = 3, FEWEST_ALIKE = 5, UNLIKE = 2, LARGEST_SIDE = 16384, STRIP = 256;
+  const FORMAT = "padim-nb page 1", FEWEST = 3, FEWEST_ALIKE = 5, UNLIKE = 1.2, LARGEST_SIDE = 16384, STRIP = 256;
   window.padimLearn = { weights, shrinkRows, shrinkColumns, fit, distances, smoother, smooth, imageScore, unlike, conformal, state: null };
 
   /* ---- The page. ---- */
@@ -513,7 +512,7 @@
   /* An image that is unlike the others, and the two things that one can do about it. */
   function doubt(entry) {
     const item = document.createElement("li"), text = document.createElement("span"), { image, times } = entry;
-    text.textContent = `${image.name}: its score is ${times.toPrecision(2)} times what is usual among the others. `;
+    text.textContent = `${image.name}: its score is ${times.toPrecision(2)} times the highest among the others. `;
     const choice = (label, accepted) => {
       const button = document.createElement("button");
       button.type = "button";

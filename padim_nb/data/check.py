@@ -27,6 +27,7 @@ from .mvtec import (
     images_in,
     optional_mask,
     scan,
+    twin_of,
     usual_roots,
 )
 from .tables import names_in, read_table, table_of
@@ -81,9 +82,10 @@ def check(root: str | Path | None = None) -> CheckReport:
     """
     place = data_root(root)
     if isinstance(place, str):
-        kind = place.partition(":")[2]
-        folders = {name: location(name, kind) for name in rendered(kind)}
-        place, missing = twin_root(kind), f"nothing of the {kind} twin is rendered yet: `padim-nb data render` does it"
+        kind, seed = twin_of(place)
+        folders = {name: location(name, kind, seed=seed) for name in rendered(kind, seed=seed)}
+        missing = f"nothing of the {kind} twin is rendered yet: `padim-nb data render` does it"
+        place = twin_root(kind, seed=seed)
     elif table := table_of(place):
         return CheckReport(table, tuple(_check_table(table, name) for name in names_in(table)))
     elif layout_of(place):
@@ -104,8 +106,7 @@ def status() -> str:
     roots = [f"  {root}{'  (here)' if root.is_dir() else ''}" for root in usual_roots()]
     lines += ["  PADIM_NB_DATA", *roots, "  the twin"]
     if isinstance(place, str):
-        kind = place.partition(":")[2]
-        lines.append(f"in use: the twin ({kind}), rendered on this machine, not MVTec AD")
+        lines.append(f"in use: the twin ({place.partition(':')[2]}), rendered on this machine, not MVTec AD")
     else:
         table = table_of(place)
         names = names_in(table) if table else categories_in(place)

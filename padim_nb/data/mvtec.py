@@ -14,7 +14,7 @@ from PIL.ImageFile import ImageFile
 
 from ..errors import CategoryNotFound, DataError, did_you_mean, expect_one_of
 from ..util.mvtec_counts import CATEGORIES, KINDS, published
-from ..util.twin_marker import is_rendered
+from ..util.twin_marker import rendered_seed
 from .layouts import MVTEC, Layout, layout_of
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
@@ -39,7 +39,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Category:
-    """The images of one kind of part; `source` is 'mvtec', 'twin' or, for a user's own, 'folder' (see `source_of`)."""
+    """The images of one kind of part; `source` is 'mvtec', 'twin', 'twin:seed=7' or, for one's own, 'folder'."""
 
     name: str
     root: Path
@@ -66,14 +66,15 @@ def load_category(name: str, root: str | Path | None = None) -> Category:
     Args:
         name: of the category, such as "cable".
         root: a folder of categories, or of one (it has train/good), which takes its own name only, or that of the
-            category of MVTec AD whose images it has; a CSV file; "twin" or "twin:full"; by default PADIM_NB_DATA, else
-            data/mvtec_anomaly_detection, else the twin, which is rendered where it is missing.
+            category of MVTec AD whose images it has; a CSV file; "twin" or "twin:full"; "twin:seed=7" for parts and
+            defects that no other seed has; by default PADIM_NB_DATA, else data/mvtec_anomaly_detection, else the twin,
+            which is rendered where it is missing.
     """
     from .contents import copies
 
     category = _find(plain_name(name), root)
     train, test = ([sample.image for sample in samples] for samples in (category.train, category.test))
-    if category.source != "twin" and (pairs := copies(train, test)):
+    if not category.source.startswith("twin") and (pairs := copies(train, test)):
         original, copy = pairs[0]
         others = f" and {len(pairs) - 1} more" if pairs[1:] else ""
         warnings.warn(f"{copy} is a copy of {original}{others}: `padim-nb data check` lists them", stacklevel=2)
@@ -89,7 +90,8 @@ def _find(name: str, root: str | Path | None) -> Category:
 
         if name not in CATEGORIES:
             raise CategoryNotFound(f"no category {name!r} in the twin{did_you_mean(name, CATEGORIES)}")
-        return scan(ensure(name, place.partition(":")[2]), name)
+        kind, seed = twin_of(place)
+        return scan(ensure(name, kind, seed=seed), name)
     if table := table_of(place):
         return read_table(table, name)
     if layout_of(place):
@@ -115,19 +117,33 @@ def plain_name(name: str) -> str:
 
 
 def data_root(root: str | Path | None = None) -> Path | str:
-    """The data root in use: a folder, or 'twin' / 'twin:full' where there is none or it was asked for."""
+    """The data root in use: a folder, or a twin such as 'twin:lite' or 'twin:full:seed=7'."""
     chosen, origin = (root, "") if root else (os.environ.get("PADIM_NB_DATA"), " (from PADIM_NB_DATA)")
     if chosen:
         text = os.fspath(chosen)
         if text.split(":")[0] == "twin" and not Path(text).exists():
-            kind = text.partition(":")[2] or "lite"
-            expect_one_of("twin of kind", kind, KINDS)
-            return f"twin:{kind}"
+            kind, seed = twin_of(text)
+            return f"twin:{kind}:seed={seed}" if seed else f"twin:{kind}"
         place = Path(text).expanduser()
         if not (place.is_dir() or (place.is_file() and place.suffix.lower() == ".csv")):
             raise DataError(f"the data root {place}{origin} is not a folder: give one, a CSV file, or 'twin'")
         return place
     return next((place for place in usual_roots() if place.is_dir()), "twin:lite")
+
+
+def twin_of(text: str) -> tuple[str, int]:
+    """Kind and seed of a twin such as 'twin', 'twin:full', 'twin:seed=7' or 'twin:full:seed=7'."""
+    kind, seed = "lite", 0
+    for word in text.split(":")[1:]:
+        name, _, value = word.partition("=")
+        if name == "seed":
+            if not (value.isascii() and value.isdigit() and len(value) < 10):
+                raise DataError(f"the twin's seed is a number such as 7, not {value!r}: give twin:seed=7")
+            seed = int(value)
+        elif word:
+            expect_one_of("twin of kind", word, KINDS)
+            kind = word
+    return kind, seed
 
 
 def usual_roots() -> list[Path]:
@@ -159,10 +175,14 @@ def scan(folder: Path, name: str) -> Category:
 
 
 def source_of(category: Category) -> str:
-    """'twin' where the images were rendered here, 'mvtec' for MVTec AD's counts, else 'folder': no name decides."""
+    """'twin' where the images were rendered here, 'mvtec' for MVTec AD's counts, else 'folder': no name decides.
+
+    With another seed than the book's it is 'twin:seed=7': its results are not put beside those of the twin.
+    """
     folders = {sample.image.parent for sample in (*category.train, *category.test)}
-    if any(map(is_rendered, folders)):
-        return "twin"
+    seeds = {seed for seed in map(rendered_seed, folders) if seed is not None}
+    if seeds:
+        return f"twin:seed={max(seeds)}" if max(seeds) else "twin"
     return "mvtec" if has_mvtec_counts(category) else "folder"
 
 

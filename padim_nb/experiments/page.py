@@ -67,7 +67,11 @@ def _drawable(records: dict[Path, Record], data: str) -> tuple[dict[str, list[Ru
     drawn: dict[str, dict[str, Run]] = {}
     notes = []
     for path, record in records.items():
-        words = (record.recipe, DATA[record.kind], differences(record) if record.recipe in RECIPES else "")
+        words = (
+            record.recipe,
+            DATA.get(record.kind, record.kind),
+            differences(record) if record.recipe in RECIPES else "",
+        )
         others = drawn.setdefault(", ".join(filter(None, words)), {})
         if record.category not in others and record.metrics.get("pixel_auroc") is not None:
             try:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, field, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator
 
@@ -43,7 +43,7 @@ Word = Annotated[str, AfterValidator(_printable)]
 class DataFacts:
     """The images of a run; `fingerprint` is a hash of the contents of all image files and masks."""
 
-    name: str  # "mvtec", "folder" or "twin"
+    name: str  # "mvtec", "folder", "twin" or "twin:seed=7"
     root: str = ""
     counts: dict[str, int] = field(default_factory=dict)
     fingerprint: str = ""
@@ -80,10 +80,13 @@ class Record:
     commit: str | None = None
 
     @property
-    def kind(self) -> Literal["mvtec", "twin", "own"]:
-        """What the images were: rendered ones are marked; MVTec AD is known by its counts; the rest is one's own."""
+    def kind(self) -> str:
+        """What the images were, "mvtec", "twin", "twin:seed=7" or "own".
+
+        Rendered ones are marked; MVTec AD is known by its counts; the rest is one's own.
+        """
         if self.data.name.startswith("twin"):
-            return "twin"
+            return self.data.name if ":seed=" in self.data.name else "twin"
         known = published().get(self.category)
         counts = (self.n_train, self.n_test)
         return "mvtec" if known and counts == (known.images.train, known.images.test) else "own"

@@ -87,12 +87,12 @@ def ensure(category: str, kind: str = "lite", size: int = 256, seed: int = 0, wo
     if folder.is_dir():
         if not (folder / MARKER).is_file():  # an earlier version rendered it
             with suppress(OSError):  # a cache that can only be read is known by its place
-                write_marker(folder)
+                write_marker(folder, seed)
         return folder
     _sweep(folder)
     with whole_folder(folder, keep_existing=True) as scratch:
         _render_all(scratch, category, kind, size, seed, workers or cores())
-        write_marker(scratch)
+        write_marker(scratch, seed)
     return folder
 
 

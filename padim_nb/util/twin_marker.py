@@ -11,16 +11,27 @@ Rendered by padim-nb: images of the procedural twin, not photographs and not MVT
 Results on them are results on the twin. The program reads this file: leave it here.
 """
 # A rendered category in a cache, also of an earlier version, which wrote no marker.
-CACHED = re.compile(r"/twin/(lite|full)-\d+-\d+/[0-9a-f]{8}(/|$)")
+CACHED = re.compile(r"/twin/(?:lite|full)-\d+-(\d+)/[0-9a-f]{8}(?:/|$)")
+SEED = re.compile(r"^Seed: (\d+)$", flags=re.M)
 
 
-def write_marker(folder: Path) -> None:
-    """Mark a folder of rendered images."""
-    (folder / MARKER).write_text(TEXT, encoding="utf-8")
+def write_marker(folder: Path, seed: int = 0) -> None:
+    """Mark a folder of rendered images, with the seed where it is not the book's."""
+    (folder / MARKER).write_text(TEXT + (f"Seed: {seed}\n" if seed else ""), encoding="utf-8")
 
 
 def is_rendered(folder: Path) -> bool:
     """Whether a folder's images were rendered: its marker, or one above it, says so, or it lies in the twin's cache."""
+    return rendered_seed(folder) is not None
+
+
+def rendered_seed(folder: Path) -> int | None:
+    """The seed that a folder's images were rendered with, 0 where nothing says another; None of other images."""
     folder = folder.resolve()
-    marked = any((place / MARKER).is_file() for place in (folder, *folder.parents))
-    return marked or CACHED.search(folder.as_posix()) is not None
+    if cached := CACHED.search(folder.as_posix()):
+        return int(cached[1])
+    marker = next((place / MARKER for place in (folder, *folder.parents) if (place / MARKER).is_file()), None)
+    if marker is None:
+        return None
+    stated = SEED.search(marker.read_text(encoding="utf-8", errors="replace"))
+    return int(stated[1]) if stated else 0

@@ -199,6 +199,69 @@ def test_a_stroke_changes_map_and_verdict_and_undo_takes_it_back(live):
     assert live.wrong == []
 
 
+def test_the_keyboard_draws_on_the_live_page(live):
+    before, runs = live.evaluate("window.padimLive.score"), live.evaluate("window.padimLive.runs")
+    canvas = live.locator("#live-photo")
+    canvas.focus()
+    for key in ("Shift+ArrowUp", "Shift+ArrowUp", "Shift+ArrowLeft"):
+        canvas.press(key)
+    assert live.evaluate("window.padimLive.runs") == runs, "nothing is drawn while the brush is up"
+    assert "brush up at 104, 80" in live.locator("#live-keys").inner_text()
+    assert live.locator("#live-brush").is_visible()
+    for key in ("Space", "Shift+ArrowDown", "Shift+ArrowDown", "Shift+ArrowRight", "Shift+ArrowDown", "ArrowRight"):
+        canvas.press(key)
+    settled(live, runs)
+    assert live.evaluate("window.padimLive.score") > 1.5 * before
+    assert "stopped" in live.locator("#live-verdict").inner_text()
+    canvas.press("Space")
+    runs = live.evaluate("window.padimLive.runs")
+    canvas.press("Control+z")
+    settled(live, runs)
+    assert live.evaluate("window.padimLive.score") == pytest.approx(before, rel=1e-5)
+    assert live.wrong == []
+
+
+def test_while_a_part_loads_nothing_of_another_one_is_shown(live):
+    live.route("**/wood.onnx", lambda route: (live.wait_for_timeout(1500), route.continue_()))
+    assert live.locator("#live-verdict").inner_text() == "passes"
+    runs = live.evaluate("window.padimLive.runs")
+    live.locator("#live-parts button", has_text="wood").click()
+    assert "loading" in live.locator("#live-status").inner_text()
+    assert live.locator("#live-verdict").inner_text() == ""
+    assert live.evaluate("document.getElementById('live-bar').style.width") == "0px"
+    drawn = "[...document.getElementById('live-{}').getContext('2d').getImageData(0, 0, 256, 256).data].some(Boolean)"
+    assert not live.evaluate(drawn.format("heat")) and not live.evaluate(drawn.format("photo"))
+    settled(live, runs)
+    assert live.locator("#live-verdict").inner_text() == "passes"
+
+
+@pytest.mark.parametrize(("name", "ready"), [("live", "padimLive.ready"), ("learn", "padimLearn.state.ready")])
+def test_a_second_visit_fetches_no_network_and_no_runtime(page, address, name, ready):
+    if not (HTML / "_static" / "live" / "ort").is_dir():
+        pytest.skip("no runtime for the live page: npm was not there when the book was built")
+    for visit in range(2):
+        page.asked.clear()
+        page.goto(f"{address}/book/{name}.html")
+        page.wait_for_function(ready, timeout=60000)
+        large = [url for url in page.asked if url.endswith((".onnx", ".wasm", "parts.json", "learn.json"))]
+        assert bool(large) == (visit == 0), large
+    assert page.wrong == []
+
+
+def test_a_book_built_anew_is_not_served_from_the_cache(page, address):
+    if not (HTML / "_static" / "live" / "ort").is_dir():
+        pytest.skip("no runtime for the live page: npm was not there when the book was built")
+    for version in ("one", "one", "two"):
+        page.asked.clear()
+        page.unroute("**/live/sources")
+        page.route("**/live/sources", lambda route, body=version: route.fulfill(body=body))
+        page.goto(f"{address}/book/live.html")
+        page.wait_for_function("padimLive.ready", timeout=60000)
+        fetched = [url for url in page.asked if url.endswith("features.onnx")]
+    assert fetched
+    assert page.evaluate("caches.keys()") == ["padim-nb /_static/live/ two"]
+
+
 def test_every_part_of_the_live_page_can_be_chosen(live):
     names = [part["name"] for part in json.loads((HTML / "_static" / "live" / "parts.json").read_text())]
     for name in names[1:]:

@@ -173,6 +173,58 @@ def test_what_cannot_be_learned_is_refused_with_a_reason(fresh, tmp_path):
     assert idle(fresh).locator("#learn-count").inner_text() == "1 good image"
 
 
+def test_after_an_unreadable_photograph_nothing_of_the_one_before_is_shown(learned, tmp_path):
+    learned.locator("#learn-new").set_input_files(LEARN / "new-0.jpg")
+    assert idle(learned).locator("#learn-verdict").inner_text() == "Passes."
+    (tmp_path / "broken.jpg").write_bytes((LEARN / "new-1.jpg").read_bytes()[:200])
+    learned.locator("#learn-new").set_input_files(tmp_path / "broken.jpg")
+    assert "broken.jpg is not an image" in problem(learned)
+    assert not learned.locator("#learn-result").is_visible()
+    assert learned.locator("#learn-verdict").text_content() == learned.locator("#learn-score").text_content() == ""
+    assert "looking" not in learned.locator("#learn-status").inner_text()
+    assert learned.evaluate("padimLearn.state.map") is None
+
+
+def test_a_photograph_unlike_the_others_is_pointed_out_before_it_is_learned(fresh, good, twin_cache, tmp_path):
+    from padim_nb import load_category
+
+    other = tmp_path / "other-part.png"
+    shutil.copy(load_category("cable", "twin:lite").train[0].image, other)
+    nine = sorted(good.glob("*.jpg"))[:9]
+    fresh.locator("#learn-files").set_input_files([*nine[:4], other, *nine[4:]])
+    idle(fresh)
+    assert fresh.locator("#learn-count").inner_text() == "9 good images"
+    assert fresh.locator("#learn-good small").all_inner_texts() == [
+        text for text in fresh.locator("#learn-good small").all_inner_texts() if text
+    ], "each has its held-out score"
+    limit = fresh.evaluate("padimLearn.state.threshold.value")
+    doubt = fresh.locator("#learn-doubtful li")
+    assert doubt.count() == 1 and "other-part.png: its score is" in doubt.inner_text()
+    fresh.get_by_role("button", name="leave it out: other-part.png").click()
+    assert not idle(fresh).locator("#learn-doubt").is_visible()
+    assert fresh.evaluate("padimLearn.state.threshold.value") == limit
+
+    fresh.locator("#learn-files").set_input_files(other)
+    assert idle(fresh).locator("#learn-count").inner_text() == "9 good images"
+    fresh.get_by_role("button", name="learn it too: other-part.png").press("Enter")
+    assert idle(fresh).locator("#learn-count").inner_text() == "10 good images"
+    assert fresh.evaluate("padimLearn.state.threshold.value") != limit
+
+
+SCORES = """([values, score]) => padimLearn.imageScore(Float32Array.from(values), score)"""
+
+
+@pytest.mark.parametrize("score", ["max", 0.01, 0.1])
+def test_the_pages_image_score_is_pythons(other, score):
+    import torch
+
+    from padim_nb.padim.smoothing import image_scores
+
+    map_ = np.random.default_rng(0).gamma(2, 3, (1, 40, 30)).astype(np.float32)
+    wanted = float(image_scores(torch.from_numpy(map_), score)[0])
+    assert other.evaluate(SCORES, [map_.ravel().tolist(), score]) == pytest.approx(wanted, rel=1e-5)
+
+
 DROP = """async ([content, name]) => {
   const carried = new DataTransfer(), blob = await (await fetch(`data:image/png;base64,${content}`)).blob();
   carried.items.add(new File([blob], name, { type: "image/png" }));

@@ -65,6 +65,28 @@ def test_rendered_images_are_the_twin_wherever_their_folder_goes(tmp_path, marke
     assert check(root).categories[0].expected == "twin, full"
 
 
+def test_a_twin_of_another_seed_is_kept_apart_and_says_its_seed_wherever_it_goes(tmp_path, monkeypatch):
+    monkeypatch.setenv("PADIM_NB_CACHE", str(tmp_path / "cache"))
+
+    def render(folder, category, kind, size, seed, workers):
+        write_counts(folder, category)
+
+    monkeypatch.setattr("padim_nb.twin.store._render_all", render)
+    first, own = (load_category("toothbrush", root) for root in ("twin", "twin:seed=7"))
+    assert (first.source, own.source) == ("twin", "twin:seed=7")
+    assert first.root != own.root and own.root.parts[-3] == "lite-256-7"
+    assert load_category("toothbrush", "twin:full:seed=7").root.parts[-3] == "full-256-7"
+    shutil.copytree(own.root, tmp_path / "handed on")
+    assert load_category("toothbrush", tmp_path / "handed on").source == "twin:seed=7"
+    (own.root / MARKER).unlink()
+    assert load_category("toothbrush", own.root).source == "twin:seed=7", "known by its place in the cache"
+    assert [category.name for category in check("twin:seed=7").categories] == ["toothbrush"]
+    assert data_root("twin:seed=0") == "twin:lite"
+    for wrong in ("twin:seed=", "twin:seed=-1", "twin:seed=x"):
+        with pytest.raises(DataError, match="give twin:seed=7"):
+            load_category("toothbrush", wrong)
+
+
 def test_the_twins_folder_given_as_data_is_the_twin(twin_cache):
     folder = ensure("toothbrush")
     (folder / MARKER).unlink()  # as an earlier version rendered it

@@ -193,6 +193,14 @@ def test_the_mean_needs_all_fifteen_with_the_same_seed(tmp_path):
     assert mean.measured == (pytest.approx(statistics.mean(0.8 + 0.01 * n for n in range(15))),)
 
 
+def test_records_of_a_twin_of_another_seed_are_not_averaged_with_the_twins(tmp_path):
+    write_record(tmp_path, value=0.9, data="twin")
+    write_record(tmp_path, value=0.5, data="twin:seed=7")
+    lines = comparison([tmp_path], "image_auroc", ["padim-r18-rd100"])
+    assert {line.data: line.measured for line in lines if line.measured} == {"twin": (0.9,), "twin:seed=7": (0.5,)}
+    assert all(line.published is None for line in lines if line.measured)
+
+
 def test_records_of_the_twin_and_of_other_folders_stand_beside_no_published_figure(tmp_path):
     write_record(tmp_path, data="twin:lite")
     write_record(tmp_path, n_train=3)
