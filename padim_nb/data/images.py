@@ -53,14 +53,13 @@ class Frame:
 
     def __post_init__(self) -> None:
         """Refuse a crop that no image is large enough for."""
-        if self.crop is not None:
-            side, crop = self.resize, self._crop_size
+        if (crop := self._crop_size) is not None:
+            side = self.resize
             if min(crop) > side if isinstance(side, int) else (crop[0] > side[0] or crop[1] > side[1]):
                 raise OptionError(f"cannot cut {_size_of(crop)} out of images resized to {side}")
 
     @property
-    def _crop_size(self) -> tuple[int, int]:
-        assert self.crop is not None
+    def _crop_size(self) -> tuple[int, int] | None:
         return (self.crop, self.crop) if isinstance(self.crop, int) else self.crop
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
@@ -89,9 +88,9 @@ class Frame:
         return self._cropped(np.asarray(nearest) > 127)
 
     def _cropped(self, array: Array) -> Array:
-        if self.crop is None:
+        if (crop := self._crop_size) is None:
             return array
-        height, width = self._crop_size
+        height, width = crop
         if height > array.shape[0] or width > array.shape[1]:
             raise OptionError(f"cannot cut {height}x{width} out of an image resized to {_size_of(array.shape)}")
         top, left = round((array.shape[0] - height) / 2), round((array.shape[1] - width) / 2)

@@ -18,11 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from ..detectors import Detector
-from ..efficientad.detector import EfficientAD
 from ..errors import ModelError
-from ..features.dimensions import joined
-from ..padim.detector import PaDiM
-from ..padim.smoothing import image_scores, smooth
+from ..padim.detector import UNFITTED, PaDiM
+from ..padim.smoothing import image_scores
+from ..padim.statistics import Gaussians
 from ..util.files import whole_file
 
 TOLERANCE = 1e-3  # largest difference from torch, relative to the largest value
@@ -44,17 +43,9 @@ def export(detector: Detector, path: str | Path) -> Path:
         The path.
     """
     path = Path(path)
-    if detector.size_ is None:
-        raise ModelError("this detector has not been fitted yet: call fit(samples) first")
-    if isinstance(detector, PaDiM):
-        if detector.settings.quirks:
-            raise ModelError("this recipe repeats a published program's quirks: export the -fixed one")
-        bytes_ = detector.gaussians_.bytes if detector.gaussians_ else 0
-        if bytes_ > LARGEST:
-            raise ModelError(f"an ONNX file holds 2 GB, this detector {bytes_ / 1e9:.1f} GB: use fewer dimensions")
-    graph = _Graph(detector).eval()
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (2, *detector.size_, 3), dtype=torch.uint8, generator=generator)
+    graph = _graph(detector).eval()
+    size, generator = detector.size_ or (0, 0), torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (2, *size, 3), dtype=torch.uint8, generator=generator)
     with whole_file(path) as scratch:
         _write(graph, images.to(detector.device), scratch, detector)
         with full_precision():
@@ -73,37 +64,43 @@ def full_precision() -> Iterator[None]:
         torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = convolutions, products
 
 
-class _Graph(nn.Module):
+def _graph(detector: Detector) -> nn.Module:
+    """What a detector computes of images, as a module; ModelError where it cannot be exported."""
+    if not isinstance(detector, PaDiM):
+        if detector.model_ is None:
+            raise ModelError(UNFITTED)
+        return _EfficientADGraph(detector.model_)
+    if (gaussians := detector.gaussians_) is None:
+        raise ModelError(UNFITTED)
+    if detector.settings.quirks:
+        raise ModelError("this recipe repeats a published program's quirks: export the -fixed one")
+    if gaussians.bytes > LARGEST:
+        raise ModelError(f"an ONNX file holds 2 GB, this detector {gaussians.bytes / 1e9:.1f} GB: use fewer dimensions")
+    return PaDiMGraph(detector, gaussians)
+
+
+class _EfficientADGraph(nn.Module):
     """Framed images, uint8 (n, height, width, 3) -> anomaly maps (n, height, width) and image scores (n,)."""
 
-    def __init__(self, detector: Detector) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        maps = detector.model_ if isinstance(detector, EfficientAD) else PaDiMMaps(detector)
-        assert maps is not None  # `export` has looked
-        self.maps: nn.Module = maps
-        self.score = detector.settings.score if isinstance(detector, PaDiM) else "max"
-        self.roi = detector.roi_ if isinstance(detector, PaDiM) else None
+        self.model = model
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        maps = self.maps(images)
-        return maps, image_scores(maps, self.score, self.roi)
+        maps = self.model(images)
+        return maps, image_scores(maps)
 
 
-class PaDiMMaps(nn.Module):
-    """Framed images, uint8 (n, height, width, 3) -> PaDiM's anomaly maps (n, height, width)."""
+class PaDiMGraph(nn.Module):
+    """The same of PaDiM, whose Gaussians are constants of the graph."""
 
-    def __init__(self, detector: PaDiM) -> None:
+    def __init__(self, detector: PaDiM, gaussians: Gaussians) -> None:
         super().__init__()
-        self.detector, self.backbone = detector, detector.backbone
+        self.detector, self.gaussians, self.backbone = detector, gaussians, detector.backbone
 
-    def forward(self, images: Tensor) -> Tensor:
-        settings, gaussians, size = self.detector.settings, self.detector.gaussians_, self.detector.size_
-        assert gaussians is not None and size is not None  # `export` has looked
-        features = self.detector.embedding.features(self.backbone(self.backbone.normalize(images)))
-        if settings.form == "dense":
-            features = [joined(features)]
-        maps = smooth(gaussians.distances(features), size, settings.sigma, settings.border, settings.upsample)
-        return maps if self.detector.roi_ is None else maps * self.detector.roi_
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.detector.embed(self.backbone(self.backbone.normalize(images)))
+        return self.detector.smoothed(self.gaussians.distances(features))
 
 
 def _write(graph: nn.Module, images: Tensor, path: Path, detector: Detector) -> None:

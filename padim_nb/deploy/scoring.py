@@ -97,7 +97,8 @@ def _saved(path: Path, weights: str, device: str) -> Scorer:
     from ..padim.detector import PaDiM
 
     detector = load(path, weights, device)
-    assert detector.size_  # it is fitted
+    if detector.size_ is None:
+        raise ModelError(f"{path} holds a detector that has not been fitted")
     calibration = detector.threshold_
     threshold = calibration.value if calibration else None
     frame, score_images = detector.settings.frame, detector.score_images

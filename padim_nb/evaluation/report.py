@@ -195,8 +195,7 @@ def paired(first: Report, second: Report, metric: str = "image_auroc", level: fl
         raise OptionError("the reports are of other images, or in another order: evaluate both on the same samples")
     expect_one_of("metric with an interval", metric, first.draws.keys() & second.draws.keys())
     values = first.draws[metric] - second.draws[metric]
-    one, other = first.metrics[metric], second.metrics[metric]
-    assert one is not None and other is not None  # they have draws
+    one, other = (float(report.metrics[metric] or 0) for report in (first, second))  # what has draws has a value
     return Difference(metric, one, other, *interval(values, level), float((values > 0).mean()))
 
 

@@ -3,21 +3,21 @@
 PaDiM scores each training image by Gaussians of all others (leave-one-out, in closed form: `padim/leave_one_out.py`),
 EfficientAD holds images out of its training. The threshold is the conformal quantile of these scores. For scores of
 images that a fixed model has never seen, at most `false_alarm` of new good parts exceed it, on average over
-calibrations, whatever the scores' distribution, if parts and calibration images are exchangeable (split conformal,
-`split_fit`). With leave-one-out the model that judges new parts has one image more: the rate is met for models that one
-image hardly changes, from about thirty images on. For fewer, PaDiM's exact p-values guarantee it at any number.
+calibrations, whatever the scores' distribution, if parts and calibration images are exchangeable (split conformal:
+`fit` to some images, `calibrate` with others). With leave-one-out the model that judges new parts has one image more:
+the rate is met for models that one image hardly changes, from about thirty images on. For fewer, PaDiM's exact p-values
+guarantee it at any number.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
-from ..data.mvtec import Sample
 from ..errors import ModelError, OptionError
 from ..util.validation import from_plain, validated
 
@@ -97,32 +97,7 @@ def _rank(count: int, false_alarm: float) -> int:
     return min(count, math.ceil((count + 1) * (1 - false_alarm)))
 
 
-def split_fit(
-    detector: Any, samples: Sequence[Sample], false_alarm: float = FALSE_ALARM, share: float = 0.5, seed: int = 0
-) -> Threshold:
-    """Fit a detector on a part of the good samples and set its threshold from the rest: true split conformal.
-
-    Args:
-        detector: either method's; it is fitted anew.
-        samples: good images, of which `share` are drawn to set the threshold.
-        false_alarm: at most this share of new good parts is stopped, on average over such draws.
-    """
-    _expect_share(share, "share")
-    order = np.random.default_rng(seed).permutation(len(samples))
-    count = round(share * len(samples))
-    if not 1 <= count < len(samples):
-        raise ModelError(f"{len(samples)} good images are too few to hold out {share:.0%} of them: give more")
-    detector.fit([samples[i] for i in np.sort(order[count:])])
-    held_out = detector.score([samples[i] for i in np.sort(order[:count])]).scores
-    detector.threshold_ = threshold = conformal(held_out, false_alarm)
-    return threshold
-
-
 def expect_rate(false_alarm: float) -> None:
     """OptionError unless it is a share between 0 and 1."""
-    _expect_share(false_alarm, "false_alarm")
-
-
-def _expect_share(value: float, name: str) -> None:
-    if not 0 < value < 1:
-        raise OptionError(f"{name} is a share between 0 and 1, not {value}")
+    if not 0 < false_alarm < 1:
+        raise OptionError(f"false_alarm is a share between 0 and 1, not {false_alarm}")

@@ -40,8 +40,7 @@ class Run:
     @property
     def frame(self) -> Frame:
         """How the images were resized and cropped."""
-        assert self.maps.frame is not None  # `finished` reads maps with their frame
-        return self.maps.frame
+        return self.maps.frame or _frame_of(self.record)
 
     @property
     def title(self) -> str:

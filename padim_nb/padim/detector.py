@@ -1,4 +1,8 @@
-"""PaDiM: a Gaussian for every patch of good images, and the distance of a new patch to it."""
+"""PaDiM: a Gaussian for every patch of good images, and the distance of a new patch to it.
+
+fit     images -> backbone -> features -> statistics (kept features, or running moments) -> Gaussians
+score   images -> backbone -> features -> Mahalanobis distances -> up-sampling and blur -> anomaly maps, image scores
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,6 @@ import copy
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from itertools import groupby, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +23,16 @@ from ..data.mvtec import Sample
 from ..errors import DataError, ModelError, OptionError
 from ..evaluation.thresholds import FALSE_ALARM, Threshold, conformal, expect_rate
 from ..features.backbones import Backbone, backbone
-from ..features.dimensions import Embedding, joined
+from ..features.dimensions import joined
 from ..util.devices import pick_device
 from ..util.model_file import image_size, making_sense_of, read_model, write_model
 from ..util.threads import in_threads, shares
 from ..util.validation import from_plain
-from .leave_one_out import conformal_distances, expect_others, held_out_distances
+from .leave_one_out import by_group, conformal_distances, expect_others, held_out_distances, parts_of
 from .low_rank import LowRankGaussians
-from .quirks import scrambled, smallest_distance, whole_batches
+from .quirks import Quirks
 from .settings import PaDiMSettings
-from .smoothing import image_scores, smooth
+from .smoothing import smooth
 from .statistics import (
     KEPT_IMAGES,
     Gaussians,
@@ -44,12 +47,18 @@ from .statistics import (
 PIXELS = 1 << 18  # of images in the network at once: 4 of 256 x 256, what fits the cache; a GPU takes more
 IN_MEMORY = 1000  # images, the features of which are held to set a threshold in the same pass
 AT_ONCE = 32  # images held out at once, in float64
-TRAINING = "training."  # tensors of a model file beside the Gaussians'
+UNFITTED = "this detector has not been fitted yet: call fit(samples) first"
 Batch = tuple[list[Tensor], np.ndarray]  # features, one tensor a layer, coarse to fine; fingerprints of the images
 
 
 class PaDiM:
     """A PaDiM detector: `fit` on good samples, `score` others.
+
+    >>> from padim_nb import load_category, recipe
+    >>> bottle = load_category("bottle")
+    >>> detector = recipe("padim-gabor", size=64).fit(bottle.train, false_alarm=0.1)
+    >>> maps = detector.score(bottle.test)
+    >>> stopped = maps.scores > detector.threshold_.value
 
     Args:
         settings: everything that decides it but the data; not changed.
@@ -58,6 +67,7 @@ class PaDiM:
         roi: the region of interest that the settings name, bool (height, width) in their frame.
 
     Attributes:
+        embedding: the dimensions chosen of the backbone's layers.
         roi_: the region of interest, on the device; None where all of an image is judged.
         statistics_: features of few training images or sums over many, and which images they were.
         eps_: what was added to the variances: the settings' number, or what their rule makes of the images.
@@ -69,7 +79,8 @@ class PaDiM:
         self, settings: PaDiMSettings, network: Backbone, device: str = "cpu", roi: np.ndarray | None = None
     ) -> None:
         self._settings = settings
-        self._embedding = settings.selection.embedding(network.channels)
+        self._quirks = Quirks(settings.quirks)
+        self.embedding = settings.selection.embedding(network.channels)
         elsewhere = network.mean.device != torch.empty(0, device=device).device
         self.backbone = copy.deepcopy(network).to(device) if elsewhere else network
         self.device = device
@@ -95,14 +106,12 @@ class PaDiM:
         """Everything that decides the detector but the data."""
         return self._settings
 
-    @settings.setter
-    def settings(self, settings: PaDiMSettings) -> None:
-        raise OptionError("a detector keeps its settings: make another one with PaDiM.from_settings(settings)")
-
     @property
-    def embedding(self) -> Embedding:
-        """The dimensions chosen of the backbone's layers."""
-        return self._embedding
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of the framed images; ModelError before any fit."""
+        if self.size_ is None:
+            raise ModelError(UNFITTED)
+        return self.size_
 
     @property
     def gaussians_(self) -> Gaussians | None:
@@ -152,18 +161,15 @@ class PaDiM:
         samples = self.training_samples(samples)
         if false_alarm is not None:
             expect_rate(false_alarm)
-            _expect_others(group_fingerprints([sample.group for sample in samples]), len(samples))
+            expect_others(by_group(group_fingerprints(samples))[1], len(samples))
         with self._unchanged_on_error():
             self.reset()
-            if false_alarm is None or len(samples) > IN_MEMORY:
-                self.partial_fit(samples)
-                if false_alarm is not None:
-                    self.calibrate(samples, false_alarm)
-            else:
-                features, images = self._read(samples, "fitting")
-                self._add(self._batched(features, images), samples, len(samples))
-                self.threshold_ = self._threshold([self._held_out(features, images)], false_alarm)
+            whole = None if false_alarm is None or len(samples) > IN_MEMORY else self._read(samples, "fitting")
+            self._add(self._batched(*whole) if whole else self._batches(samples, "fitting"), samples, len(samples))
             self._fitted()
+            if false_alarm is not None:
+                held_out = [self._held_out(*whole)] if whole else self._held_out_parts(samples)
+                self.threshold_ = self._threshold(held_out, false_alarm)
         return self
 
     def partial_fit(self, samples: Sequence[Sample], expected: int = 0) -> PaDiM:
@@ -201,7 +207,7 @@ class PaDiM:
         """
         if self.settings.roi:
             load_roi(Path(self.settings.roi).expanduser(), self.settings.frame, samples)
-        return whole_batches(samples) if "last batch left out" in self.settings.quirks else samples
+        return self._quirks.training_samples(samples)
 
     def score(self, samples: Sequence[Sample]) -> AnomalyMaps:
         """Anomaly maps (n, height, width) in the frame's pixels; the larger, the less like the training images."""
@@ -235,7 +241,20 @@ class PaDiM:
         most = max(1, limit // (height * width))
         parts = np.array_split(images, shares(len(images), self.device, most))
         with torch.inference_mode():
-            return concatenated(in_threads(self._extract, parts, self.device))
+            return concatenated(in_threads(self._features_of, parts, self.device))
+
+    def embed(self, feature_maps: Sequence[Tensor]) -> list[Tensor]:
+        """The chosen dimensions of a backbone's feature maps: one tensor a layer, coarse to fine."""
+        features = self._quirks.features(feature_maps, self.embedding)
+        return [joined(features)] if self.settings.form == "dense" else features
+
+    def smoothed(self, distances: Tensor) -> tuple[Tensor, Tensor]:
+        """Anomaly maps (n, height, width) and image scores (n,) of distances (n, h, w), up-sampled and blurred."""
+        s = self.settings
+        maps = smooth(distances, self.image_size, s.sigma, s.border, s.upsample)
+        if self.roi_ is not None:
+            maps = maps * self.roi_
+        return maps, self._quirks.image_scores(maps, distances, s, self.roi_)
 
     def calibrate(self, samples: Sequence[Sample], false_alarm: float = FALSE_ALARM) -> Threshold:
         """Set the threshold from good samples, without a single defect.
@@ -261,10 +280,9 @@ class PaDiM:
 
     def held_out_scores(self, samples: Sequence[Sample]) -> np.ndarray:
         """The image scores (n,) of `leave_one_out`, without holding the maps."""
-        numbers, scores = zip(
-            *((numbers, maps.scores) for numbers, _, maps in self._held_out_parts(samples)), strict=True
-        )
-        return np.concatenate(scores)[np.argsort(np.concatenate(numbers))]
+        parts = [(numbers, maps.scores) for numbers, _, maps in self._held_out_parts(samples)]
+        numbers, scores = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return scores[np.argsort(numbers)]
 
     def p_values(self, samples: Sequence[Sample]) -> np.ndarray:
         """Exact p-values (n,) of new samples by full conformal prediction, by detectors fitted on 3 to 100 images.
@@ -279,18 +297,18 @@ class PaDiM:
     def p_values_of(self, images: np.ndarray) -> np.ndarray:
         """Like `p_values`, for framed images in memory, uint8 or floats in 0..1, (n, height, width, 3)."""
         self._fitted()
-        features, groups = self.statistics_.features, self.statistics_.groups
+        features = self.statistics_.features
         if not self.has_p_values or features is None:
             raise ModelError(
                 f"exact p-values are for detectors fitted on 3 to {KEPT_IMAGES} images, this one was on {self.count}: "
                 "use its threshold"
             )
-        order, sizes = _by_group(groups)
+        order, sizes = by_group(self.statistics_.groups)
         own = [layer[torch.from_numpy(order).to(layer.device)] for layer in features]
         values = []
         with torch.inference_mode():
             for distances in conformal_distances(own, self.extract(as_images(images)), self.settings.eps, sizes):
-                *training, new = self._smoothed(distances).scores
+                *training, new = self._maps_of(distances).scores
                 largest = np.maximum.reduceat(training, np.cumsum([0, *sizes[:-1]]))
                 values.append((1 + (largest >= new).sum()) / (len(sizes) + 1))
         return np.array(values)
@@ -298,10 +316,8 @@ class PaDiM:
     @property
     def has_p_values(self) -> bool:
         """Whether `p_values` can be had: the features of its few training images are here."""
-        groups = self.statistics_.groups
-        return (
-            self.statistics_.features is not None and 3 <= self.count <= KEPT_IMAGES and len(_by_group(groups)[1]) >= 2
-        )
+        features_held = self.statistics_.features is not None and 3 <= self.count <= KEPT_IMAGES
+        return features_held and len(by_group(self.statistics_.groups)[1]) >= 2
 
     def save(self, path: str | Path) -> Path:
         """Write the fitted detector to a safetensors file, without the backbone's weights (named by hash)."""
@@ -316,7 +332,7 @@ class PaDiM:
             "threshold": asdict(self.threshold_) if self.threshold_ else None,
         }
         roi = {} if self.roi_ is None else {"roi": self.roi_}
-        return write_model(Path(path), "padim", header, gaussians.tensors() | self._training_tensors() | roi)
+        return write_model(Path(path), "padim", header, gaussians.tensors() | self.statistics_.tensors() | roi)
 
     @classmethod
     def load(cls, path: str | Path, weights: str = "", device: str = "auto") -> PaDiM:
@@ -346,7 +362,7 @@ class PaDiM:
             detector = cls(settings, network, device, _roi_of(settings, tensors.pop("roi", None), size))
             grids = tuple((int(height), int(width)) for height, width in header["grids"])
             detector.eps_ = float(header["eps"])
-            detector._read_training(tensors)
+            detector.statistics_ = Statistics.from_tensors(tensors, settings.form, device)
             detector._gaussians = read_gaussians(tensors, grids, device)
             detector.threshold_ = Threshold.of(header["threshold"])
             detector.size_ = size
@@ -367,16 +383,13 @@ class PaDiM:
 
     def _read(self, samples: Sequence[Sample], task: str) -> Batch:
         """The features of all samples in main memory, where no batch is held beside them."""
-        whole: list[Tensor] = []
-        images = np.zeros(len(samples), np.int64)
-        done = 0
+        whole, images, done = list[Tensor](), np.zeros(len(samples), np.int64), 0
         for features, own in self._batches(samples, task):
             whole = whole or [torch.empty(len(samples), *layer.shape[1:]) for layer in features]
-            end = done + len(own)
+            rows = slice(done, done := done + len(own))
             for layer, batch in zip(whole, features, strict=True):
-                layer[done:end] = batch
-            images[done:end] = own
-            done = end
+                layer[rows] = batch
+            images[rows] = own
         return whole, images
 
     def _batched(self, features: list[Tensor], images: np.ndarray) -> Iterator[Batch]:
@@ -385,23 +398,16 @@ class PaDiM:
         for start in range(0, len(images), size):
             yield [layer[start : start + size] for layer in features], images[start : start + size]
 
-    def _extract(self, images: np.ndarray) -> list[Tensor]:
-        batch = torch.from_numpy(images).to(self.device)
-        over_root = "input over root of deviation" in self.settings.quirks
-        x = self.backbone.normalize(batch, self.backbone.std.sqrt() if over_root else None)
-        feature_maps = self.backbone.infer(x)
-        if "coarse maps scrambled" in self.settings.quirks:
-            feature_maps = [feature_maps[layer] for layer in self.embedding.layers]
-            return [scrambled(feature_maps, self.embedding.chosen)]
-        features = self.embedding.features(feature_maps)
-        return [joined(features)] if self.settings.form == "dense" else features
+    def _features_of(self, images: np.ndarray) -> list[Tensor]:
+        x = self.backbone.normalize(torch.from_numpy(images).to(self.device), self._quirks.std(self.backbone.std))
+        return self.embed(self.backbone.infer(x))
 
     def _add(self, batches: Iterable[Batch], samples: Sequence[Sample], more: int) -> PaDiM:
         """Add batches of these samples to the statistics, all or none."""
         self._expect_sums()
         if not more:
             raise ModelError("there is nothing to fit: give at least 2 good images")
-        added, groups = Statistics(self.settings.form), group_fingerprints([sample.group for sample in samples])
+        added, groups = Statistics(self.settings.form), group_fingerprints(samples)
         with self._unchanged_on_error():
             for features, images in batches:
                 own = groups[added.count : added.count + len(images)]
@@ -417,24 +423,14 @@ class PaDiM:
         count = shares(len(features[0]), self.device)
         parts = list(zip(*(layer.tensor_split(count) for layer in features), strict=True))
         with torch.inference_mode():
-            return self._joined(in_threads(lambda part: self._smoothed(gaussians.distances(part)), parts, self.device))
+            return self._joined(in_threads(lambda part: self._maps_of(gaussians.distances(part)), parts, self.device))
 
-    def _smoothed(self, distances: Tensor) -> AnomalyMaps:
-        """Maps of pixels and image scores of distances (n, h, w)."""
-        settings = self.settings
-        assert self.size_, "features have been extracted"
-        maps = smooth(distances, self.size_, settings.sigma, settings.border, settings.upsample)
-        maps = maps if self.roi_ is None else maps * self.roi_
-        scores: np.ndarray | None = None  # the largest value of each map
-        if "smallest distance" in settings.quirks:
-            scores = smallest_distance(distances, settings.sigma, settings.border).cpu().numpy()
-        elif settings.score != "max":
-            scores = image_scores(maps, settings.score, self.roi_).cpu().numpy()
-        return AnomalyMaps.of(maps.cpu().numpy(), settings.frame, scores, self._roi).expect_finite()
+    def _maps_of(self, distances: Tensor) -> AnomalyMaps:
+        maps, scores = (result.cpu().numpy() for result in self.smoothed(distances))
+        return AnomalyMaps.of(maps, self.settings.frame, scores, self._roi).expect_finite()
 
     def _joined(self, maps: list[AnomalyMaps]) -> AnomalyMaps:
-        assert self.size_, "features have been extracted"
-        return AnomalyMaps.joined(maps, self.size_, self.settings.frame, self._roi)
+        return AnomalyMaps.joined(maps, self.image_size, self.settings.frame, self._roi)
 
     @property
     def _roi(self) -> np.ndarray | None:
@@ -443,95 +439,50 @@ class PaDiM:
     def _held_out_parts(self, samples: Sequence[Sample]) -> Iterator[tuple[np.ndarray, np.ndarray, AnomalyMaps]]:
         """`_held_out` of so many samples at a time that their features fit the memory, groups whole."""
         self._fitted()
-        order, sizes = _by_group(group_fingerprints([sample.group for sample in samples]))
-        ends = np.cumsum(sizes)
-        starts = [0]
-        for start, end in zip([0, *ends], ends, strict=False):
-            if end - starts[-1] > IN_MEMORY and start > starts[-1]:
-                starts.append(int(start))
-        for numbers in np.split(order, starts[1:]):
-            own, groups, maps = self._held_out(*self._read([samples[i] for i in numbers], "leaving out"))
-            yield numbers[own], groups, maps
+        order, sizes = by_group(group_fingerprints(samples))
+        for rows, _ in parts_of(sizes, IN_MEMORY):
+            own, groups, maps = self._held_out(*self._read([samples[i] for i in order[rows]], "leaving out"))
+            yield order[rows][own], groups, maps
 
     def _held_out(self, features: list[Tensor], images: np.ndarray) -> tuple[np.ndarray, np.ndarray, AnomalyMaps]:
         """Images by Gaussians that do not know them or their group: their numbers, their groups, their maps in order.
 
-        A group's number is that of its first image.
+        Images of a group follow one another; its number is that of its first image.
         """
-        statistics, n = self.statistics_, self.count
-        place = {int(image): k for k, image in enumerate(statistics.images)}
-        known = np.array([int(image) in place for image in images], dtype=bool)
-        fitted_on, new = np.flatnonzero(known), np.flatnonzero(~known)
-        numbers, groups, maps = [new], [new], [self._maps([layer[new] for layer in features], self._fitted())]
-        if len(fitted_on):
-            own = statistics.groups[[place[int(image)] for image in images[fitted_on]]]
-            order, sizes = _by_group(own)
-            fitted_on = fitted_on[order]
-            self._expect_whole(own[order], images[fitted_on])
-            expect_others(sizes, n)
-            gaussians = self._precise()
+        statistics, gaussians = self.statistics_, self._fitted()
+        places = statistics.places_of(images)
+        own, new = np.flatnonzero(places >= 0), np.flatnonzero(places < 0)
+        maps = [self._maps([layer[new] for layer in features], gaussians)]
+        order, sizes = by_group(statistics.groups[places[own]])
+        own = own[order]
+        if len(own):
+            statistics.expect_whole_groups(places[own])
+            expect_others(sizes, self.count)
+            if statistics.has_sums and self.eps_ is not None:
+                gaussians = statistics.gaussians(self.eps_, torch.float64)
 
-            def part_of(numbers: np.ndarray, sizes: list[int]) -> AnomalyMaps:
-                z = gaussians.whitened([layer[numbers].to(self.device) for layer in features])
-                return self._smoothed(held_out_distances(z, gaussians.grids, sizes, n))
+            def held_out(part: tuple[slice, list[int]]) -> AnomalyMaps:
+                rows, sizes = part
+                z = gaussians.whitened([layer[own[rows]].to(self.device) for layer in features])
+                return self._maps_of(held_out_distances(z, gaussians.grids, sizes, self.count))
 
-            starts = np.cumsum([0, *sizes])
-            cuts = pairwise(_cuts(sizes, AT_ONCE))
-            parts = [(fitted_on[starts[a] : starts[b]], sizes[a:b]) for a, b in cuts]
             with torch.inference_mode():
-                maps += in_threads(lambda part: part_of(*part), parts, self.device)
-            numbers.append(fitted_on)
-            groups.append(np.repeat(fitted_on[starts[:-1]], sizes))
-        return np.concatenate(numbers), np.concatenate(groups), self._joined(maps)
-
-    def _precise(self) -> Gaussians:
-        """The Gaussians in float64, where there are sums to make them of."""
-        gaussians = self._fitted()
-        if not self.statistics_.has_sums or self.eps_ is None:
-            return gaussians
-        return self.statistics_.gaussians(self.eps_, torch.float64)
-
-    def _expect_whole(self, groups: np.ndarray, images: np.ndarray) -> None:
-        """ModelError unless the images of a group are all there."""
-        for group in np.unique(groups[groups != 0]):
-            count, there = int((self.statistics_.groups == group).sum()), len(np.unique(images[groups == group]))
-            if there < count:
-                raise ModelError(
-                    f"a group of {count} images is left out as a whole, {there} of them are given: give all"
-                )
+                maps += in_threads(held_out, list(parts_of(sizes, AT_ONCE)), self.device)
+        groups = np.repeat(own[np.cumsum([0, *sizes[:-1]])], sizes) if len(own) else own
+        return np.concatenate([new, own]), np.concatenate([new, groups]), self._joined(maps)
 
     def _threshold(self, parts: Iterable[tuple[np.ndarray, np.ndarray, AnomalyMaps]], false_alarm: float) -> Threshold:
         """The threshold from held-out images: the largest score of each group counts."""
-        largest, images = [], 0
+        largest, images = [np.zeros(0)], 0
         for _, groups, maps in parts:
-            order = np.argsort(groups, kind="stable")
-            _, first = np.unique(groups[order], return_index=True)
-            largest.append(np.maximum.reduceat(maps.scores[order], first))
+            first = np.flatnonzero(np.diff(groups, prepend=-1))  # of each group, whose images follow one another
+            largest.append(np.maximum.reduceat(maps.scores, first))
             images += len(maps)
         return conformal(np.concatenate(largest), false_alarm, images)
 
-    def _training_tensors(self) -> dict[str, Tensor]:
-        """What a model file holds of the training images: fingerprints, and features of few."""
-        statistics = self.statistics_
-        tensors = {TRAINING + name: torch.from_numpy(getattr(statistics, name)) for name in ("images", "groups")}
-        if statistics.features is not None and self.count <= KEPT_IMAGES:
-            tensors |= {f"{TRAINING}features.{k}": layer for k, layer in enumerate(statistics.features)}
-        return tensors
-
-    def _read_training(self, tensors: dict[str, Tensor]) -> None:
-        """The same back, taken out of a file's tensors."""
-        own = {name: tensors.pop(name) for name in list(tensors) if name.startswith(TRAINING)}
-        images, groups = (own.pop(TRAINING + name).numpy() for name in ("images", "groups"))
-        if images.dtype != np.int64 or images.shape != groups.shape or images.ndim != 1:
-            raise ValueError(f"fingerprints of {images.shape} images in {groups.shape} groups")
-        features = [own[name].to(self.device) for name in sorted(own)]
-        if any(len(layer) != len(images) for layer in features):
-            raise ValueError(f"features of {[len(layer) for layer in features]} images, fingerprints of {len(images)}")
-        self.statistics_ = Statistics(self.settings.form, None, features or None, images, groups)
-
     def _fitted(self) -> Gaussians:
         if self.gaussians_ is None:
-            raise ModelError("this detector has not been fitted yet: call fit(samples) first")
+            raise ModelError(UNFITTED)
         return self.gaussians_
 
     def _expect_sums(self) -> None:
@@ -555,28 +506,3 @@ def _roi_of(settings: PaDiMSettings, roi: Tensor | None, size: tuple[int, int]) 
     if roi is None or roi.dtype != torch.bool or roi.shape != size or not roi.any():
         raise ValueError(f"no region of interest of {size[0]}x{size[1]} pixels")
     return roi.numpy()
-
-
-def _by_group(groups: np.ndarray) -> tuple[np.ndarray, list[int]]:
-    """The order in which images of a group follow one another, and the groups' sizes; images of group 0 are alone."""
-    together = np.flatnonzero(groups)
-    together = together[np.argsort(groups[together], kind="stable")]
-    alone = np.flatnonzero(groups == 0)
-    return np.concatenate([together, alone]), [len(list(run)) for _, run in groupby(groups[together])] + [1] * len(
-        alone
-    )
-
-
-def _cuts(sizes: Sequence[int], most: int) -> list[int]:
-    """Where to cut runs of groups so that a part has at most so many images, or one larger group."""
-    cuts, count = [0], 0
-    for k, size in enumerate(sizes):
-        if count + size > most and count:
-            cuts.append(k)
-            count = 0
-        count += size
-    return [*cuts, len(sizes)]
-
-
-def _expect_others(groups: np.ndarray, n: int) -> None:
-    expect_others(_by_group(groups)[1], n)

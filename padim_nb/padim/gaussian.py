@@ -30,6 +30,10 @@ from .moments import Moments
 class PatchGaussians:
     """Means and inverse Cholesky factors in the multi-resolution form, layers coarse to fine, positions nested.
 
+    >>> features = [torch.rand(6, 3, 2, 2), torch.rand(6, 2, 4, 4)]  # layers, coarse to fine
+    >>> PatchGaussians.fit(Moments.from_features(features), eps=0.01).distances(features).shape
+    torch.Size([6, 4, 4])
+
     `mean[k]` is (positions, c), `inverse[k]` (positions, c, c) is L_kk^-1 and `link[k][j]` (positions of k, c of k,
     c of j) is L_kk^-1 A_kj.
     """

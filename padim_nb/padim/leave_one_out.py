@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,6 +28,35 @@ from .grids import Grid, blocks, grids_of, nested, on_grid, summed
 from .shrinkage import Eps, added_variance
 
 MIN_OTHERS = 2  # images that a covariance needs
+
+
+def by_group(groups: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """The order in which images of a group follow one another, and the groups' sizes; images of group 0 are alone.
+
+    >>> order, sizes = by_group(np.array([7, 0, 7, 0]))
+    >>> order.tolist(), sizes
+    ([0, 2, 1, 3], [2, 1, 1])
+    """
+    together, alone = np.flatnonzero(groups), np.flatnonzero(groups == 0)
+    together = together[np.argsort(groups[together], kind="stable")]
+    sizes = [len(list(run)) for _, run in groupby(groups[together])]
+    return np.concatenate([together, alone]), sizes + [1] * len(alone)
+
+
+def parts_of(groups: Sequence[int], most: int) -> Iterator[tuple[slice, list[int]]]:
+    """Whole groups at a time, of at most so many images, or one larger group: their images, and the groups' sizes.
+
+    >>> list(parts_of([2, 1, 4], most=3))
+    [(slice(0, 3, None), [2, 1]), (slice(3, 7, None), [4])]
+    """
+    start, sizes = 0, list[int]()
+    for size in groups:
+        if sizes and sum(sizes) + size > most:
+            yield slice(start, start + sum(sizes)), sizes
+            start, sizes = start + sum(sizes), []
+        sizes.append(size)
+    if sizes:
+        yield slice(start, start + sum(sizes)), sizes
 
 
 def held_out_squares(left: Tensor, n: int) -> Tensor:

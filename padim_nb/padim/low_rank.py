@@ -1,4 +1,4 @@
-"""The same Gaussians from few images: an image counts as one direction in which patches vary.
+"""The low-rank (Woodbury) form of the same Gaussians, for fewer images n than dimensions d.
 
 With X_k the n centered vectors of layer k at a position (c x n, over the root of n - 1), a patch is a good one where
 delta_k = X_k t + noise of variance eps for some t of n normal numbers. Layer by layer, coarse to fine, g is the mean
@@ -30,6 +30,10 @@ from .moments import precision
 @dataclass(frozen=True)
 class LowRankGaussians:
     """Gaussians of few images, layers coarse to fine, positions in nested order.
+
+    >>> features = [torch.rand(3, 30, 2, 2), torch.rand(3, 20, 4, 4)]  # layers, coarse to fine
+    >>> LowRankGaussians.fit(features, eps=0.01).distances(features).shape
+    torch.Size([3, 4, 4])
 
     `mean[k]` is (positions, c), `inverse[k]` L_k^-1 (positions, c, c), `gain[k]` Z_k (positions, c, n) of all but the
     finest layer and `vectors[k]` X_k+1 (positions, c, n) of all but the coarsest.
@@ -132,9 +136,7 @@ class LowRankGaussians:
 
 
 def is_cheaper(features: Sequence[Tensor], n: int) -> bool:
-    """Whether this form, for n images, takes less memory than the multi-resolution one, and so less time to score, with
-    images few beside channels or sums that would be too large for float64.
-    """
+    """Whether this form is the smaller one for n images, and n < d / 4 or running moments would be float32."""
     own = multi_resolution = before = 0
     for layer in features:
         c, p = layer.shape[1], layer.shape[-2] * layer.shape[-1]

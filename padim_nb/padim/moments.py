@@ -20,7 +20,12 @@ LARGE_SQUARE = 10.0
 
 @dataclass
 class Moments:
-    """Moments of patch vectors; memory does not grow with the number of images.
+    """Running moments of patch vectors; memory does not grow with the number of images.
+
+    >>> features = [torch.rand(6, 3, 2, 2), torch.rand(6, 2, 4, 4)]  # layers, coarse to fine
+    >>> moments = Moments.from_features([layer[:4] for layer in features]).add([layer[4:] for layer in features])
+    >>> moments.count, moments.scatter[1][0].shape  # a position of the fine layer pairs with its coarse one's channels
+    (6, torch.Size([16, 2, 3]))
 
     `mean[k]` is (positions, c); `scatter[k][j]` (positions of k, c of k, c of j) pairs layer k with a coarser layer j
     or itself. Layers go coarse to fine, positions are in nested order (`grids`).

@@ -3,16 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from .smoothing import smooth
+from ..features.dimensions import Embedding
+from .settings import PaDiMSettings, Quirk
+from .smoothing import image_scores, smooth
 
 T = TypeVar("T")
 
 BATCH = 32
+
+
+@dataclass(frozen=True)
+class Quirks:
+    """The steps of PaDiM in which padim-tensorflow may differ: each as in the paper, unless its quirk is named.
+
+    >>> Quirks().training_samples("a" * 40) == Quirks(("last batch left out",)).training_samples("a" * 40)
+    False
+    """
+
+    names: tuple[Quirk, ...] = ()
+
+    def training_samples(self, samples: Sequence[T]) -> Sequence[T]:
+        """The samples that are fitted."""
+        return whole_batches(samples) if "last batch left out" in self.names else samples
+
+    def std(self, std: Tensor) -> Tensor:
+        """What the backbone's input is divided by."""
+        return std.sqrt() if "input over root of deviation" in self.names else std
+
+    def features(self, feature_maps: Sequence[Tensor], embedding: Embedding) -> list[Tensor]:
+        """The chosen dimensions, one tensor a layer, coarse to fine, of feature maps, fine to coarse."""
+        if "coarse maps scrambled" in self.names:
+            return [scrambled([feature_maps[layer] for layer in embedding.layers], embedding.chosen)]
+        return embedding.features(feature_maps)
+
+    def image_scores(self, maps: Tensor, distances: Tensor, settings: PaDiMSettings, roi: Tensor | None) -> Tensor:
+        """The image scores (n,) of smoothed maps (n, height, width), or of the distances (n, h, w) beneath."""
+        if "smallest distance" in self.names:
+            return smallest_distance(distances, settings.sigma, settings.border)
+        return image_scores(maps, settings.score, roi)
 
 
 def whole_batches(samples: Sequence[T]) -> Sequence[T]:

@@ -38,15 +38,11 @@ def oas(statistics: Moments | Sequence[Tensor]) -> float:
     Args:
         statistics: moments, or features [(n, channels, height, width)], coarse to fine.
     """
-    if isinstance(statistics, Moments):
-        n, d = statistics.count, sum(mean.shape[1] for mean in statistics.mean)
-        expect_enough(n)
-        trace, square = _of_moments(statistics)
-    else:
-        n, d = len(statistics[0]), sum(layer.shape[1] for layer in statistics)
-        expect_enough(n)
-        trace, square = _of_features(statistics)
-    return added_variance(trace, square, n, d)
+    layers = statistics.mean if isinstance(statistics, Moments) else statistics
+    n = statistics.count if isinstance(statistics, Moments) else len(statistics[0])
+    expect_enough(n)
+    trace, square = _of_moments(statistics) if isinstance(statistics, Moments) else _of_features(statistics)
+    return added_variance(trace, square, n, sum(layer.shape[1] for layer in layers))
 
 
 def added_variance(trace: Tensor, square: Tensor, n: int, d: int) -> float:

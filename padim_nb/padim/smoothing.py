@@ -28,6 +28,9 @@ def smooth(
 
     Returns:
         Maps (n, height, width).
+
+    >>> smooth(torch.ones(2, 16, 16), (64, 64)).shape
+    torch.Size([2, 64, 64])
     """
     rows = operator(maps.shape[-2], size[0], sigma, border, mode).to(maps.device)
     columns = operator(maps.shape[-1], size[1], sigma, border, mode).to(maps.device)
@@ -41,6 +44,9 @@ def image_scores(maps: Tensor, score: str | float = "max", roi: Tensor | None = 
         maps: smoothed.
         score: "max", or the share of the pixels with the largest values that the score is the mean of.
         roi: the pixels to look at, bool (height, width); all of them unless given.
+
+    >>> image_scores(torch.arange(100.0).view(1, 10, 10), 0.02)
+    tensor([98.5000])
     """
     pixels = maps.flatten(1) if roi is None else maps.flatten(1)[:, roi.flatten().nonzero().flatten()]
     if score == "max":

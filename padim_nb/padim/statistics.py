@@ -1,4 +1,9 @@
-"""What a PaDiM detector keeps of its training images: the features of few, running moments of many."""
+"""What a PaDiM detector keeps of its training images, and the Gaussians made of it.
+
+It keeps raw features up to `KEPT_IMAGES` images, or for longer while the low-rank (Woodbury) form is the cheaper one;
+beyond that they become running moments, once, and stay so. Gaussians are low-rank where features are kept and that form
+is cheaper (or asked for), multi-resolution (or dense) otherwise: features are then summed up into moments first.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..data.mvtec import Sample
 from ..errors import ModelError, OptionError
 from ..util.threads import in_threads
 from .gaussian import PatchGaussians
@@ -19,12 +25,19 @@ from .moments import Moments
 from .shrinkage import Eps, oas
 
 Gaussians = PatchGaussians | LowRankGaussians
+TRAINING = "training."  # tensors of a model file beside the Gaussians'
 KEPT_IMAGES = 100  # images, up to which their features are kept and saved: exact p-values need them
 
 
 @dataclass
 class Statistics:
-    """Features of up to `KEPT_IMAGES` images, or while the low-rank form is the cheaper one; then running moments.
+    """Raw features, or running moments, of all training images, and which images they were.
+
+    >>> statistics = Statistics()
+    >>> batch = [torch.rand(4, 3, 2, 2), torch.rand(4, 2, 4, 4)]  # layers, coarse to fine
+    >>> statistics.add(batch, np.arange(4), np.zeros(4, np.int64), expected=4)
+    >>> statistics.gaussians(eps=0.01).distances(batch).shape
+    torch.Size([4, 4, 4])
 
     Args:
         form: of the Gaussians, as in the settings; "auto" takes the cheapest for the number of images.
@@ -49,6 +62,40 @@ class Statistics:
     def has_sums(self) -> bool:
         """Whether features or moments are here; a model file has them of few images only."""
         return self.features is not None or self.moments is not None
+
+    def places_of(self, images: np.ndarray) -> np.ndarray:
+        """The place of each image, by its fingerprint, among the training images; -1 for others."""
+        places = {image: place for place, image in enumerate(self.images.tolist())}
+        return np.array([places.get(image, -1) for image in images.tolist()], dtype=np.int64)
+
+    def expect_whole_groups(self, places: np.ndarray) -> None:
+        """ModelError unless, of each group that has an image at one of these places, all images have."""
+        groups = self.groups[places]
+        for group in np.unique(groups[groups != 0]):
+            count, there = int((self.groups == group).sum()), len(np.unique(places[groups == group]))
+            if there < count:
+                raise ModelError(
+                    f"a group of {count} images is left out as a whole, {there} of them are given: give all"
+                )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a model file holds of the training images, by name: fingerprints, and features of few."""
+        tensors = {TRAINING + name: torch.from_numpy(getattr(self, name)) for name in ("images", "groups")}
+        if self.features is not None and self.count <= KEPT_IMAGES:
+            tensors |= {f"{TRAINING}features.{k}": layer for k, layer in enumerate(self.features)}
+        return tensors
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor], form: str, device: str) -> Statistics:
+        """The same back, taken out of a file's tensors; KeyError or ValueError where they do not fit."""
+        own = {name: tensors.pop(name) for name in list(tensors) if name.startswith(TRAINING)}
+        images, groups = (own.pop(TRAINING + name).numpy() for name in ("images", "groups"))
+        if images.dtype != np.int64 or images.shape != groups.shape or images.ndim != 1:
+            raise ValueError(f"fingerprints of {images.shape} images in {groups.shape} groups")
+        features = [own[name].to(device) for name in sorted(own)]
+        if any(len(layer) != len(images) for layer in features):
+            raise ValueError(f"features of {[len(layer) for layer in features]} images, fingerprints of {len(images)}")
+        return cls(form, None, features or None, images, groups)
 
     def keeps(self, features: Sequence[Tensor], expected: int) -> bool:
         """Whether the features of so many images are kept."""
@@ -109,9 +156,9 @@ def fingerprints(images: np.ndarray) -> np.ndarray:
     return np.array([_bits(np.ascontiguousarray(image).data) for image in images], dtype=np.int64)
 
 
-def group_fingerprints(groups: Sequence[str]) -> np.ndarray:
-    """The same of the names of groups, 0 for an image on its own."""
-    return np.array([_bits(group.encode()) if group else 0 for group in groups], dtype=np.int64)
+def group_fingerprints(samples: Sequence[Sample]) -> np.ndarray:
+    """The same of the names of the samples' groups, 0 for an image on its own."""
+    return np.array([_bits(sample.group.encode()) if sample.group else 0 for sample in samples], dtype=np.int64)
 
 
 def _bits(content: bytes | memoryview) -> int:

@@ -155,10 +155,9 @@ def _render_all(folder: Path, category: str, kind: str, size: int, seed: int, wo
 
 
 def _follow(process: subprocess.Popen[str], number: int, bar: tqdm, errors: list[str]) -> None:
-    assert process.stdout is not None and process.stderr is not None  # both are pipes
-    for _ in process.stdout:
+    for _ in process.stdout or ():
         bar.update()
-    errors[number] = process.stderr.read()
+    errors[number] = process.stderr.read() if process.stderr else ""
 
 
 def _explain(category: str, code: int, text: str) -> None:

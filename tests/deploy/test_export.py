@@ -7,7 +7,7 @@ import torch
 
 from padim_nb import load_category
 from padim_nb.data.images import Frame, image_batches
-from padim_nb.deploy.export import PaDiMMaps, export
+from padim_nb.deploy.export import PaDiMGraph, export
 from padim_nb.errors import ModelError
 from padim_nb.padim.detector import PaDiM
 from padim_nb.padim.settings import PaDiMSettings, Selection
@@ -59,8 +59,8 @@ def test_torch_is_compared_in_full_precision(detector, tmp_path, monkeypatch):
         settings.append((torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32))
         return forward(self, images)
 
-    forward = PaDiMMaps.forward
-    monkeypatch.setattr(PaDiMMaps, "forward", record)
+    forward = PaDiMGraph.forward
+    monkeypatch.setattr(PaDiMGraph, "forward", record)
     try:
         export(detector, tmp_path / "a.onnx")
         assert settings[-2:] == [(False, False)] * 2

@@ -5,7 +5,7 @@ import pytest
 
 from padim_nb import load_category, recipe
 from padim_nb.errors import ModelError
-from padim_nb.evaluation.thresholds import Threshold, conformal, split_fit
+from padim_nb.evaluation.thresholds import Threshold, conformal
 
 
 def test_the_conformal_quantile_is_the_kth_smallest_score():
@@ -54,16 +54,14 @@ def test_groups_not_images_decide_which_rate_is_attained():
     assert conformal(np.arange(9.0), 0.2).groups == 0
 
 
-def test_a_split_fit_learns_from_one_part_and_sets_the_threshold_from_the_other(parts):
+def test_a_threshold_from_images_that_were_not_fitted_is_split_conformal(parts):
     train = load_category("widget", parts).train
-    detector = recipe("padim-gabor", device="cpu")
-    threshold = split_fit(detector, train, 0.2, share=0.4, seed=1)
+    detector = recipe("padim-gabor", device="cpu").fit(train[5:])
+    threshold = detector.calibrate(train[:5], 0.2)
     assert detector.threshold_ == threshold and threshold.images == 5 and detector.count == 7
-    order = np.random.default_rng(1).permutation(12)
-    held_out = [train[i] for i in sorted(order[:5])]
-    assert threshold.value == detector.score(held_out).scores.max()
-    with pytest.raises(ModelError, match="1 good images are too few to hold out 40%"):
-        split_fit(detector, train[:1], 0.2, share=0.4)
+    assert threshold.value == detector.score(train[:5]).scores.max()
+    with pytest.raises(ModelError, match="there are none"):
+        detector.calibrate([], 0.2)
 
 
 def test_a_stored_threshold_is_read_and_a_damaged_one_refused():

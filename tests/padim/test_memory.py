@@ -48,10 +48,11 @@ def test_a_large_batch_passes_the_network_in_parts_and_says_the_same(monkeypatch
     detector = PaDiM.from_settings(PaDiMSettings("gabor", Frame((64, 96)), Selection("all")), "cpu")
     images = np.random.default_rng(0).integers(0, 256, (5, 64, 96, 3), dtype=np.uint8)
     passed = []
+    monkeypatch.setattr("padim_nb.padim.detector.PIXELS", 5 * 64 * 96)
+    whole = detector.extract(images)
     monkeypatch.setattr("padim_nb.padim.detector.PIXELS", 2 * 64 * 96)
-    inner = detector._extract
-    whole = inner(images)
-    monkeypatch.setattr(detector, "_extract", lambda part: passed.append(len(part)) or inner(part))
+    inner = detector.backbone.infer
+    monkeypatch.setattr(detector.backbone, "infer", lambda x: passed.append(len(x)) or inner(x))
     for part, layer in zip(detector.extract(images), whole, strict=True):
         assert part.shape == layer.shape and np.allclose(part, layer, rtol=1e-5, atol=1e-6)
     assert sum(passed) == 5 and max(passed) <= 2
