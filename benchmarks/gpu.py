@@ -32,7 +32,7 @@ from padim_nb.padim.distributed import merged, statistics_of
 from padim_nb.util.machine import cpuinfo, gpu_facts, versions
 
 NAMES = ("padim-lite0", "padim-gabor", "padim-random", "padim-r18-rd100", "padim-wr50-rd550", "padim-effb7-lst",
-         "efficientad-quick")  # fmt: skip
+         "least-squares-student")  # fmt: skip
 
 
 def detector_of(name: str, weights: str | None, device: str) -> Detector:

@@ -1,4 +1,4 @@
-"""What both methods have in common, and reading either back from its file."""
+"""What all detectors have in common, and reading one back from its file."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from pathlib import Path
 
 from .efficientad.detector import EfficientAD
 from .errors import OptionError
+from .least_squares.detector import LeastSquaresStudent
 from .padim.detector import PaDiM
 from .util.model_file import holds
 
-Detector = PaDiM | EfficientAD
+Detector = PaDiM | EfficientAD  # and what is made of it, `LeastSquaresStudent`
 """Methods `fit`, `score`, `score_images`, `calibrate`, `held_out_scores`, `save`; facts `seed`, `weights`, `facts`,
 `threshold_`, `settings.frame`."""
 
 
 def load(path: str | Path, weights: str = "", device: str = "auto") -> Detector:
-    """Read a saved detector of either method.
+    """Read a saved detector.
 
     Args:
         path: a file that `save` wrote.
@@ -23,8 +24,9 @@ def load(path: str | Path, weights: str = "", device: str = "auto") -> Detector:
         device: "auto", "cpu", "cuda" or "cuda:1".
     """
     path = Path(path)
-    if holds(path, "efficientad"):
-        if weights:
-            raise OptionError(f"{path} is EfficientAD and holds all its weights: leave out {weights!r}")
-        return EfficientAD.load(path, device)
+    for kind in (EfficientAD, LeastSquaresStudent):
+        if holds(path, kind.KIND):
+            if weights:
+                raise OptionError(f"{path} holds all its weights: leave out {weights!r}")
+            return kind.load(path, device)
     return PaDiM.load(path, weights, device)

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -55,6 +55,9 @@ class EfficientAD:
         facts: numbers about the fit, for a record.
     """
 
+    KIND: ClassVar[str] = "efficientad"  # of its model files
+    SETTINGS: ClassVar[type[Any]] = EfficientADSettings
+
     settings: EfficientADSettings
     device: str = "cpu"
     weights: dict[str, str] = field(default_factory=dict)
@@ -94,10 +97,9 @@ class EfficientAD:
         """
         from .penalty import penalties  # scoring an image needs neither
         from .training import StudentTrainer
-        from .weighing import place_means, weigh
 
         s = self.settings
-        learned, held_out, others = self._split(samples)
+        learned, held_out = self._split(samples)
         images, judged = self._images(learned), self._images(held_out)
         size = (images.shape[1], images.shape[2])
         pdn.grid(*size)
@@ -106,38 +108,18 @@ class EfficientAD:
             penalty_images = penalty_images.to(self.device)
         teacher, self.weights = load_teacher(s.size, s.weights, s.padding)
         teacher, targets = standardized(teacher.to(self.device), images, TARGETS)
-        bf16 = s.precision == "bfloat16" or (s.precision == "auto" and has_fast_bf16(self.device))
-        pair = self._fresh_pair(size)
-        if s.centered:
-            pair.autoencoder.center.copy_(place_means(teacher, images, targets))
-        trainer = StudentTrainer(teacher, pair, images, penalty_images, replace(s.training, bf16=bf16), targets)
+        model, bf16 = self._networks(size, teacher), self._bf16()
+        trainer = StudentTrainer(teacher, model.pair, images, penalty_images, replace(s.training, bf16=bf16), targets)
         identity = _identity(s, trainer, self.weights["sha256"])
         loss = trainer.run(self.checkpoint, identity, self.minutes)
-        model = AnomalyMapModel(teacher, pair, s.border, size, s.weigh == "learned").eval().to(self.device)
-        weights, further = None, self._images(others) if others else images[:0]
-        if s.weigh == "learned":
-            weights = weigh(model, images, targets, further)
-        with torch.inference_mode():
-            raw = torch.cat([model.raw(batch) for batch in judged.split(8)])
-        self.levels_, note = _levels(model.for_quantiles(raw), s.quantiles)
-        shares = _shares(self.levels_, weights)
-        model.set_levels(self.levels_, shares)
-        self.model_, self.size_, self.earlier_, self.threshold_ = model, size, trainer.earlier, None
-        self._learned = np.unique(_fingerprints(torch.cat([images, further]).cpu().numpy()))
-        self.held_out_ = AnomalyMaps.of(model.combined(raw).cpu().numpy(), s.frame).expect_finite().scores
-        self.facts = {
+        self.earlier_ = trainer.earlier
+        facts = {
             "steps": s.training.steps,
             "penalty": penalty,
             "precision": "bfloat16" if bf16 else "float32",
             "loss": round(loss, 5),
-            "learned from": len(learned) + len(others),
-            "held out": len(held_out),
-            **({"shares": [round(share, 3) for share in shares]} if s.weigh == "learned" else {}),
-            **({"note": note} if note else {}),
         }
-        if false_alarm is not None:
-            self.calibrate(false_alarm=false_alarm)
-        return self
+        return self._fitted_with(model, images, judged, facts, false_alarm)
 
     def score(self, samples: Sequence[Sample]) -> AnomalyMaps:
         """Anomaly maps (n, height, width): q_a and q_b of the held-out good images' maps are 0 and 0.1."""
@@ -195,55 +177,85 @@ class EfficientAD:
             "threshold": asdict(self.threshold_) if self.threshold_ else None,
         }
         calibration = {HELD_OUT: torch.from_numpy(self.held_out_), LEARNED: torch.from_numpy(self._learned)}
-        return write_model(Path(path), "efficientad", header, model.state_dict() | calibration)
+        return write_model(Path(path), self.KIND, header, model.state_dict() | calibration)
 
     @classmethod
     def load(cls, path: str | Path, device: str = "auto") -> EfficientAD:
         """Read a detector that `save` wrote; it needs no other file."""
         path = Path(path)
-        header, tensors = read_model(path, "efficientad")
+        header, tensors = read_model(path, cls.KIND)
         with making_sense_of(path):
-            detector = cls(from_plain(EfficientADSettings, header["settings"]), pick_device(device), header["weights"])
-            s, size = detector.settings, image_size(header["size"])
+            detector = cls(from_plain(cls.SETTINGS, header["settings"]), pick_device(device), header["weights"])
+            size = image_size(header["size"])
             detector.held_out_, detector._learned = tensors.pop(HELD_OUT).numpy(), tensors.pop(LEARNED).numpy()
-            teacher, places = pdn.teacher(s.size, s.padding), s.weigh == "learned"
-            model = AnomalyMapModel(teacher, detector._fresh_pair(size), s.border, size, places)
+            model = detector._networks(size)
             model.load_state_dict(tensors)
             detector.model_ = model.eval().requires_grad_(False).to(detector.device)
             detector.size_, detector.levels_, detector.facts = size, header["levels"], dict(header["facts"])
             detector.threshold_ = Threshold.of(header["threshold"])
         return detector
 
-    def _split(self, samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample], list[Sample]]:
-        """Samples to learn from, to hold out, and to weigh differences over."""
+    def _split(self, samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
+        """Samples to learn from, and to hold out."""
+        order, count = self._drawn(samples)
+        return ordered(samples, order[count:]), ordered(samples, order[:count])
+
+    def _drawn(self, samples: Sequence[Sample]) -> tuple[np.ndarray, int]:
+        """A random order of the samples, and how many of them, from the first on, are held out."""
         n = len(samples)
         count = max(1, round(self.settings.held_out * n))
         if n - count < 1:
             raise ModelError(f"there are {n} good images: give at least 2, one of them is held out")
-        order = np.random.default_rng(self.seed).permutation(n)
-        ends = np.cumsum([count, min(self.settings.images or n, n - count), self.settings.others])
-        held_out, learned, others = ([samples[i] for i in sorted(part)] for part in np.split(order, ends)[:3])
-        return learned, held_out, others
+        return np.random.default_rng(self.seed).permutation(n), count
 
     def _images(self, samples: Sequence[Sample]) -> Tensor:
         framed = np.concatenate(list(image_batches(samples, self.settings.frame, 32)))
         return torch.from_numpy(framed).to(self.device)
 
-    def _fresh_pair(self, size: tuple[int, int]) -> pdn.Pair:
+    def _bf16(self) -> bool:
+        precision = self.settings.precision
+        return precision == "bfloat16" or (precision == "auto" and has_fast_bf16(self.device))
+
+    def _networks(self, size: tuple[int, int], teacher: pdn.PatchDescription | None = None) -> AnomalyMapModel:
+        """The graph for images of a size: a teacher, and a student and an autoencoder that have learned nothing."""
         s = self.settings
-        center = pdn.grid(*size, s.padding) if s.centered else None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            student = pdn.student(s.size, s.padding, s.width)
-            if s.training.trunk == "random":
-                student.initialize()
-            pair = pdn.Pair(student, pdn.autoencoder(s.padding, center))
-        return pair.to(self.device).to(memory_format=torch.channels_last)
+            pair = pdn.Pair(pdn.student(s.size, s.padding, s.width), pdn.autoencoder(s.padding))
+        pair = pair.to(self.device).to(memory_format=torch.channels_last)
+        return AnomalyMapModel(teacher or pdn.teacher(s.size, s.padding), pair, s.border, size).to(self.device)
+
+    def _fitted_with(
+        self,
+        model: AnomalyMapModel,
+        learned: Tensor,
+        held_out: Tensor,
+        facts: dict[str, Any],
+        false_alarm: float | None,
+    ) -> EfficientAD:
+        """Scale the maps by the quantiles of the held-out images, and keep what scoring and calibrating need."""
+        with torch.inference_mode():
+            raw = torch.cat([model.eval().raw(batch) for batch in held_out.split(8)])
+        self.levels_, note = _levels(model.for_quantiles(raw), self.settings.quantiles)
+        model.set_levels(self.levels_)
+        self.model_, self.size_, self.threshold_ = model, model.size, None
+        self._learned = np.unique(_fingerprints(learned.cpu().numpy()))
+        self.held_out_ = AnomalyMaps.of(model.combined(raw).cpu().numpy(), self.settings.frame).expect_finite().scores
+        counts = {"learned from": len(learned), "held out": len(held_out)}
+        self.facts = facts | counts | ({"note": note} if note else {})
+        if false_alarm is not None:
+            self.calibrate(false_alarm=false_alarm)
+        return self
 
     def _fitted(self) -> AnomalyMapModel:
         if self.model_ is None:
             raise ModelError("this detector has not been fitted yet: call fit(samples) first")
         return self.model_
+
+
+def ordered(samples: Sequence[Sample], numbers: np.ndarray) -> list[Sample]:
+    """The samples of these numbers, in their order."""
+    return [samples[i] for i in sorted(numbers)]
 
 
 def _levels(held_out: Tensor, quantiles: tuple[float, float]) -> tuple[list[list[float]], str]:
@@ -258,14 +270,6 @@ def _levels(held_out: Tensor, quantiles: tuple[float, float]) -> tuple[list[list
             high, note = low + SPREAD, "the quantiles of a map coincide: the images may all be the same"
         levels.append([float(low), float(high)])
     return levels, note
-
-
-def _shares(levels: list[list[float]], weights: tuple[float, float] | None) -> tuple[float, float]:
-    """What each map counts once both are scaled by their quantiles, with a sum of 1: alike, or as the maps weigh."""
-    if weights is None:
-        return 0.5, 0.5
-    student, autoencoder = (weight * (high - low) for weight, (low, high) in zip(weights, levels, strict=True))
-    return student / (student + autoencoder), autoencoder / (student + autoencoder)
 
 
 def _identity(settings: EfficientADSettings, trainer: StudentTrainer, teacher: str) -> dict[str, object]:

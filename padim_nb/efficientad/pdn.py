@@ -74,12 +74,6 @@ class PatchDescription(nn.Module):
         """The last convolution, whose outputs are the patches' vectors."""
         return getattr(self, self.convolutions[-1])
 
-    def initialize(self) -> None:
-        """Weights by He's rule, which keeps the scale of what passes through: for a trunk that stays as it is made."""
-        for name in self.convolutions[:-1]:
-            nn.init.kaiming_normal_(getattr(self, name).weight, nonlinearity="relu")
-            nn.init.normal_(getattr(self, name).bias, std=0.1)
-
     def trunk(self, x: Tensor) -> Tensor:
         """The input of the last convolution."""
         for name, (_, _, _, pooled) in zip(self.convolutions[:-1], _LAYERS[self.size], strict=False):
@@ -96,17 +90,13 @@ class Autoencoder(nn.Module):
 
     Args:
         padding: of the teacher it imitates.
-        center: (h, w) where the layers give what differs from `center`, a buffer (384, h, w); None for all of it.
     """
 
     DROPOUT = 0.2
-    center: Tensor
 
-    def __init__(self, padding: bool = False, center: tuple[int, int] | None = None) -> None:
+    def __init__(self, padding: bool = False) -> None:
         super().__init__()
-        self.padding, self.centered = padding, center is not None
-        if center is not None:
-            self.register_buffer("center", torch.zeros(CHANNELS, *center))
+        self.padding = padding
         widths = (3, 32, 32, 64, 64, 64)
         encoder: list[nn.Module] = [nn.Conv2d(widths[i], widths[i + 1], 4, 2, 1) for i in range(5)]
         encoder.append(nn.Conv2d(64, 64, 8))
@@ -129,8 +119,7 @@ class Autoencoder(nn.Module):
                 mask = torch.rand(x.shape, generator=rng, device=x.device) >= self.DROPOUT
                 x = x * (mask / (1 - self.DROPOUT))
         x = interpolate(x, size=sizes[-1], mode="bilinear", align_corners=False)
-        x = last(relu(middle(x)))
-        return x + self.center if self.centered else x
+        return last(relu(middle(x)))
 
     def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
         """What each stage of the decoder resizes to: 3, 8, 15, 32, 63, 127 and 56 or 64 for 256 pixels."""
@@ -171,9 +160,9 @@ def student(size: str, padding: bool = False, width: float = 1.0) -> PatchDescri
     return PatchDescription(size, 2 * CHANNELS, padding, width)
 
 
-def autoencoder(padding: bool = False, center: tuple[int, int] | None = None) -> Autoencoder:
+def autoencoder(padding: bool = False) -> Autoencoder:
     """An autoencoder, (n, 3, height, width) -> (n, 384, h, w), whose 64 numbers in the middle cover the whole image."""
-    return Autoencoder(padding, center)
+    return Autoencoder(padding)
 
 
 def inputs(images: Tensor) -> Tensor:

@@ -28,11 +28,6 @@ class Training:
         gray: share of the penalty images that are made gray.
         seed: of the weights, the split, and all that is random in a step.
         bf16: compute in bfloat16.
-        trunk: of the student, all of it but its last convolution: "trained" by the steps, as in the paper, or "random",
-            as it is made; the steps then train the autoencoder alone.
-        last: the student's last convolution: "trained" by the steps, as in the paper, or "solved" after them by least
-            squares over the training images.
-        ridge: of the least squares.
     """
 
     steps: Annotated[int, Field(ge=1)] = 70_000
@@ -43,13 +38,6 @@ class Training:
     gray: Annotated[float, Field(ge=0, le=1)] = 0.3
     seed: Seed = 42
     bf16: bool = False
-    trunk: Literal["trained", "random"] = "trained"
-    last: Literal["trained", "solved"] = "trained"
-    ridge: Annotated[float, Field(gt=0)] = 1e-3
-
-    def __post_init__(self) -> None:
-        if (self.trunk, self.last) == ("random", "trained"):
-            raise OptionError("Training: a last layer on a random trunk is 'solved', not 'trained'")
 
 
 @validated
@@ -60,17 +48,11 @@ class EfficientADSettings:
         size: of the patch description networks.
         weights: of the teacher: "shipped", a published one ("anomalib" or "nelson1425"), a file, or "" for the one that
             `padim-nb distill` wrote to the cache.
-        width: share of the paper's channels in the student's layers before the last.
+        width: share of the paper's channels in the student's layers before the last, 1 in the paper.
         frame: how images are resized and cropped, to at least 256 pixels a side.
         training: the steps.
         penalty: a folder of images, "procedural", "imagenette", "none", or "" where a folder must be given.
         penalties: number of penalty images that are kept in memory.
-        images: number of training images that are learned from, at most; None for all.
-        weigh: the differences of the networks: "equal", all channels, places and both maps alike, as in the paper, or
-            "learned" from good images (`weighing`).
-        centered: the autoencoder learns what differs from the teacher's mean output at each place, not all of it as in
-            the paper.
-        others: number of training images beyond those learned from, at most, over which differences are weighed.
         held_out: share of the training images that are not learned from, for the quantiles and the threshold.
         quantiles: q_a and q_b of the held-out images' maps, which become 0 and 0.1.
         border: what fills the 4 rows and columns of patches that a map lacks on each side. "replicate" repeats the
@@ -87,10 +69,6 @@ class EfficientADSettings:
     training: Training = Training()
     penalty: str = PROCEDURAL
     penalties: Annotated[int, Field(ge=1)] = 1024
-    images: Annotated[int, Field(ge=1)] | None = None
-    weigh: Literal["equal", "learned"] = "equal"
-    centered: bool = False
-    others: Annotated[int, Field(ge=0)] = 0
     held_out: Share = 0.1
     quantiles: tuple[Share, Share] = (0.9, 0.995)
     border: Literal["replicate", "zero", "raw-zero"] = "replicate"

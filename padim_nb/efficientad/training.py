@@ -15,8 +15,7 @@ from torchvision.transforms.functional import adjust_brightness, adjust_contrast
 from ..features.backbones import normalized
 from .capture import Captured
 from .checkpoints import Loop, adam, descend, generator, set_rate
-from .least_squares import LeastSquares
-from .pdn import Pair, inputs
+from .pdn import Pair
 from .settings import Training
 
 JITTERS = (adjust_brightness, adjust_contrast, adjust_saturation)
@@ -101,20 +100,20 @@ class StudentTrainer:
 
     def __post_init__(self) -> None:
         t, device = self.training, self.images.device
-        self.optimizer = adam(self._learning(self.pair), t.rate, t.decay)
+        self.optimizer = adam(list(self.pair.parameters()), t.rate, t.decay)
         self._dropout = torch.Generator(device)
         self._captured = Captured(self._dropout) if device.type == "cuda" else None
         self._networks = (self.teacher, self.pair)
         if t.bf16:  # copies whose weights are cast all at once, where autocast casts each one and its gradient
             self._networks = (copy.deepcopy(self.teacher).bfloat16(), copy.deepcopy(self.pair).bfloat16())
-            self._weights, self._copies = map(self._learning, (self.pair, self._networks[1]))
+            self._weights: list[Tensor] = list(self.pair.parameters())
+            self._copies: list[Tensor] = list(self._networks[1].parameters())
             self._slopes = [torch.zeros_like(weight) for weight in self._weights]
             for weight, slope in zip(self._weights, self._slopes, strict=True):
                 weight.grad = slope
-        self._order: tuple[int, Tensor] = (-1, torch.empty(0))
 
     def run(self, checkpoint: Path | None, identity: Mapping[str, object], minutes: float = 2.0) -> float:
-        """All steps, from the checkpoint on where there is one, and the solution where the settings ask for it.
+        """All steps, from the checkpoint on where there is one.
 
         Args:
             checkpoint: the file, or None.
@@ -133,24 +132,19 @@ class StudentTrainer:
         for step, _ in loop:
             loop.record(self.step(step).total)
         self.pair.eval()
-        if t.last == "solved":
-            self.solve_last()
         last = [loss for _, loss in loop.curve[-10:]]
         return sum(last) / max(len(last), 1)
 
     def step(self, step: int) -> Losses:
         """One step of the algorithm; all that is random in it comes from the seed and the number of the step.
 
-        Where the student's trunk stays random, the autoencoder alone learns, from images as they are. On a GPU the next
-        step overwrites the losses.
+        On a GPU the next step overwrites the losses.
         """
         t, rng = self.training, generator(self.training.seed, step)
-        index = self._index(step)
-        shown = _floats(self.images[index : index + 1])
-        if t.trunk == "trained":
-            jittered = jitter(shown, rng)
-            shown = torch.cat([shown, *self._penalty(rng), jittered])
-        batch = normalized(shown)
+        index = image_of_step(step, len(self.images), t.seed)
+        image = _floats(self.images[index : index + 1])
+        jittered = jitter(image, rng)
+        batch = normalized(torch.cat([image, *self._penalty(rng), jittered]))
         with self._precision():
             target = self._target(index, batch[:1]).float()
         generator(t.seed, step, self._dropout)
@@ -161,7 +155,7 @@ class StudentTrainer:
         """The arithmetic of a step: of tensors alone, with nothing that a CUDA graph cannot hold.
 
         Args:
-            batch: normalized I, P and I' as for `losses`, or I alone where the trunk stays random.
+            batch: normalized I, P and I' as for `losses`.
             target: T(I), (1, 384, h, w).
         """
         t, (teacher, pair) = self.training, self._networks
@@ -169,14 +163,9 @@ class StudentTrainer:
             with torch.no_grad():
                 torch._foreach_copy_(self._copies, self._weights)
         with self._precision():
-            if t.trunk == "random":
-                zero = batch.new_zeros(())
-                distance = target - pair.autoencoder(batch, self._dropout).float()
-                terms = Losses(zero, zero, distance.square().mean(), zero)
-            else:
-                with torch.no_grad():
-                    target_jittered = teacher(batch[-1:]).float()
-                terms = losses(pair, target, target_jittered, batch, t.hard, self._dropout)
+            with torch.no_grad():
+                target_jittered = teacher(batch[-1:]).float()
+            terms = losses(pair, target, target_jittered, batch, t.hard, self._dropout)
         if t.bf16:
             torch._foreach_copy_(self._slopes, torch.autograd.grad(terms.total, self._copies))
             self.optimizer.step()
@@ -186,28 +175,6 @@ class StudentTrainer:
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.images.device.type, dtype=torch.bfloat16, enabled=self.training.bf16)
-
-    def _learning(self, pair: Pair) -> list[Tensor]:
-        """The weights of student and autoencoder that the steps train."""
-        return list((pair if self.training.trunk == "trained" else pair.autoencoder).parameters())
-
-    @torch.no_grad()
-    def solve_last(self) -> None:
-        """Solve the student's last convolution for the outputs of teacher and autoencoder on all training images."""
-        student = self.pair.student
-        squares = LeastSquares(student.last, self.training.ridge)
-        for index in range(len(self.images)):
-            x = inputs(self.images[index : index + 1])
-            squares.add(student.trunk(x), torch.cat([self._target(index, x).float(), self.pair.autoencoder(x)], 1))
-        squares.solve()
-
-    def _index(self, step: int) -> int:
-        """The image of a step: each comes once in every round, in a new order."""
-        turn, place = divmod(step, len(self.images))
-        if self._order[0] != turn:
-            rng = generator(self.training.seed + 1, turn)
-            self._order = (turn, torch.randperm(len(self.images), generator=rng))
-        return int(self._order[1][place])
 
     def _penalty(self, rng: torch.Generator) -> list[Tensor]:
         """One penalty image (1, 3, height, width), or none."""
@@ -222,6 +189,12 @@ class StudentTrainer:
     def _target(self, index: int, image: Tensor) -> Tensor:
         """The teacher's output for an image as it is."""
         return self.targets[index] if index < len(self.targets) else self.teacher(image)
+
+
+def image_of_step(step: int, images: int, seed: int) -> int:
+    """The number of a step's image: each comes once in every round, in a new order."""
+    turn, place = divmod(step, images)
+    return int(torch.randperm(images, generator=generator(seed + 1, turn))[place])
 
 
 def jitter(image: Tensor, rng: torch.Generator) -> Tensor:

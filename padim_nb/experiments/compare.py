@@ -13,13 +13,13 @@ from typing import cast
 
 from scipy.special import stdtrit
 
-from ..efficientad.settings import IMAGENETTE, EfficientADSettings
+from ..efficientad.settings import IMAGENETTE
 from ..errors import expect_one_of
 from ..padim.settings import PaDiMSettings
 from ..util.mvtec_counts import CATEGORIES
 from .costs import price
 from .published import row
-from .recipes import RECIPES
+from .recipes import RECIPES, Settings
 from .record import NAMED, Record, flat, plain, records
 
 METRICS = {  # as published -> as in a record
@@ -136,7 +136,7 @@ def unmeasured(lines: Iterable[Line]) -> list[str]:
     ]
 
 
-def _expected_weights(recipe: PaDiMSettings | EfficientADSettings, record: Record) -> bool:
+def _expected_weights(recipe: Settings, record: Record) -> bool:
     """Whether a run's weights are what its recipe asks for: by their source, and by name where a file is named."""
     source = record.weights.get("source")
     if isinstance(recipe, PaDiMSettings):

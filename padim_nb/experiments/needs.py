@@ -8,10 +8,10 @@ from pathlib import Path
 from ..efficientad.settings import IMAGENETTE, EfficientADSettings
 from ..errors import OptionError, WeightsError, expect_one_of
 from ..padim.settings import PaDiMSettings
-from .recipes import RECIPES
+from .recipes import RECIPES, Settings
 
 
-def needs(settings: PaDiMSettings | EfficientADSettings) -> list[str]:
+def needs(settings: Settings) -> list[str]:
     """The names of the published files, as `weights get` knows them, that a detector of these settings reads."""
     from ..efficientad.teacher import source_of
     from ..features.backbones import SPECS
@@ -21,7 +21,8 @@ def needs(settings: PaDiMSettings | EfficientADSettings) -> list[str]:
         network = SPECS[settings.backbone].weights
         return [network] if network in sources() and settings.weights in ("", "imagenet") else []
     teacher = source_of(settings.size, settings.weights)
-    return [*([teacher] if teacher else []), *([IMAGENETTE] if settings.penalty == IMAGENETTE else [])]
+    penalty = isinstance(settings, EfficientADSettings) and settings.penalty == IMAGENETTE
+    return [*([teacher] if teacher else []), *([IMAGENETTE] if penalty else [])]
 
 
 def get(name: str, given: Path | None = None) -> Iterator[str]:

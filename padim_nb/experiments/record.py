@@ -23,8 +23,7 @@ from ..util.mvtec_counts import published
 from ..util.validation import from_plain, validated
 
 if TYPE_CHECKING:
-    from ..efficientad.settings import EfficientADSettings
-    from ..padim.settings import PaDiMSettings
+    from .recipes import Settings
 
 
 def _printable(text: str) -> str:
@@ -129,7 +128,7 @@ def read_record(path: Path) -> Record | None:
         raise DataError(f"{path} is not a readable record ({error}): remove it, or run again") from None
 
 
-def plain(settings: PaDiMSettings | EfficientADSettings) -> dict[str, Any]:
+def plain(settings: Settings) -> dict[str, Any]:
     """All settings of a detector as they stand in a record and can be compared: JSON's types, no paths.
 
     A file of weights or of a region of interest is its name and hash, a penalty folder its name and fingerprint: the

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..errors import ModelError, OptionError
 from .files import whole_file
 
-FORMAT = "padim-nb/{}/1"  # of "padim", "efficientad" or "training"
+FORMAT = "padim-nb/{}/1"  # of "padim", "efficientad", "least-squares-student" or "training"
 KEY = "padim_nb"
 _UNREADABLE = (SafetensorError, OSError, KeyError, ValueError, TypeError)
 LARGEST_IMAGE = 2**28  # pixels: a header that claims more is damaged, and would claim the memory too
@@ -51,7 +51,7 @@ def making_sense_of(path: Path) -> Iterator[None]:
     try:
         yield
     except OptionError as error:  # settings, in their own words
-        raise ModelError(f"{path} is not a model file that this version can read: {error}") from error
+        raise ModelError(f"{path} is a model file of another version: {error}; fit the detector again") from error
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError, RuntimeError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:120]
         raise ModelError(

@@ -82,45 +82,6 @@ def test_fit_score_save_load_calibrate_and_export(settled, parts, tmp_path):
         PaDiM.load(tmp_path / "model.safetensors")
 
 
-def test_a_solved_student_is_saved_resumed_and_exported_like_a_trained_one(quick, parts, tmp_path):
-    training = Training(steps=2, rate=2e-3, trunk="random", last="solved")
-    settings = replace(quick, width=0.5, images=5, others=3, weigh="learned", centered=True, penalty="none")
-    settings = replace(settings, training=training)
-    widget = load_category("widget", parts)
-    detector = EfficientAD.from_settings(settings, "cpu").fit(widget.train)
-    assert detector.facts["learned from"] == 5 + 3
-    assert sum(detector.facts["shares"]) == pytest.approx(1, abs=2e-3)
-    learned, held_out, others = detector._split(widget.train)
-    assert [len(samples) for samples in (learned, others, held_out)] == [5, 3, 1]
-    assert not {s.image for s in others} & {s.image for s in (*learned, *held_out)}
-    with pytest.raises(ModelError, match="all 3 images were learned from"):
-        detector.held_out_scores(others)
-    maps = detector.score(widget.test)
-    again = load(detector.save(tmp_path / "model.safetensors"), device="cpu")
-    assert again.settings == settings
-    assert np.array_equal(again.score(widget.test), maps)
-    framed = np.stack([np.full((256, 256, 3), 90, np.uint8)] * 2)
-    exported = onnxruntime.InferenceSession(str(export(detector, tmp_path / "model.onnx")))
-    wanted = detector.score_images(framed).maps
-    assert np.abs(exported.run(None, {"images": framed})[0] - wanted).max() < 1e-3 * max(1, np.abs(wanted).max())
-    resumed = EfficientAD.from_settings(settings, "cpu")
-    resumed.checkpoint, resumed.minutes = tmp_path / "checkpoint.safetensors", 0.0
-    interrupted_once(resumed, widget.train)
-    assert np.array_equal(resumed.fit(widget.train).score(widget.test), maps)
-
-
-def interrupted_once(detector, samples):
-    """Fit until the first checkpoint is written."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(StudentTrainer, "solve_last", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            detector.fit(samples)
-
-
-def interrupt(_):
-    raise KeyboardInterrupt
-
-
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(settled):
     settings, samples, detector = settled
     states = [detector.model_.state_dict()]
@@ -134,18 +95,9 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(settled):
 def test_held_out_images_are_not_learned_from(quick, parts):
     widget = load_category("widget", parts)
     detector = EfficientAD.from_settings(replace(quick, held_out=0.25), "cpu")
-    learned, held, others = detector._split(widget.train)
-    assert (len(learned), len(held), len(others)) == (9, 3, 0)
+    learned, held = detector._split(widget.train)
+    assert (len(learned), len(held)) == (9, 3)
     assert not {s.image for s in learned} & {s.image for s in held}
-
-
-def test_images_to_weigh_over_are_drawn_not_the_first_by_name(quick, parts):
-    samples, places = load_category("widget", parts).train, []
-    for seed in range(20):
-        settings = replace(quick, images=2, others=1, training=replace(quick.training, seed=seed))
-        (other,) = EfficientAD.from_settings(settings, "cpu")._split(samples)[2]
-        places.append(samples.index(other))
-    assert max(places) > 0.75 * len(samples)
 
 
 def checkpointed(settings, samples, path):

@@ -1,4 +1,4 @@
-"""EfficientAD's settings: wrong values are refused where they are made."""
+"""The settings of EfficientAD and of the least-squares student: wrong values are refused where they are made."""
 
 from dataclasses import asdict, replace
 
@@ -7,6 +7,7 @@ import pytest
 from padim_nb.data.images import Frame
 from padim_nb.efficientad.settings import EfficientADSettings, Training
 from padim_nb.errors import OptionError
+from padim_nb.least_squares.settings import LeastSquaresSettings
 from padim_nb.util.validation import from_plain
 
 
@@ -27,10 +28,11 @@ from padim_nb.util.validation import from_plain
         (Training, {"rate": 0}, "rate: .*not 0"),
         (Training, {"drop_at": 95}, "drop_at: .*not 95"),
         (Training, {"seed": -1}, "seed: .*not -1"),
-        (Training, {"trunk": "random"}, "a last layer on a random trunk is 'solved'"),
-        (Training, {"ridge": 0}, "ridge: .*not 0"),
         (EfficientADSettings, {"width": 0}, "width: .*not 0"),
-        (EfficientADSettings, {"images": 0}, "images: .*not 0"),
+        (LeastSquaresSettings, {"images": 0}, "images: .*not 0"),
+        (LeastSquaresSettings, {"ridge": 0}, "ridge: .*not 0"),
+        (LeastSquaresSettings, {"weights": ""}, "weights: .*at least 1 character"),
+        (LeastSquaresSettings, {"quantiles": (0.9, 0.9)}, r"quantiles must rise, not \(0.9, 0.9\)"),
     ],
 )
 def test_a_wrong_value_is_refused_in_one_line(make, values, message):

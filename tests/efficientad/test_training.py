@@ -10,7 +10,7 @@ from padim_nb.efficientad import pdn
 from padim_nb.efficientad.checkpoints import generator
 from padim_nb.efficientad.settings import Training
 from padim_nb.efficientad.teacher import standardized
-from padim_nb.efficientad.training import StudentTrainer, hardest, jitter, losses
+from padim_nb.efficientad.training import StudentTrainer, hardest, image_of_step, jitter, losses
 from padim_nb.features.backbones import normalized
 
 
@@ -86,82 +86,30 @@ def test_the_teachers_outputs_are_stored_as_far_as_they_fit(memory, count):
         assert (trainer._target(index, x) is trainer._target(index, x)) == (index < count)
 
 
-def solved(size, padding=False):
-    """(trainer, images): two images, a student with a quarter of the channels whose last layer is solved."""
-    teacher, _ = fresh(size, padding=padding)
-    pair = pdn.Pair(pdn.student(size, padding, 0.25), pdn.autoencoder(padding)).eval()
-    pair.student.initialize()
-    images = torch.randint(0, 256, (2, 256, 256, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    training = Training(trunk="random", last="solved", ridge=1e-6)
-    trainer = StudentTrainer(*standardized(teacher, images)[:1], pair, images, None, training)
-    trainer.solve_last()
-    return trainer
-
-
-@pytest.mark.parametrize(("size", "padding"), [("small", False), ("medium", True)])
-def test_the_solved_layer_has_the_least_squared_error_at_the_places_it_is_solved_for(size, padding, narrow):
-    trainer = solved(size, padding)
-    x = normalized(trainer.images.permute(0, 3, 1, 2).float() / 255)
-    with torch.no_grad():
-        wanted = torch.cat([trainer.teacher(x), trainer.pair.autoencoder(x)], 1)
-    student = trainer.pair.student.requires_grad_(True)
-
-    def error():
-        return (student(x) - wanted)[..., ::2, ::2].square().mean()
-
-    least = error()
-    least.backward()
-    assert student.last.bias.grad.abs().max() < 1e-4 * wanted.square().mean()
-    assert least < 0.9 * wanted.square().mean(), "it has learned something"
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for scale in (1e-2, 1e-1):
-            kept = student.last.weight.clone()
-            student.last.weight += scale * kept.std() * torch.randn(kept.shape, generator=generator)
-            assert error() > least
-            student.last.weight.copy_(kept)
-
-
-def test_with_a_random_trunk_the_steps_train_the_autoencoder_alone():
-    teacher, pair = fresh()
-    images = torch.randint(0, 256, (2, 256, 256, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    trainer = StudentTrainer(teacher, pair, images, None, Training(steps=2, trunk="random", last="solved"))
-    before = {key: value.clone() for key, value in pair.state_dict().items()}
-    terms = trainer.step(0)
-    assert terms.total == terms.autoencoder > 0
-    for key, value in pair.state_dict().items():
-        assert torch.equal(before[key], value) == key.startswith("student."), key
-
-
 def written_out(trainer, adam, step):
     """A step with autocast's own casts, new generators, and a rate that is a number."""
     t, pair, rng, dropout = trainer.training, trainer.pair, generator(42, step), generator(42, step)
-    index = trainer._index(step)
+    index = image_of_step(step, len(trainer.images), 42)
     image = trainer.images[index : index + 1].permute(0, 3, 1, 2).float() / 255
     with torch.autocast("cpu", torch.bfloat16, enabled=t.bf16):
         jittered = jitter(image, rng)
         batch = normalized(torch.cat([image, *trainer._penalty(rng), jittered]))
         with torch.no_grad():
             target, target_jittered = (trainer.teacher(x).float() for x in (batch[:1], batch[-1:]))
-        if t.trunk == "random":
-            loss = (target - pair.autoencoder(batch[:1], dropout).float()).square().mean()
-        else:
-            loss = losses(pair, target, target_jittered, batch, t.hard, dropout).total
+        loss = losses(pair, target, target_jittered, batch, t.hard, dropout).total
     adam.param_groups[0]["lr"] = t.rate * (0.1 if step >= 1 else 1.0)
     adam.zero_grad()
     loss.backward()
     adam.step()
 
 
-@pytest.mark.parametrize(("trunk", "bf16"), [("trained", False), ("trained", True), ("random", True)])
-def test_steps_resumed_too_have_the_bits_of_those_written_out(trunk, bf16, tmp_path, monkeypatch):
+@pytest.mark.parametrize("bf16", [False, True])
+def test_steps_resumed_too_have_the_bits_of_those_written_out(bf16, tmp_path, monkeypatch):
     monkeypatch.setitem(pdn._LAYERS, "small", NARROW)
     images = torch.randint(0, 256, (2, 256, 256, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    training = Training(steps=3, rate=1e-3, drop_at=0.5, trunk=trunk, last="solved", bf16=bf16)
+    training = Training(steps=3, rate=1e-3, drop_at=0.5, bf16=bf16)
     plain, first, second = (StudentTrainer(*fresh(), images, images.flip(0), training) for _ in range(3))
-    adam = torch.optim.Adam(
-        (plain.pair if trunk == "trained" else plain.pair.autoencoder).parameters(), weight_decay=1e-5, foreach=True
-    )
+    adam = torch.optim.Adam(plain.pair.parameters(), weight_decay=1e-5, foreach=True)
     for step in range(3):
         written_out(plain, adam, step)
 
@@ -173,7 +121,6 @@ def test_steps_resumed_too_have_the_bits_of_those_written_out(trunk, bf16, tmp_p
     first.step = stopped
     with pytest.raises(KeyboardInterrupt):
         first.run(tmp_path / "checkpoint.safetensors", {}, minutes=0.0)
-    second.solve_last = lambda: None
     second.run(tmp_path / "checkpoint.safetensors", {})
     for wanted, found in zip(plain.pair.parameters(), second.pair.parameters(), strict=True):
         assert torch.equal(wanted, found)

@@ -131,7 +131,7 @@ def test_files_carried_by_hand_are_got_from_their_folder(contents, server, tmp_p
 
 def test_every_recipe_knows_its_files_and_what_cannot_be_got_is_one_line(capsys):
     expected = {
-        "padim-lite0": [], "padim-random": [], "padim-gabor": [], "efficientad-quick": [],
+        "padim-lite0": [], "padim-random": [], "padim-gabor": [], "least-squares-student": [],
         "padim-r18-rd100": ["resnet18"], "padim-effb7-lst": ["efficientnet-b7"], "padim-tf-net1": ["efficientnet-b7"],
         "efficientad-m-nelson1425": ["nelson1425-medium", "imagenette"],
         "efficientad-s-anomalib": ["anomalib", "imagenette"],

@@ -186,7 +186,7 @@ def first(folder, name):
 
 CHANGES = {  # of a request or of its inputs, in a folder
     "seed": lambda s, _: replace(s, seed=s.seed + 1),
-    "recipe": lambda s, _: replace(s, recipe="efficientad-lite"),
+    "recipe": lambda s, _: replace(s, recipe="efficientad-s"),
     "size": lambda s, _: replace(s, size="300"),
     "steps": lambda s, _: replace(s, steps=s.steps + 1),
     "weights": lambda s, _: replace(s, weights="other"),
@@ -215,7 +215,7 @@ def test_a_skip_or_a_resume_refuses_any_changed_setting_or_input(own, names, tmp
     write_image(place / "penalty" / "deep" / "0.png", (9, 8))
     (place / "teacher.pth").write_bytes(b"one")
     own = own | {name: str(place / own[name]) for name in ("weights", "penalty") if name in own}
-    asked = RunSettings("widget", "efficientad-quick", 0, str(place / "root"), out=str(place / "out"), **own)
+    asked = RunSettings("widget", "efficientad-lite", 0, str(place / "root"), out=str(place / "out"), **own)
     execute(asked)
     assert complete(asked) and not conflict(asked, load_category("widget", place / "root"))
     resumed = digest(asked, load_category("widget", place / "root"))

@@ -40,7 +40,7 @@ def test_a_record_holds_all_settings_and_a_rerun_finds_it_done(parts, tmp_path):
         ("padim-lite0", "random", "random"),
         ("padim-random", None, "random"),
         ("padim-gabor", None, "formula"),
-        ("efficientad-quick", None, "shipped"),
+        ("least-squares-student", None, "shipped"),
     ],
 )
 def test_weights_have_a_source(name, weights, source):

@@ -148,7 +148,7 @@ def test_a_stopped_training_finds_its_checkpoint_and_no_other_run_removes_it(par
         raise Stopped
 
     found, before = [], contents(out)
-    longer = [command(parts, out, "--recipe", "efficientad-quick", "--force", "--steps", n) for n in ("5", "6")]
+    longer = [command(parts, out, "--recipe", "least-squares-student", "--force", "--steps", n) for n in ("5", "6")]
     with monkeypatch.context() as patched:
         patched.setattr("papermill.execute_notebook", training)
         for words in (longer[0], longer[0], longer[1], longer[0], longer[1]):

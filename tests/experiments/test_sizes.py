@@ -51,7 +51,7 @@ def test_a_size_that_cannot_be_is_refused_in_a_line_that_names_one():
         with pytest.raises(OptionError, match=f"in multiples of 16, .* take {near}"):
             settings_of("padim-lite0", size=size)
     with pytest.raises(OptionError, match="256 to 1024 pixels a side, not 128x300: take 256x300"):
-        settings_of("efficientad-quick", size="128x300")
+        settings_of("least-squares-student", size="128x300")
     assert pdn.LEAST == LEAST_EFFICIENTAD
     with pytest.raises(OptionError, match="leave out the size"):
         RunSettings(recipe="padim-r18-rd100", size="512")
@@ -108,7 +108,7 @@ def test_an_image_that_is_not_square_is_fitted_scored_and_read_back(parts, tmp_p
 def test_efficientad_of_another_size_is_fitted_exported_and_read_back(parts, tmp_path, monkeypatch):
     monkeypatch.setitem(pdn._LAYERS, "small", NARROW)
     widget = load_category("widget", parts)
-    detector = recipe("efficientad-quick", str(teacher_in(tmp_path)), device="cpu", steps=1, size=(256, 320))
+    detector = recipe("least-squares-student", str(teacher_in(tmp_path)), device="cpu", steps=1, size=(256, 320))
     maps = detector.fit(widget.train[:4], 0.2).score(widget.test[:2])
     assert maps.shape == (2, 256, 320)
     for model in (detector.save(tmp_path / "m.safetensors"), export(detector, tmp_path / "m.onnx")):

@@ -119,7 +119,7 @@ def test_a_half_record_is_no_record(parts, tmp_path):
         {"seed": 1},
         {"device": "cuda"},
         {"recipe": "padim-lite0"},
-        {"recipe": "efficientad-quick"},
+        {"recipe": "least-squares-student"},
         {"size": "64"},
         {"data": "twin"},
         {"category": "absent"},
@@ -138,7 +138,7 @@ def test_a_record_of_other_training_settings_is_not_taken_for_done(parts, tmp_pa
     file = tmp_path / "teacher.pth"
     file.write_bytes(b"one")
     asked = {key: str(file) if value == "{file}" else value for key, value in asked.items()}
-    settings, _ = done_before(parts, tmp_path / "out", recipe="efficientad-quick", **asked)
+    settings, _ = done_before(parts, tmp_path / "out", recipe="efficientad-lite", **asked)
     assert complete(settings) is not None
     assert complete(replace(settings, steps=0, penalty="", weights="")) is None
     file.write_bytes(b"two")

@@ -29,7 +29,7 @@ def test_the_runs_are_the_full_training_then_the_short_one_with_three_seeds(tmp_
     runs = train_gpu.wanted(tmp_path, "shipped", "", "cuda")
     assert len(runs) == 15 + 45 and len({run.folder for run in runs}) == 60
     assert [run.recipe for run in runs] == ["efficientad-s"] * 15 + ["efficientad-lite"] * 45
-    assert all(run.steps == 0 for run in runs), "the recipe's own 70,000 and 1,500"
+    assert all(run.steps == 0 for run in runs), "the recipe's own 70,000 and 1,000"
 
 
 def test_no_run_begins_that_has_no_time_and_what_is_cut_is_left(tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ def test_dots_are_means_over_seeds_with_their_deviation_and_an_interval_over_ima
 
 @pytest.mark.parametrize("count", [2, 4, 5, 9])
 def test_a_legend_of_many_names_stays_inside_the_figure(count):
-    names = ["padim-lite0", "padim-gabor", "padim-random", "padim-r18-rd100", "efficientad-quick", *"abcd"][:count]
+    names = ["padim-lite0", "padim-gabor", "padim-random", "padim-r18-rd100", "least-squares-student", *"abcd"][:count]
     figure = figures.dots({name: [0.9, 0.8] for name in names}, ["first", "second"], "AUROC")
     figure.draw_without_rendering()
     box, edges = figure.legends[0].get_window_extent(), figure.bbox
