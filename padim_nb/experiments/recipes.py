@@ -151,8 +151,8 @@ def settings_of(
         settings = replace(settings, frame=_frame_of(RECIPES[name], size_of(size)))
     if weights:
         settings = replace(settings, weights=weights)
-    if roi and (RECIPES[name].source or isinstance(settings, EfficientADSettings)):
-        kind = f"follows {RECIPES[name].reproduces}" if RECIPES[name].source else "is EfficientAD"
+    if roi and (RECIPES[name].source or not isinstance(settings, PaDiMSettings)):
+        kind = f"follows {RECIPES[name].reproduces}" if RECIPES[name].source else "is not PaDiM"
         raise OptionError(f"recipe '{name}' {kind}: leave out the region of interest (--roi none), or take padim-lite0")
     if isinstance(settings, EfficientADSettings):
         training = settings.training
