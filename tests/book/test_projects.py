@@ -1,47 +1,19 @@
 """The self-checks of the class projects: a right solution passes, a typical mistake is named."""
 
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from scipy.stats import binomtest
 
 ROOT = Path(__file__).parents[2]
 CHECK = ROOT / "book" / "projects" / "check.py"
 
-RIGHT = {
-    "gaussian": """
-def fit(x):
-    return x.mean(0), np.cov(x.T) + 0.01 * np.eye(x.shape[1])
-def distances(x, mean, covariance):
-    z = np.linalg.solve(np.linalg.cholesky(covariance), (x - mean).T)
-    return np.sqrt((z**2).sum(0))
-""",
-    "auroc": """
-def auroc(scores, labels):
-    good, bad = scores[labels == 0], scores[labels == 1]
-    above = (bad[:, None] > good).mean()
-    return above + 0.5 * (bad[:, None] == good).mean()
-""",
-    "threshold": """
-def threshold(scores, alpha):
-    k = int(np.ceil(np.round((len(scores) + 1) * (1 - alpha), 9)))
-    return np.sort(scores)[min(k, len(scores)) - 1]
-""",
-    "nearest": """
-def score(memory, patches):
-    return np.linalg.norm(patches[:, None] - memory, axis=2).min(1)
-""",
-    "coreset": """
-def coreset(vectors, k, first):
-    chosen = [first]
-    nearest = np.linalg.norm(vectors - vectors[first], axis=1)
-    while len(chosen) < k:
-        chosen.append(int(nearest.argmax()))
-        nearest = np.minimum(nearest, np.linalg.norm(vectors - vectors[chosen[-1]], axis=1))
-    return chosen
-""",
-}
+NAMES = ("gaussian", "auroc", "threshold", "nearest", "coreset")
+RIGHT = {name: (ROOT / "book" / "projects" / "teacher" / f"{name}.py").read_text(encoding="utf-8") for name in NAMES}
 WRONG = [  # project, what is replaced, by what, and a word of the message
     ("gaussian", "np.cov(x.T)", "np.cov(x.T, bias=True)", "n - 1"),
     ("gaussian", " + 0.01 * np.eye(x.shape[1])", "", "0.01 I"),
@@ -61,7 +33,7 @@ WRONG = [  # project, what is replaced, by what, and a word of the message
 
 def checked(tmp_path: Path, project: str, source: str) -> tuple[int, str]:
     path = tmp_path / "work.py"
-    path.write_text(f"import numpy as np\n{source}", encoding="utf-8")
+    path.write_text(source, encoding="utf-8")
     done = subprocess.run([sys.executable, CHECK, project, path], capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 
@@ -88,3 +60,26 @@ def test_every_project_is_on_the_page_and_a_wrong_call_lists_them(tmp_path):
         assert f"`{project}`" in page
     code, message = checked(tmp_path, "auroc", "")
     assert code == 1 and "auroc(scores, labels)" in message
+
+
+def test_the_teachers_pages_are_not_in_the_book_and_their_arithmetic_holds():
+    teacher = ROOT / "book" / "projects" / "teacher"
+    assert "projects/" not in (ROOT / "_toc.yml").read_text(encoding="utf-8")
+    text = (teacher / "README.md").read_text(encoding="utf-8")
+    assert len(re.findall(r"^\d+\. \*.+\* \(\d\)$|^\d+\. \*.+\* \(\d points\)$", text, flags=re.M)) == 10
+    assert round(100 * (1 - 0.05 ** (1 / 20))) == 14 and 0.99**299 < 0.05 < 0.99**298
+    broken = [n for n in range(21) if binomtest(n, 20, 0.1, "greater").pvalue < 0.05]
+    assert broken[0] == 5 and "a promise of 10 % is broken at five stopped ones" in text
+
+
+def test_the_solved_hidden_set_is_read_by_the_grader(parts, tmp_path):
+    folder = tmp_path / "widget-ada"
+    shutil.copytree(parts / "widget" / "train", folder / "train")
+    shutil.copytree(parts / "widget" / "test" / "good", folder / "hidden")
+    script, out = ROOT / "book" / "projects" / "teacher" / "hidden.py", tmp_path / "scores.csv"
+    subprocess.run([sys.executable, script, folder, out], check=True)
+    key = tmp_path / "key.csv"
+    rows = [f"{path.name},{number % 2},odd" for number, path in enumerate(sorted((folder / "hidden").iterdir()))]
+    key.write_text("\n".join(["image,label,defect", *rows]))
+    grade = [sys.executable, ROOT / "book" / "projects" / "grade.py", "grade", key, out]
+    assert "sum" in subprocess.run(grade, capture_output=True, text=True, check=True).stdout
