@@ -8,11 +8,11 @@ from pathlib import Path
 IMAGES = Path(__file__).parent / "images"
 LEARN, JUDGE = ("#0072b2", "#56b4e9"), ("#b34700", "#e69f00")
 INK, BOX = ("#222222", "#e8eaed"), ("#f3f4f5", "#22272e")
-WIDTH, HEIGHT, WIDE, TALL = 940, 250, 150, 74
-COLUMNS = (10, 200, 390, 580, 780)
+WIDTH, HEIGHT, WIDE, TALL = 930, 250, 150, 74
+COLUMNS = (10, 200, 390, 580, 770)
 ROWS = {"learn": 40, "judge": 160}
 BOXES = {
-    "learn": ("good images", "network", "vectors", "mean and covariance", "threshold"),
+    "learn": ("good images", "network", "vectors", "mean, covariance", "threshold"),
     "judge": ("a new image", "the same network", "vectors", "distance, blurred", "score above it?"),
 }
 BELOW = {

@@ -1,6 +1,17 @@
-/* Images that are shown smaller than they are open large on a click, or by Enter; Escape closes them. */
+/* Images that are shown smaller than they are open large on a click, or by Enter; Escape closes them. Wide tables and
+   listings take the focus. */
 (() => {
   "use strict";
+
+  /* What scrolls sideways can be scrolled by keyboard as well. */
+  function reachable() {
+    for (const node of document.querySelectorAll("article table, article pre, article .pst-scrollable-table-container")) {
+      if (node.scrollWidth > node.clientWidth) node.tabIndex = 0;
+    }
+  }
+  window.addEventListener("load", reachable);
+  window.addEventListener("resize", reachable);
+
   const WORTH = 1.25; // times larger than shown
   const viewer = document.createElement("dialog"), close = document.createElement("button");
   viewer.className = "zoom";

@@ -1,12 +1,21 @@
 """Every page of the built book in a real browser: nothing broken, nothing from elsewhere, readable anywhere."""
 
+import base64
+import hashlib
 import json
+import shutil
+import subprocess
 import sys
+import tarfile
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 from built import HTML, NEEDED, ROOT, elsewhere, watched
+
+from padim_nb.util.files import whole_file
 
 sys.path.insert(0, str(ROOT / "book"))
 
@@ -76,6 +85,48 @@ def test_a_page_is_whole_wide_and_light_and_on_a_phone_in_the_dark(shown, addres
         assert shown.evaluate(CONTRAST) == []
     assert shown.wrong == []
     assert elsewhere(shown, address) == []
+
+
+AXE = "axe-core@4.10.3"
+AXE_INTEGRITY = "Xm7bpRXnDSX2YE2YFfBk2FnF0ep6tmG7xPh8iHee8MIcrgq762Nkce856dYtJYLkuIoYZvGfTs/PbZhideTcEg=="  # sha512
+SERIOUS = """async () => (await axe.run(document, { resultTypes: ["violations"] })).violations
+  .filter(({ impact }) => impact === "critical" || impact === "serious")
+  .flatMap(({ id, nodes }) => nodes.map(({ target }) => [id, target.join(" ")]))"""
+THEMES = {("aria-required-children", ".citation-list")}  # Sphinx's markup of references
+
+
+@pytest.fixture(scope="module")
+def axe():
+    """The script of axe-core, from its npm package, fetched once and checked by its hash."""
+    script = ROOT / "_build" / AXE / "axe.min.js"
+    if not script.is_file():
+        if (npm := shutil.which("npm")) is None:
+            pytest.skip("no npm here: axe-core is not to be had")
+        with tempfile.TemporaryDirectory() as folder:
+            command = [npm, "pack", "--silent", AXE]
+            if subprocess.run(command, cwd=folder, capture_output=True, check=False, timeout=300).returncode:
+                pytest.skip(f"npm did not give {AXE}")
+            packed = next(Path(folder).glob("*.tgz"))
+            assert base64.b64encode(hashlib.sha512(packed.read_bytes()).digest()).decode() == AXE_INTEGRITY
+            with tarfile.open(packed) as archive:
+                content = archive.extractfile("package/axe.min.js").read()
+        with whole_file(script) as scratch:
+            scratch.write_bytes(content)
+    return script.read_text(encoding="utf-8")
+
+
+def serious(page, axe):
+    """What axe finds critical or serious on a page, as (rule, place), without what Sphinx and the theme leave."""
+    page.evaluate(axe)
+    return [finding for finding in map(tuple, page.evaluate(SERIOUS)) if finding not in THEMES]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_axe_finds_nothing_critical_or_serious_of_ours(shown, address, axe, name):
+    shown.set_viewport_size({"width": 390, "height": 900})
+    shown.emulate_media(color_scheme="light")
+    shown.goto(f"{address}/{name}.html", wait_until="load")
+    assert serious(shown, axe) == []
 
 
 def test_no_sentence_of_the_api_was_taken_for_a_type(page, address):
@@ -219,6 +270,14 @@ def test_the_keyboard_draws_on_the_live_page(live):
     settled(live, runs)
     assert live.evaluate("window.padimLive.score") == pytest.approx(before, rel=1e-5)
     assert live.wrong == []
+
+
+def test_axe_finds_nothing_on_the_live_page_after_use(live, axe):
+    runs = live.evaluate("window.padimLive.runs")
+    live.locator("#live-images button").nth(2).click()
+    settled(live, runs)
+    live.locator("#live-photo").press("Space")
+    assert serious(live, axe) == []
 
 
 def test_while_a_part_loads_nothing_of_another_one_is_shown(live):
