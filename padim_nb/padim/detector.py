@@ -107,45 +107,12 @@ class PaDiM:
         return self._settings
 
     @property
-    def image_size(self) -> tuple[int, int]:
-        """(height, width) of the framed images; ModelError before any fit."""
-        if self.size_ is None:
-            raise ModelError(UNFITTED)
-        return self.size_
-
-    @property
     def gaussians_(self) -> Gaussians | None:
         """One Gaussian a patch, made of `statistics_` when first asked for; None before any fit."""
         if self._gaussians is None and self.statistics_.count:
             self.eps_ = self.statistics_.eps(self.settings.eps)
             self._gaussians = self.statistics_.gaussians(self.eps_)
         return self._gaussians
-
-    @property
-    def count(self) -> int:
-        """The number of training images."""
-        return self.statistics_.count
-
-    @property
-    def seed(self) -> int:
-        """What the random dimensions are drawn from."""
-        return self.settings.selection.seed
-
-    @property
-    def weights(self) -> dict[str, str]:
-        """Name and hash of the backbone's weights."""
-        return self.backbone.weights
-
-    @property
-    def facts(self) -> dict[str, object]:
-        """What a record says of the fit besides its settings."""
-        form = "low-rank" if isinstance(self.gaussians_, LowRankGaussians) else self.settings.form
-        facts: dict[str, object] = {"dimensions": self.embedding.d, "form": form.replace("auto", "multi-resolution")}
-        if isinstance(self.settings.eps, str):
-            facts["eps"] = self.eps_
-        if self.roi_ is not None:
-            facts["judged share of the image"] = float(self.roi_.float().mean())
-        return facts | ({"quirks": list(self.settings.quirks)} if self.settings.quirks else {})
 
     def fit(self, samples: Sequence[Sample], false_alarm: float | None = None) -> PaDiM:
         """Fit to good samples, forgetting any earlier ones; what is refused changes nothing.
@@ -368,6 +335,39 @@ class PaDiM:
             detector.size_ = size
             expect_fit(detector._gaussians, layers(settings, size))
         return detector
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of the framed images; ModelError before any fit."""
+        if self.size_ is None:
+            raise ModelError(UNFITTED)
+        return self.size_
+
+    @property
+    def count(self) -> int:
+        """The number of training images."""
+        return self.statistics_.count
+
+    @property
+    def seed(self) -> int:
+        """What the random dimensions are drawn from."""
+        return self.settings.selection.seed
+
+    @property
+    def weights(self) -> dict[str, str]:
+        """Name and hash of the backbone's weights."""
+        return self.backbone.weights
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """What a record says of the fit besides its settings."""
+        form = "low-rank" if isinstance(self.gaussians_, LowRankGaussians) else self.settings.form
+        facts: dict[str, object] = {"dimensions": self.embedding.d, "form": form.replace("auto", "multi-resolution")}
+        if isinstance(self.settings.eps, str):
+            facts["eps"] = self.eps_
+        if self.roi_ is not None:
+            facts["judged share of the image"] = float(self.roi_.float().mean())
+        return facts | ({"quirks": list(self.settings.quirks)} if self.settings.quirks else {})
 
     def _batches(self, samples: Sequence[Sample], task: str) -> Iterator[Batch]:
         """The features of all samples, batch by batch, under a progress bar."""
