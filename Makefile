@@ -92,7 +92,7 @@ lint: $(STAMP)
 	$(BIN)/python tests/words.py
 
 pytest: $(STAMP)
-	OMP_NUM_THREADS=$(THREADS) PADIM_NB_STEPS=$(STEPS) $(BIN)/python -m pytest $(ONLY) \
+	OMP_NUM_THREADS=$(THREADS) PADIM_NB_STEPS=$(STEPS) PYTHONPATH=tests $(BIN)/python -m pytest $(ONLY) -p warm_kernels \
 	  --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder \
 	  --nbval --nbval-current-env --nbval-sanitize-with tests/nbval-sanitize.cfg --nbval-cell-timeout 600
 
