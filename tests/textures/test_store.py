@@ -15,7 +15,10 @@ from padim_nb.util.files import cache_root
 SCRIPT = "from padim_nb.textures import procedural_images\nprint(procedural_images(40, 16).sum())\n"
 
 
-@pytest.mark.parametrize("way", ["file", "-c", "stdin"])
+TORTURE = pytest.mark.torture  # an import of torch each: one of the ways is enough for every day
+
+
+@pytest.mark.parametrize("way", [pytest.param("file", marks=TORTURE), pytest.param("-c", marks=TORTURE), "stdin"])
 def test_they_are_rendered_from_a_plain_script_without_a_main_guard(way, tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     command = {"file": [str(tmp_path / "script.py")], "-c": ["-c", SCRIPT], "stdin": ["-"]}[way]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.ndimage import binary_dilation
 
 from padim_nb.data.check import check
@@ -80,16 +81,19 @@ def test_the_scene_is_the_same_at_any_size(category):
     assert np.corrcoef(*blurred)[0, 1] > 0.9
 
 
-def test_same_bytes_with_any_number_of_workers_and_from_any_process(tmp_path, monkeypatch):
-    found = []
-    for workers in (1, 3):
-        monkeypatch.setenv("PADIM_NB_CACHE", str(tmp_path / f"cache{workers}"))
-        found.append(bytes_of(ensure("toothbrush", size=64, workers=workers)))
-    assert found[0] == found[1]
-    assert len(found[0]) == 60 + 20 + 30 + 30 + 1  # the marker
+def test_same_bytes_with_any_number_of_workers_and_from_processes_that_render_at_once(tmp_path):
+    environment = os.environ | {"PADIM_NB_CACHE": str(tmp_path / "both"), "PYTHONPATH": str(Path(__file__).parents[2])}
+    code = "from padim_nb.twin import ensure; print(ensure('toothbrush', size=64, workers={}))"
+    commands = [[sys.executable, "-c", code.format(workers)] for workers in (1, 3)]
+    both = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) for command in commands]
+    assert [process.wait() for process in both] == [0, 0]
+    (folder,) = (tmp_path / "both").rglob("toothbrush")
+    files = bytes_of(folder)
+    assert len(files) == 60 + 20 + 30 + 30 + 1  # the marker
     rules = part("toothbrush")
-    own = render(rules, "test", "defective", 2, size=64).image
-    assert own.shape == (64, 64, 3)
+    for split, defect, index in jobs("toothbrush", plan("toothbrush", "lite"))[::7]:
+        with Image.open(folder / split / defect / f"{index:03d}.png") as image:
+            assert np.array_equal(render(rules, split, defect, index, size=64).image, image)
 
 
 def test_full_counts_equal_the_published_ones(monkeypatch):
@@ -136,13 +140,4 @@ def test_a_killed_rendering_is_never_taken_for_whole(tmp_path):
     assert not list(cache.glob("twin/*/*/toothbrush"))
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
     (folder,) = cache.glob("twin/*/*/toothbrush")
-    assert len(bytes_of(folder)) == 141
-
-
-def test_two_processes_may_render_the_same_category_at_once(tmp_path):
-    environment = os.environ | {"PADIM_NB_CACHE": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])}
-    code = "from padim_nb.twin import ensure; print(ensure('toothbrush', size=64, workers=1))"
-    both = [subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE) for _ in range(2)]
-    assert [process.wait() for process in both] == [0, 0]
-    (folder,) = tmp_path.rglob("toothbrush")
     assert len(bytes_of(folder)) == 141
