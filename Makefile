@@ -1,5 +1,6 @@
 # make run CATEGORY=cable   one category end to end       make test     all that CI checks
-# make env                  just the environment          make torture  kills, memory, sweeps, every Python; coverage
+# make check                the developer's loop          make torture  kills, memory, sweeps, every Python; coverage
+# make env                  just the environment          make anywhere the tests on other machines, pretended
 # make lab                  Jupyter Lab on the notebooks  make lock     resolve requirements.lock anew
 # make reproduce SOURCE= DATA=  a published table, measured: fetched, swept, compared, certified
 # make gpu                  EfficientAD trained in full on a GPU, a few minutes a call
@@ -35,7 +36,7 @@ CACHE := $(CURDIR)/_build/cache
 FLOOR := _build/floor
 UNITS ?= $(addprefix tests/,data deploy efficientad evaluation features padim textures util experiments/test_compare.py test_cli.py)
 
-.PHONY: run reproduce gpu env test lint twin pytest torture floor dist book pdf sheets lab lock clean distclean
+.PHONY: run reproduce gpu env check pure test lint twin pytest torture anywhere floor dist book pdf sheets lab lock clean distclean
 .DEFAULT_GOAL := run
 
 run: $(STAMP)
@@ -81,6 +82,15 @@ test: $(STAMP)
 	$(MAKE) --jobs 2 book pytest ONLY="$(CHAPTERS)"
 	$(MAKE) pytest ONLY=tests
 
+# What needs no kernel, network, browser or rendered category: seconds each, and the examples of docstrings.
+PURE := $(addprefix tests/,data/test_maps.py data/test_mvtec.py evaluation padim/test_moments.py padim/test_settings.py \
+  padim/test_shrinkage.py padim/test_smoothing.py features/test_dimensions.py efficientad/test_settings.py util test_words.py)
+check: $(STAMP)
+	$(MAKE) --jobs 2 lint pure
+
+pure: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PURE) --doctest-modules padim_nb/evaluation padim_nb/padim padim_nb/util
+
 twin: $(STAMP)  # the categories that chapters show
 	$(BIN)/padim-nb data render $(TWIN)
 
@@ -92,7 +102,8 @@ lint: $(STAMP)
 	$(BIN)/python tests/words.py
 
 pytest: $(STAMP)
-	OMP_NUM_THREADS=$(THREADS) PADIM_NB_STEPS=$(STEPS) PYTHONPATH=tests $(BIN)/python -m pytest $(ONLY) -p warm_kernels \
+	OMP_NUM_THREADS=$(THREADS) PADIM_NB_STEPS=$(STEPS) PYTHONPATH=tests$${PYTHONPATH:+:$$PYTHONPATH} $(BIN)/python \
+	  -m pytest $(ONLY) -p warm_kernels \
 	  --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder \
 	  --nbval --nbval-current-env --nbval-sanitize-with tests/nbval-sanitize.cfg --nbval-cell-timeout 600
 
@@ -104,6 +115,22 @@ torture: $(STAMP)
 	$(BIN)/python benchmarks/survive.py _build/torture/undisturbed --recipes $(SWEPT) --seeds 0 --kills 20 \
 	  $(if $(SEED),--seed $(SEED))
 	$(BIN)/python benchmarks/pythons.py
+	$(MAKE) anywhere
+
+# Other machines, pretended one after the other: ONLY="tests/padim notebooks/metrics.ipynb" limits what runs on them.
+AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell
+ELSEWHERE := _build/an other pläce
+anywhere: $(STAMP)
+	taskset -c 0 $(MAKE) pytest WORKERS=1
+	PRETENDED_CORES=16 PYTHONPATH=$(CURDIR)/tests/cores $(MAKE) pytest
+	$(AVX2) $(MAKE) pytest
+	$(MAKE) pytest THREADS=4
+	rm -rf "$(ELSEWHERE)"
+	mkdir -p "$(ELSEWHERE)"
+	git ls-files -z | tar --create --null --files-from - | tar --extract --directory "$(ELSEWHERE)"
+	cd "$(ELSEWHERE)" && PADIM_NB_CACHE="$$PWD/cache" OMP_NUM_THREADS=$(THREADS) PADIM_NB_STEPS=$(STEPS) \
+	  PYTHONPATH="$$PWD:$$PWD/tests" $(CURDIR)/$(BIN)/python -m pytest $(ONLY) -p warm_kernels --numprocesses $(WORKERS) \
+	  --dist loadscope --nbval --nbval-current-env --nbval-sanitize-with tests/nbval-sanitize.cfg --nbval-cell-timeout 600
 
 floor: $(STAMP)
 	$(BIN)/uv pip compile pyproject.toml --extra run --extra onnx --extra dev --resolution lowest-direct \
