@@ -25,7 +25,7 @@ from padim_nb.padim.detector import PaDiM
 from padim_nb.util.machine import commit, machine
 
 CATEGORIES = ("bottle", "metal_nut", "cable")
-FEW, SCORE = 10, 0.01
+IMAGES, SCORE = 10, 0.01
 
 
 def fitted(samples: list[Sample]) -> PaDiM:
@@ -51,13 +51,13 @@ def row_of(name: str, foreign: Sample, draws: int) -> dict[str, object]:
     stopped: list[np.ndarray] = []
     good, mixed, named = [], [], 0
     for _ in range(draws):
-        chosen = [parts.train[i] for i in sorted(rng.choice(len(parts.train), FEW, replace=False))]
+        chosen = [parts.train[i] for i in sorted(rng.choice(len(parts.train), IMAGES, replace=False))]
         detector = fitted(chosen)
         images = np.concatenate(list(image_batches(parts.test, detector.settings.frame)))
-        stopped.append(detector.p_values_of(images) <= 1 / (FEW + 1) + 1e-9)
+        stopped.append(detector.p_values_of(images) <= 1 / (IMAGES + 1) + 1e-9)
         good.append(oddness(chosen)[1:])
         odd, *ratios = oddness([*chosen[:-1], foreign])
-        named += odd == FEW - 1
+        named += odd == IMAGES - 1
         mixed.append(ratios)
     shares = {
         kind: [float(s[labels == label].mean()) for s in stopped] for kind, label in (("good", 0), ("defects", 1))
@@ -83,7 +83,7 @@ def main() -> None:
     names = list(arguments.categories)
     foreign = [load_category(name, "twin:lite").train[0] for name in names[1:] + names[:1]]
     rows = [row_of(name, other, arguments.draws) for name, other in zip(names, foreign, strict=True)]
-    record = {"benchmark": "ten_images", "data": "twin:lite", "recipe": "padim-lite0", "score": SCORE, "images": FEW}
+    record = {"benchmark": "ten_images", "data": "twin:lite", "recipe": "padim-lite0", "score": SCORE, "images": IMAGES}
     record |= {"machine": machine("cpu"), "commit": commit(), "rows": rows}
     if arguments.out:
         arguments.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

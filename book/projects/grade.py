@@ -24,7 +24,7 @@ from padim_nb import load_category
 from padim_nb.errors import PadimError
 
 POINTS = {"ranking (AUROC)": 40, "precision (AP)": 20, "promise": 20, "defects stopped": 20}
-FLOOR, TOP = 0.5, 0.95  # a share of points from the first on, all of them from the second
+LOWEST, TOP = 0.5, 0.95  # a share of points from the first on, all of them from the second
 LARGEST = 0.2  # rate that may be promised
 DOUBT = 0.05  # a promise is broken where so many good parts are stopped by chance less often than this
 
@@ -36,7 +36,7 @@ def seed_of(secret: str, category: str, student: str) -> int:
 
 
 def hand(secret: str, category: str, folder: Path, student: str) -> Path:
-    """Write a student's folder, without anything that tells good from defective; returns the path of the key."""
+    """Write a student's folder, in which nothing says which images are defective; returns the path of the key."""
     seed = seed_of(secret, category, student)
     parts = load_category(category, f"twin:seed={seed}")
     key = folder / "key" / f"{category}-{student}.csv"
@@ -91,24 +91,24 @@ def grade(key: Path, submission: Path) -> list[str]:
     caught = float(stopped[labels == 1].mean())
     chance = binomtest(wrong, good, rate, "greater").pvalue
     order = bool(stopped.any() and not stopped.all() and scores[stopped].min() < scores[~stopped].max())
-    kept = chance >= DOUBT and not order
+    honest = chance >= DOUBT and not order
     base = float(labels.mean())  # the AP of scores without meaning
     shares = {
-        "ranking (AUROC)": (auroc - FLOOR) / (TOP - FLOOR),
+        "ranking (AUROC)": (auroc - LOWEST) / (TOP - LOWEST),
         "precision (AP)": (precision - base) / (TOP - base),
-        "promise": float(kept),
-        "defects stopped": caught / TOP * kept,
+        "promise": float(honest),
+        "defects stopped": caught / TOP * honest,
     }
     points = {name: round(most * float(np.clip(shares[name], 0, 1))) for name, most in POINTS.items()}
     why = f"{wrong} of {good} good parts stopped, {rate:.0%} promised: "
-    why += "kept" if kept else "a stopped part scores below one that passes" if order else f"by chance {chance:.1%}"
-    found = {
+    why += "kept" if honest else "a stopped part scores below one that passes" if order else f"by chance {chance:.1%}"
+    measured = {
         "ranking (AUROC)": f"{auroc:.3f}",
         "precision (AP)": f"{precision:.3f}",
         "promise": why,
-        "defects stopped": f"{caught:.0%}" + ("" if kept else ", which count only with a kept promise"),
+        "defects stopped": f"{caught:.0%}" + ("" if honest else ", which count only with a kept promise"),
     }
-    lines = [f"{name:16} {points[name]:3} of {most:3}  {found[name]}" for name, most in POINTS.items()]
+    lines = [f"{name:16} {points[name]:3} of {most:3}  {measured[name]}" for name, most in POINTS.items()]
     for kind in sorted({row["defect"] for row in rows if row["label"] == "1"}):
         own = np.array([row["defect"] == kind for row in rows])
         lines.append(f"  {kind}: {int(stopped[own].sum())} of {int(own.sum())} stopped")
