@@ -30,13 +30,46 @@ def test_a_quiz_is_whole(path):
         assert sum(bool(answer.get("right")) for answer in question["answers"]) == 1
 
 
-def test_the_right_answer_is_not_at_the_same_place_each_time():
-    places = set()
-    for path in FILES:
-        for question in quizzes.questions(path):
-            shown = quizzes.shuffled(question)
-            places.add([bool(answer.get("right")) for answer in shown].index(True))
-    assert len(places) > 2
+def right_is_longest(question):
+    """Whether no other answer is longer than the right one."""
+    answers = question["answers"]
+    right = max(len(answer["text"]) for answer in answers if answer.get("right"))
+    return right >= max(len(answer["text"]) for answer in answers)
+
+
+def place_of_right(question):
+    """At which place the right answer is shown."""
+    return [bool(answer.get("right")) for answer in quizzes.shuffled(question)].index(True)
+
+
+def guessable(rows):
+    """What gives the right answers away to a reader who did not read the chapter; "" where nothing does."""
+    longest = sum(map(right_is_longest, rows)) / len(rows)
+    if longest > 0.4:
+        return f"the right answer is the longest of {longest:.0%}"
+    return "the right answer is always at one place" if len(set(map(place_of_right, rows))) == 1 else ""
+
+
+def test_neither_length_nor_place_gives_the_right_answer_away():
+    rows = [question for path in FILES for question in quizzes.questions(path)]
+    assert guessable(rows) == ""
+    places = [place_of_right(question) for question in rows]
+    assert max(map(places.count, set(places))) / len(places) < 0.5
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_right_answer_is_not_at_one_place_in_a_quiz(path):
+    assert len(set(map(place_of_right, quizzes.questions(path)))) > 1
+
+
+def test_a_guessable_quiz_is_refused(monkeypatch):
+    short, long = {"text": "no", "why": "."}, {"text": "yes, as it is so", "why": ".", "right": True}
+    by_length = [{"ask": f"{number}?", "answers": [short, long]} for number in range(10)]
+    assert guessable(by_length) == "the right answer is the longest of 100%"
+    by_place = [{"ask": row["ask"], "answers": [short, long | {"text": "y"}]} for row in by_length]
+    assert guessable(by_place) == ""
+    monkeypatch.setattr(quizzes, "shuffled", lambda question: question["answers"])
+    assert guessable(by_place) == "the right answer is always at one place"
 
 
 @pytest.mark.parametrize(
