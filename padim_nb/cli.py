@@ -167,7 +167,7 @@ def _add_run(verbs: Verbs) -> None:
 
     compare = _verb(verbs, "compare", _compare, "published tables beside measured records, row by row")
     compare.add_argument("records", nargs="*", type=_path, help="folders with records (default: runs, data/records)")
-    compare.add_argument("--metric", help="image_auroc (default), pixel_auroc, aupro or image_f1")
+    compare.add_argument("--metric", help="image_auroc (default), pixel_auroc, aupro, image_f1 or pixel_f1")
     compare.add_argument("--recipes", nargs="*", help="only these")
     compare.add_argument("--format", help="markdown (default) or csv")
 
@@ -317,13 +317,13 @@ def _reproduce(yes: bool = False, workers: int = 0, against: Path | None = None,
 
 
 def _compare(records: Any = (), metric: str = "image_auroc", recipes: Any = None, format: str = "markdown") -> None:
-    from .experiments.compare import comparison, render, unmeasured
+    from .experiments.compare import comparison, deviations, render, unmeasured
 
     folders = records or [path for path in (Path("runs"), Path("data/records")) if path.is_dir()]
     lines = comparison(folders, metric, recipes)
     print(render(lines, format))
     if format == "markdown":
-        print("", *unmeasured(lines), sep="\n")
+        print("", *unmeasured(lines), "", *deviations(lines), sep="\n")
 
 
 def _figures(runs: Sequence[Path], data: str = "", out: Path = Path("runs/figures")) -> None:

@@ -90,7 +90,9 @@ def test_efficientad_on_cuda_gives_the_maps_of_the_cpu(narrow, parts, tmp_path, 
 def test_a_least_squares_student_on_cuda_has_the_maps_of_the_cpu(narrow, parts, tmp_path, monkeypatch):
     widget = load_category("widget", parts)
     weights = str(teacher_in(tmp_path))
-    settings = LeastSquaresSettings(weights=weights, images=4, calibration_images=2, steps=3, ridge=1.0)
+    settings = LeastSquaresSettings(
+        weights=weights, images=4, calibration_images=2, steps=3, ridge=1.0, precision="float32"
+    )
     wanted = LeastSquaresStudent.from_settings(settings, "cpu").fit(widget.train).score(widget.test[:3])
     with emulated_cuda(monkeypatch):
         detector = LeastSquaresStudent.from_settings(settings, "cuda").fit(widget.train)

@@ -69,7 +69,8 @@ def contents_of(category: Category) -> str:
     """
     digest = hashlib.sha256()
     config = category.root / "defects_config.json"  # of MVTec LOCO AD: its metrics depend on it
-    for split, samples in (("train", category.train), ("test", category.test)):
+    splits = [("train", category.train), ("test", category.test)]
+    for split, samples in splits + ([("validation", category.validation)] if category.validation else []):
         digest.update(repr([split, [(sample.label, sample.defect) for sample in samples]]).encode())
         files = files_of(samples) + [config] * (split == "test" and config.is_file())
         for path, content in zip(files, content_hashes(files), strict=True):

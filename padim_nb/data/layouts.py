@@ -15,12 +15,14 @@ class Layout:
         test: has a folder for the good test images and one for each kind of defect.
         good: name of the folder of good test images.
         truth: has the masks of each kind of defect.
+        validation: of the good images that are set aside for choices beside the training; MVTec AD and BTAD have none.
     """
 
     train: str = "train/good"
     test: str = "test"
     good: str = "good"
     truth: str = "ground_truth"
+    validation: str = "validation/good"
 
 
 MVTEC = Layout()  # also of MVTec LOCO AD, which has a folder of masks for each image

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import overload
 
 import numpy as np
+from PIL import Image
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from ..errors import DataError, ModelError
+from ..errors import DataError, ModelError, OptionError
 from ..util.files import whole_file
 from .images import Frame
 
@@ -30,12 +31,14 @@ class AnomalyMaps:
         frame: how the images were resized and cropped; None where a map covers the whole image.
         roi: the region of interest, bool (height, width), outside of which maps are 0 and nothing is judged; None for
             all of the image.
+        counts: how often each image counts where the maps are judged, (n,); None for once.
     """
 
     maps: Array
     scores: Array
     frame: Frame | None = None
     roi: Array | None = None
+    counts: Array | None = None
 
     @classmethod
     def of(
@@ -47,12 +50,26 @@ class AnomalyMaps:
 
     @classmethod
     def joined(
-        cls, batches: Sequence[AnomalyMaps], size: tuple[int, int], frame: Frame, roi: Array | None = None
+        cls,
+        batches: Iterable[AnomalyMaps],
+        size: tuple[int, int],
+        frame: Frame,
+        images: int | None = None,
+        roi: Array | None = None,
     ) -> AnomalyMaps:
-        """Join batches of anomaly maps; without batches, 0 maps of this (height, width)."""
-        maps = np.concatenate([np.zeros((0, *size), dtype=np.float32), *(batch.maps for batch in batches)])
-        scores = np.concatenate([np.zeros(0, dtype=np.float32), *(batch.scores for batch in batches)])
-        return cls(maps, scores, frame, roi)
+        """Join batches of anomaly maps; without batches, 0 maps of this (height, width).
+
+        Where the number of `images` is given, each batch is let go of before the next is made.
+        """
+        if images is None:
+            batches = list(batches)
+            images = sum(map(len, batches))
+        maps, scores, start = np.empty((images, *size), np.float32), [np.zeros(0, np.float32)], 0
+        for batch in batches:
+            maps[start : start + len(batch)] = batch.maps
+            scores.append(batch.scores)
+            start += len(batch)
+        return cls(maps, np.concatenate(scores), frame, roi)
 
     def judged(self, values: Array) -> Array:
         """Of one value a pixel (n, height, width) those inside the region of interest, (n, pixels)."""
@@ -73,7 +90,22 @@ class AnomalyMaps:
     def __getitem__(self, images: int | np.integer | slice | Sequence[int] | Array) -> Array | AnomalyMaps:
         if isinstance(images, (int, np.integer)):
             return self.maps[images]
-        return AnomalyMaps(self.maps[images], self.scores[images], self.frame, self.roi)
+        counts = None if self.counts is None else self.counts[images]
+        return AnomalyMaps(self.maps[images], self.scores[images], self.frame, self.roi, counts)
+
+    def resized(self, height: int, width: int) -> AnomalyMaps:
+        """The maps in another size, such as that of the images' files, with the scores that they have.
+
+        Up-sampled bilinearly. Of images that are cropped there is no map of all of it: refused.
+        """
+        if self.frame is not None and self.frame.crop is not None:
+            raise OptionError("these maps leave out what the crop cut off: take a recipe without a crop")
+        if self.roi is not None:
+            raise OptionError("these maps have a region of interest: their size stays")
+        maps = np.empty((len(self), height, width), np.float32)
+        for number, map_ in enumerate(self.maps):
+            maps[number] = np.asarray(Image.fromarray(map_).resize((width, height), Image.Resampling.BILINEAR))
+        return replace(self, maps=maps, frame=Frame((height, width)))
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> Array:
         return np.array(self.maps, dtype=dtype) if copy else np.asarray(self.maps, dtype=dtype)

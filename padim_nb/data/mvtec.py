@@ -39,13 +39,17 @@ class Sample:
 
 @dataclass(frozen=True)
 class Category:
-    """The images of one kind of part; `source` is 'mvtec', 'twin', 'twin:seed=7' or, for one's own, 'folder'."""
+    """The images of one kind of part; `source` is 'mvtec', 'twin', 'twin:seed=7' or, for one's own, 'folder'.
+
+    `validation` are good images that a data set sets aside, as MVTec LOCO AD and MVTec AD 2 do.
+    """
 
     name: str
     root: Path
     source: str
     train: tuple[Sample, ...]
     test: tuple[Sample, ...]
+    validation: tuple[Sample, ...] = ()
 
     @property
     def has_masks(self) -> bool:
@@ -170,7 +174,8 @@ def scan(folder: Path, name: str) -> Category:
     train = tuple(Sample(path, 0, "good") for path in images_in(folder / layout.train))
     if not train:
         raise DataError(f"no images in {folder / layout.train}: put the good ones there ({', '.join(ENDINGS)})")
-    category = Category(name, folder, "folder", train, tuple(scan_test(folder, layout)))
+    validation = tuple(Sample(path, 0, "good") for path in images_in(folder / layout.validation))
+    category = Category(name, folder, "folder", train, tuple(scan_test(folder, layout)), validation)
     return replace(category, source=source_of(category))
 
 

@@ -209,6 +209,8 @@ def _write(out: Path, name: str, image: np.ndarray, map_: np.ndarray, threshold:
     with whole_file(out / f"{name}_map.npy") as scratch:
         np.save(scratch, map_, allow_pickle=False)
     top = threshold * 1.5 if threshold else float(map_.max())
+    if image.shape[:2] != map_.shape:  # of a detector whose maps have the size of the images' files
+        image = np.asarray(Image.fromarray(image).resize(map_.shape[::-1]))
     share = np.clip(map_ / max(top, 1e-9), 0, 1)[..., None]
     heat = colormaps["inferno"](share[..., 0])[..., :3] * 255
     overlay = image * (1 - STRENGTH * share) + heat * STRENGTH * share

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.images import as_images, image_batches
+from ..data.images import Frame, as_images, image_batches
 from ..data.maps import AnomalyMaps
-from ..data.mvtec import Sample
-from ..errors import DataError, ModelError
+from ..data.mvtec import Sample, header
+from ..errors import DataError, ModelError, OptionError
 from ..evaluation.thresholds import Threshold, conformal
 from ..util.devices import has_fast_bf16, pick_device
 from ..util.model_file import image_size, making_sense_of, read_model, write_model
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .training import StudentTrainer
 
 TARGETS = 2 << 30  # bytes of the teacher's outputs that stay in memory rather than being computed at each step
+MAPS = 4 << 30  # bytes of the maps of one call; metrics take up to four times as much beside them
 SPREAD = 1e-6  # the least distance between the two quantiles
 LEARNED, HELD_OUT = "calibration.learned", "calibration.held_out"  # tensors of a model file beside the networks'
 
@@ -44,6 +45,7 @@ class EfficientAD:
         checkpoint: a file in which the training's state is saved every `minutes`; a stopped training resumes from it.
             None for none.
         minutes: between two checkpoints.
+        validation: good images to hold out in place of a share of the training images.
 
     Attributes:
         model_: the fitted networks.
@@ -63,6 +65,7 @@ class EfficientAD:
     weights: dict[str, str] = field(default_factory=dict)
     checkpoint: Path | None = None
     minutes: float = 2.0
+    validation: Sequence[Sample] = ()
     model_: AnomalyMapModel | None = None
     levels_: list[list[float]] | None = None
     threshold_: Threshold | None = None
@@ -89,14 +92,14 @@ class EfficientAD:
         return self.settings.training.seed
 
     def fit(self, samples: Sequence[Sample], false_alarm: float | None = None) -> EfficientAD:
-        """Learn from good samples; a tenth of them is held out, for the quantiles and the threshold.
+        """Learn from good samples; some are held out for the quantiles and the threshold, or `validation` is.
 
         Args:
-            samples: at least 2.
+            samples: at least 2, or 1 beside `validation`.
             false_alarm: a share of false alarms to `calibrate` for.
         """
         from .penalty import penalties  # scoring an image needs neither
-        from .training import StudentTrainer
+        from .training import OriginalJitter, StudentTrainer
 
         s = self.settings
         learned, held_out = self._split(samples)
@@ -108,25 +111,30 @@ class EfficientAD:
             penalty_images = penalty_images.to(self.device)
         teacher, self.weights = load_teacher(s.size, s.weights, s.padding)
         teacher, targets = standardized(teacher.to(self.device), images, TARGETS)
-        model, bf16 = self._networks(size, teacher), self._bf16()
-        trainer = StudentTrainer(teacher, model.pair, images, penalty_images, replace(s.training, bf16=bf16), targets)
+        map_size = one_size([*learned, *held_out]) if s.maps == "original" else None
+        model, training = self._networks(size, teacher, map_size), replace(s.training, bf16=self._bf16())
+        originals = None
+        if training.augment == "original":
+            originals = OriginalJitter([sample.image for sample in learned], s.frame, training)
+        trainer = StudentTrainer(teacher, model.pair, images, penalty_images, training, targets, originals)
         identity = _identity(s, trainer, self.weights["sha256"])
         loss = trainer.run(self.checkpoint, identity, self.minutes)
         self.earlier_ = trainer.earlier
         facts = {
             "steps": s.training.steps,
             "penalty": penalty,
-            "precision": "bfloat16" if bf16 else "float32",
+            "precision": "bfloat16" if training.bf16 else "float32",
             "loss": round(loss, 5),
         }
+        if map_size is not None:
+            facts["maps"] = "{}x{}".format(*map_size)
         return self._fitted_with(model, images, judged, facts, false_alarm)
 
     def score(self, samples: Sequence[Sample]) -> AnomalyMaps:
         """Anomaly maps (n, height, width): q_a and q_b of the held-out good images' maps are 0 and 0.1."""
-        self._fitted()
-        assert self.size_ is not None
-        batches = [self.score_images(batch) for batch in image_batches(samples, self.settings.frame, 8)]
-        return AnomalyMaps.joined(batches, self.size_, self.settings.frame)
+        size = self._expect_room(len(samples))
+        batches = (self.score_images(batch) for batch in image_batches(samples, self.settings.frame, 8))
+        return AnomalyMaps.joined(batches, size, self._map_frame, len(samples))
 
     def score_images(self, framed: np.ndarray) -> AnomalyMaps:
         """Like `score`, for framed images in memory, uint8 or floats in 0..1, (n, height, width, 3)."""
@@ -136,7 +144,7 @@ class EfficientAD:
             raise ModelError(f"this detector was fitted on images of {height}x{width}, not {h}x{w}: resize them")
         with torch.inference_mode():
             maps = model(torch.from_numpy(framed).to(self.device))
-        return AnomalyMaps.of(maps.cpu().numpy(), self.settings.frame).expect_finite()
+        return AnomalyMaps.of(maps.cpu().numpy(), self._map_frame).expect_finite()
 
     def calibrate(self, samples: Sequence[Sample] | None = None, false_alarm: float = 0.01) -> Threshold:
         """Set the threshold from good images that were not learned from.
@@ -168,35 +176,42 @@ class EfficientAD:
     def save(self, path: str | Path) -> Path:
         """Write the fitted detector to one safetensors file: networks, statistics, quantiles, held-out scores."""
         model = self._fitted()
-        header = {
+        facts = {
             "settings": asdict(self.settings),
             "weights": self.weights,
             "levels": self.levels_,
             "size": self.size_,
+            "map size": model.map_size,
             "facts": self.facts,
             "threshold": asdict(self.threshold_) if self.threshold_ else None,
         }
         calibration = {HELD_OUT: torch.from_numpy(self.held_out_), LEARNED: torch.from_numpy(self._learned)}
-        return write_model(Path(path), self.KIND, header, model.state_dict() | calibration)
+        return write_model(Path(path), self.KIND, facts, model.state_dict() | calibration)
 
     @classmethod
     def load(cls, path: str | Path, device: str = "auto") -> EfficientAD:
         """Read a detector that `save` wrote; it needs no other file."""
         path = Path(path)
-        header, tensors = read_model(path, cls.KIND)
+        facts, tensors = read_model(path, cls.KIND)
         with making_sense_of(path):
-            detector = cls(from_plain(cls.SETTINGS, header["settings"]), pick_device(device), header["weights"])
-            size = image_size(header["size"])
+            detector = cls(from_plain(cls.SETTINGS, facts["settings"]), pick_device(device), facts["weights"])
+            size = image_size(facts["size"])
             detector.held_out_, detector._learned = tensors.pop(HELD_OUT).numpy(), tensors.pop(LEARNED).numpy()
-            model = detector._networks(size)
+            model = detector._networks(size, map_size=image_size(facts.get("map size", size)))
             model.load_state_dict(tensors)
             detector.model_ = model.eval().requires_grad_(False).to(detector.device)
-            detector.size_, detector.levels_, detector.facts = size, header["levels"], dict(header["facts"])
-            detector.threshold_ = Threshold.of(header["threshold"])
+            detector.size_, detector.levels_, detector.facts = size, facts["levels"], dict(facts["facts"])
+            detector.threshold_ = Threshold.of(facts["threshold"])
         return detector
 
     def _split(self, samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
         """Samples to learn from, and to hold out."""
+        if self.validation:
+            return list(samples), list(self.validation)
+        if self.settings.split == "random_split":
+            count = int((1 - self.settings.held_out) * len(samples))
+            order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(self.seed)).numpy()
+            return ordered(samples, order[:count]), ordered(samples, order[count:])
         order, count = self._drawn(samples)
         return ordered(samples, order[count:]), ordered(samples, order[:count])
 
@@ -216,14 +231,20 @@ class EfficientAD:
         precision = self.settings.precision
         return precision == "bfloat16" or (precision == "auto" and has_fast_bf16(self.device))
 
-    def _networks(self, size: tuple[int, int], teacher: pdn.PatchDescription | None = None) -> AnomalyMapModel:
+    def _networks(
+        self,
+        size: tuple[int, int],
+        teacher: pdn.PatchDescription | None = None,
+        map_size: tuple[int, int] | None = None,
+    ) -> AnomalyMapModel:
         """The graph for images of a size: a teacher, and a student and an autoencoder that have learned nothing."""
         s = self.settings
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             pair = pdn.Pair(pdn.student(s.size, s.padding, s.width), pdn.autoencoder(s.padding))
         pair = pair.to(self.device).to(memory_format=torch.channels_last)
-        return AnomalyMapModel(teacher or pdn.teacher(s.size, s.padding), pair, s.border, size).to(self.device)
+        teacher = teacher or pdn.teacher(s.size, s.padding)
+        return AnomalyMapModel(teacher, pair, s.border, size, map_size).to(self.device)
 
     def _fitted_with(
         self,
@@ -240,12 +261,30 @@ class EfficientAD:
         model.set_levels(self.levels_)
         self.model_, self.size_, self.threshold_ = model, model.size, None
         self._learned = np.unique(_fingerprints(learned.cpu().numpy()))
-        self.held_out_ = AnomalyMaps.of(model.combined(raw).cpu().numpy(), self.settings.frame).expect_finite().scores
+        maps = [AnomalyMaps.of(model.combined(part).cpu().numpy()) for part in raw.split(8)]
+        self.held_out_ = np.concatenate([part.expect_finite().scores for part in maps])
         counts = {"learned from": len(learned), "held out": len(held_out)}
         self.facts = facts | counts | ({"note": note} if note else {})
         if false_alarm is not None:
             self.calibrate(false_alarm=false_alarm)
         return self
+
+    @property
+    def _map_frame(self) -> Frame:
+        """How the maps cover the images."""
+        model = self._fitted()
+        return self.settings.frame if model.map_size == model.size else Frame(model.map_size)
+
+    def _expect_room(self, images: int) -> tuple[int, int]:
+        """(height, width) of the maps; OptionError where so many of them would take more than `MAPS`."""
+        height, width = self._fitted().map_size
+        if 4 * images * height * width > MAPS:
+            gigabytes = 4 * images * height * width / 1e9
+            raise OptionError(
+                f"{images} maps of {height}x{width}, the images' own size, take {gigabytes:.1f} GB, "
+                f"{MAPS / 1e9:.1f} GB at most: score them in parts, or with a recipe whose maps have its frame's size"
+            )
+        return height, width
 
     def _fitted(self) -> AnomalyMapModel:
         if self.model_ is None:
@@ -256,6 +295,20 @@ class EfficientAD:
 def ordered(samples: Sequence[Sample], numbers: np.ndarray) -> list[Sample]:
     """The samples of these numbers, in their order."""
     return [samples[i] for i in sorted(numbers)]
+
+
+def one_size(samples: Sequence[Sample]) -> tuple[int, int]:
+    """(height, width) of the samples' files; DataError where they differ."""
+    sizes = {header(sample.image): sample.image for sample in samples}
+    if len(sizes) > 1:
+        (first, one), (second, other) = list(sizes.items())[:2]
+        size_of = "{1}x{0}".format
+        raise DataError(
+            f"{one} is {size_of(*first)}, {other} is {size_of(*second)}: "
+            "maps of the images' own size need images of one size"
+        )
+    ((width, height),) = sizes
+    return height, width
 
 
 def _levels(held_out: Tensor, quantiles: tuple[float, float]) -> tuple[list[list[float]], str]:

@@ -19,14 +19,23 @@ class AnomalyMapModel(nn.Module):
         pair: student and autoencoder.
         border: what fills the patches that a map lacks at its border, see `EfficientADSettings`.
         size: (height, width) of the images.
+        map_size: (height, width) of the anomaly maps; that of the images unless given.
     """
 
     factor: Tensor
     shift: Tensor
 
-    def __init__(self, teacher: pdn.PatchDescription, pair: pdn.Pair, border: str, size: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        teacher: pdn.PatchDescription,
+        pair: pdn.Pair,
+        border: str,
+        size: tuple[int, int],
+        map_size: tuple[int, int] | None = None,
+    ) -> None:
         super().__init__()
         self.teacher, self.pair, self.border, self.size = teacher, pair, border, size
+        self.map_size = map_size or size
         self.register_buffer("factor", torch.ones(2))
         self.register_buffer("shift", torch.zeros(2))
 
@@ -65,7 +74,7 @@ class AnomalyMapModel(nn.Module):
         return self._resized(self._with_border(raw)) if self.border == "raw-zero" else raw
 
     def _resized(self, maps: Tensor) -> Tensor:
-        return interpolate(maps, size=self.size, mode="bilinear", align_corners=False)
+        return interpolate(maps, size=self.map_size, mode="bilinear", align_corners=False)
 
     def _with_border(self, maps: Tensor) -> Tensor:
         if self.pair.student.padding:

@@ -7,11 +7,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms.functional import adjust_brightness, adjust_contrast, adjust_saturation, rgb_to_grayscale
 
+from ..data.images import Frame, ahead, load_image
 from ..features.backbones import normalized
 from .capture import Captured
 from .checkpoints import Loop, adam, descend, generator, set_rate
@@ -20,6 +24,7 @@ from .settings import Training
 
 JITTERS = (adjust_brightness, adjust_contrast, adjust_saturation)
 ADVICE = "the images or the teacher's weights may be broken, or the rate too high"
+Pixels = TypeVar("Pixels", Tensor, Image.Image)
 EVERY = 50  # steps between two readings of the loss: each waits for the device
 
 
@@ -87,6 +92,7 @@ class StudentTrainer:
         training: settings.
         targets: the teacher's outputs (1, 384, h, w) for the first of the images, as far as they are kept; nothing
             about them is random.
+        originals: the images' files, where they are jittered at their own size.
         earlier: seconds of the steps before it was stopped, if it was; set by `run`.
     """
 
@@ -96,6 +102,7 @@ class StudentTrainer:
     penalties: Tensor | None
     training: Training
     targets: Sequence[Tensor] = ()
+    originals: OriginalJitter | None = None
     earlier: float = 0.0
 
     def __post_init__(self) -> None:
@@ -144,6 +151,8 @@ class StudentTrainer:
         index = image_of_step(step, len(self.images), t.seed)
         image = _floats(self.images[index : index + 1])
         jittered = jitter(image, rng)
+        if self.originals is not None:  # with the same draws
+            jittered = _floats(torch.from_numpy(self.originals(step)[None]).to(image.device))
         batch = normalized(torch.cat([image, *self._penalty(rng), jittered]))
         with self._precision():
             target = self._target(index, batch[:1]).float()
@@ -181,9 +190,12 @@ class StudentTrainer:
         if self.penalties is None:
             return []
         index = int(torch.randint(len(self.penalties), (1,), generator=rng))
-        image = _floats(self.penalties[index : index + 1])
-        gray = torch.rand(1, generator=rng).item() < self.training.gray
-        return [rgb_to_grayscale(image, 3) if gray else image]
+        image = self.penalties[index : index + 1]
+        if torch.rand(1, generator=rng).item() >= self.training.gray:
+            return [_floats(image)]
+        if self.training.augment == "original":
+            return [_floats(pillow_gray(image))]
+        return [rgb_to_grayscale(_floats(image), 3)]
 
     @torch.no_grad()
     def _target(self, index: int, image: Tensor) -> Tensor:
@@ -197,10 +209,48 @@ def image_of_step(step: int, images: int, seed: int) -> int:
     return int(torch.randperm(images, generator=generator(seed + 1, turn))[place])
 
 
-def jitter(image: Tensor, rng: torch.Generator) -> Tensor:
-    """Brightness, contrast or saturation, one of them, times 0.8 to 1.2; RGB in 0..1, (1, 3, height, width)."""
+@dataclass
+class OriginalJitter:
+    """The autoencoder's image of each step, jittered at its own size and then resized; threads prepare the next steps.
+
+    Args:
+        paths: of the training images, in order.
+        frame: of the detector.
+        training: settings.
+    """
+
+    paths: Sequence[Path]
+    frame: Frame
+    training: Training
+    _next: int = -1
+
+    def __call__(self, step: int) -> np.ndarray:
+        """The image of a step, uint8 (height, width, 3)."""
+        if step != self._next:
+            self._images = ahead(self.image, range(step, self.training.steps))
+        self._next = step + 1
+        return next(self._images)
+
+    def image(self, step: int) -> np.ndarray:
+        """The same, without looking ahead."""
+        path = self.paths[image_of_step(step, len(self.paths), self.training.seed)]
+        jittered = jitter(Image.fromarray(load_image(path)), generator(self.training.seed, step))
+        return np.array(self.frame.apply(np.asarray(jittered)))  # writable, as torch wants it
+
+
+def jitter(image: Pixels, rng: torch.Generator) -> Pixels:
+    """Brightness, contrast or saturation, one of them, times 0.8 to 1.2, of RGB in 0..1 (1, 3, height, width), or of
+    Pillow's image by Pillow's rules.
+    """
     kind = int(torch.randint(len(JITTERS), (1,), generator=rng))
     return JITTERS[kind](image, 0.8 + 0.4 * torch.rand(1, generator=rng).item())
+
+
+def pillow_gray(images: Tensor) -> Tensor:
+    """The gray of Pillow's mode L, three times: uint8 (n, height, width, 3)."""
+    red, green, blue = images.int().unbind(-1)
+    gray = (19595 * red + 38470 * green + 7471 * blue + (1 << 15)) >> 16
+    return gray.to(torch.uint8)[..., None].expand(images.shape)
 
 
 def _floats(images: Tensor) -> Tensor:

@@ -97,6 +97,9 @@ def evaluate(maps: AnomalyMaps | Array, samples: Sequence[Sample], scores: Array
     """
     frame, roi = (maps.frame, maps.roi) if isinstance(maps, AnomalyMaps) else (None, None)
     array, scores = _checked(maps, samples, scores)
+    if isinstance(maps, AnomalyMaps) and maps.counts is not None:
+        counted = np.repeat(np.arange(len(samples)), maps.counts)
+        array, scores, samples = array[counted], scores[counted], [samples[number] for number in counted.tolist()]
     labels = np.array([sample.label for sample in samples], dtype=bool)
     notes: list[str] = []
     metrics: dict[str, float | None] = dict.fromkeys(IMAGE + PIXEL)

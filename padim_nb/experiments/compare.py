@@ -27,6 +27,7 @@ METRICS = {  # as published -> as in a record
     "pixel_auroc": "pixel_auroc",
     "aupro": "aupro",
     "image_f1": "image_f1max",
+    "pixel_f1": "pixel_f1max",
 }
 NEAR = 0.01  # the largest difference of a mean that counts as reproduced
 ROUNDED = 0.0005  # how far a published value may lie from what it was rounded from: most have three digits
@@ -134,6 +135,12 @@ def unmeasured(lines: Iterable[Line]) -> list[str]:
         f"{price(name)}; needs {RECIPES[name].needs}"
         for name in names
     ]
+
+
+def deviations(lines: Iterable[Line]) -> list[str]:
+    """Where the recipes of these lines differ from the program, or the paper, that they follow."""
+    names = dict.fromkeys(line.recipe for line in lines)
+    return [f"{name} differs: {'; '.join(RECIPES[name].deviations)}" for name in names if RECIPES[name].deviations]
 
 
 def _expected_weights(recipe: Settings, record: Record) -> bool:

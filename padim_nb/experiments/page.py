@@ -23,7 +23,8 @@ from .showcase import Run, open_run, roc_sheet
 NAME = "results.html"
 WORST = 3  # defective images shown of each category
 DATA = {"mvtec": "MVTec AD", "twin": "the twin", "own": "own images"}
-TITLES = {"image_auroc": "Image AUROC", "pixel_auroc": "Pixel AUROC", "aupro": "AUPRO", "image_f1": "Image F1"}
+TITLES = {"image_auroc": "Image AUROC", "pixel_auroc": "Pixel AUROC", "aupro": "AUPRO", "image_f1": "Image F1",
+          "pixel_f1": "Pixel F1"}  # fmt: skip
 
 
 def write_page(folder: Path, data: str = "") -> Path:

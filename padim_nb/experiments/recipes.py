@@ -28,13 +28,17 @@ Settings: TypeAlias = PaDiMSettings | EfficientADSettings | LeastSquaresSettings
 
 @dataclass(frozen=True)
 class Recipe:
-    """A named detector: its settings, the published row (source, name) it reproduces, and the files it needs."""
+    """A named detector: its settings, the published row (source, name) it follows, and the files it needs.
+
+    `deviations` say where it differs from that row's program, or from the paper's method.
+    """
 
     name: str
     settings: Settings
     source: str
     row: str
     needs: str
+    deviations: tuple[str, ...] = ()
 
     @property
     def reproduces(self) -> str:
@@ -50,15 +54,23 @@ def _published(text: str) -> tuple[str, str]:
     return source, row
 
 
-def _padim(name: str, backbone: str, frame: Frame, selection: Selection, published: str, **more: Any) -> Recipe:
+def _padim(
+    name: str,
+    backbone: str,
+    frame: Frame,
+    selection: Selection,
+    published: str,
+    deviations: tuple[str, ...] = (),
+    **more: Any,
+) -> Recipe:
     network = backbone.rpartition("-")[0] or backbone  # of an EfficientNet without the name of its layers
     free = backbone in ("gabor", "efficientnet-lite0") or "weights" in more
     needs = "nothing" if free else f"ImageNet weights of {network}"
-    return Recipe(name, PaDiMSettings(backbone, frame, selection, **more), *_published(published), needs)
+    return Recipe(name, PaDiMSettings(backbone, frame, selection, **more), *_published(published), needs, deviations)
 
 
-def _efficientad(name: str, published: str, needs: str, **more: Any) -> Recipe:
-    return Recipe(name, EfficientADSettings(**more), *_published(published), needs)
+def _efficientad(name: str, published: str, needs: str, deviations: tuple[str, ...], **more: Any) -> Recipe:
+    return Recipe(name, EfficientADSettings(**more), *_published(published), needs, deviations)
 
 
 _CROP, _SQUARE = Frame(256, 224, "lanczos"), Frame((256, 256))
@@ -67,8 +79,30 @@ _TF = replace(_ALIASED, crop=224)
 _TF_MASKS = replace(_TF, mask_resample="bilinear-floor")
 _ALL = Selection("all")
 _TEACHER = "a teacher distilled from WideResNet-101 (`padim-nb distill`)"
-_SOUND = "nothing published: the paper's settings with maps that have no zeros at their borders"
+_SOUND = "nothing published: the paper's method without ImageNet"
 _IMAGES: dict[str, Any] = {"penalty": "imagenette", "penalties": 10_000}
+_TEN_CLASSES = "penalty images: 10,000 of Imagenette, ten classes of ImageNet"
+_BORDER = "the outermost patches of a map are repeated at its border, where published programs write zeros"
+_PROCEDURAL = "penalty images: {} procedural ones, not ImageNet's"
+_DRAWS = "weights, order of images and jitter are other draws, as the random numbers come from each step's number"
+_FROM_THE_PAPER = (
+    _PROCEDURAL.format("1,024"),
+    "the teacher is distilled on what `padim-nb distill` is given, procedural images unless told, not on ImageNet",
+    _BORDER,
+)
+_FROM_NELSON1425 = (f"{_TEN_CLASSES}, not all of ImageNet's training images (`--penalty FOLDER`)", _DRAWS)
+_FROM_ANOMALIB = (
+    "quantiles from 10 % of the training images that are held out; there from good test images",
+    "learned from the other 90 % of the training images; there from all",
+    f"{_TEN_CLASSES}; there all of its 13,394",
+    "images are resized by Pillow to 8 bits, there by torchvision as floats",
+    _DRAWS,
+    "the published row is of June 2023; the teacher's file has been replaced since",
+)
+_FROM_TENSORFLOW = (
+    "the random dimensions are another draw: there TensorFlow's shuffle, here Python's",
+    "the network's weights are those of efficientnet_pytorch, not Keras's file",
+)
 # fmt: off
 _ROWS = (
     _padim("padim-lite0", "efficientnet-lite0", _SQUARE,
@@ -89,27 +123,35 @@ _ROWS = (
     _padim("padim-effb5-paper", "efficientnet-b5-paper", Frame(256, 224, "bicubic"), _ALL,
            "nothing published for each category: the paper's EfficientNet-B5", upsample="bicubic"),
     *(_padim(f"padim-tf-net{n}{ending}", f"efficientnet-b7-net{n}", frame, Selection("random", 1000, 10),
-             f"padim-tensorflow, Net {n}", quirks=quirks)
-      for n in (1, 2, 3) for ending, frame, quirks in (("", _TF_MASKS, QUIRKS), ("-fixed", _TF, ()))),
+             f"padim-tensorflow, Net {n}", deviations, quirks=quirks)
+      for n in (1, 2, 3) for ending, frame, quirks, deviations in (
+          ("", _TF_MASKS, QUIRKS, _FROM_TENSORFLOW),
+          ("-fixed", _TF, (), (*_FROM_TENSORFLOW, "without the source's quirks: " + "; ".join(QUIRKS),
+                               "masks are resized to the nearest pixel; there bilinearly and rounded down")))),
     _padim("padim-r18-anomalib", "resnet18", _ALIASED, Selection("random", 100, 42),
            "padim-anomalib, ResNet-18", border="mirror"),
     _padim("padim-wr50-anomalib", "wide_resnet50_2", _ALIASED, Selection("random", 550, 42),
            "padim-anomalib, Wide ResNet-50", border="mirror"),
-    _efficientad("efficientad-s", _SOUND, _TEACHER),
-    _efficientad("efficientad-m", _SOUND, _TEACHER, size="medium"),
+    _efficientad("efficientad-s", _SOUND, _TEACHER, _FROM_THE_PAPER),
+    _efficientad("efficientad-m", _SOUND, _TEACHER, _FROM_THE_PAPER, size="medium"),
     *(_efficientad(f"efficientad-{letter}-nelson1425", f"efficientad-nelson1425, EfficientAD-{letter.upper()}",
                    f"nelson1425's teacher_{size}.pth, and Imagenette in place of all of ImageNet (`--penalty FOLDER`)",
-                   size=size, weights="nelson1425", border="zero", **_IMAGES)
+                   _FROM_NELSON1425, size=size, weights="nelson1425", border="zero", split="random_split",
+                   maps="original", training=Training(augment="original"), **_IMAGES)
       for letter, size in (("s", "small"), ("m", "medium"))),
     _efficientad("efficientad-s-anomalib", "efficientad-anomalib, EfficientAD-S",
-                 "anomalib's pretrained_teacher_small.pth, and Imagenette", weights="anomalib", border="raw-zero",
-                 **_IMAGES),
+                 "anomalib's pretrained_teacher_small.pth, and Imagenette", _FROM_ANOMALIB, weights="anomalib",
+                 border="raw-zero", **_IMAGES),
     # tried on cable, metal_nut, tile and transistor of the twin and on the real screw; an earlier version on four more
     Recipe("least-squares-student", LeastSquaresSettings(), "",
            "nothing published: our own shortcut, random filters and one layer by least squares", "nothing"),
     # chosen on the twin's metal nut: data/records/efficientad-convergence/choice-metal_nut-*.json
     _efficientad("efficientad-lite", "nothing published: the paper's four terms, our own teacher, half the student's "
-                 "channels, 1,000 steps", "nothing", weights="shipped", width=0.5, penalties=256, precision="auto",
+                 "channels, 1,000 steps", "nothing",
+                 ("1,000 steps with a learning rate of 1e-3, not 70,000 with 1e-4",
+                  "half the channels in the student's layers before the last", "the teacher is distilled from "
+                  "EfficientNet-Lite0 on procedural images and photographs", _PROCEDURAL.format("256"), _BORDER),
+                 weights="shipped", width=0.5, penalties=256, precision="auto",
                  training=Training(steps=1000, rate=1e-3)),
 )
 # fmt: on
@@ -221,12 +263,12 @@ def recipe(
 
 
 def table() -> str:
-    """All recipes: name, what each reproduces, what it needs, how long it takes and how much memory."""
+    """All recipes: name, what each follows, what it needs, how long it takes, how much memory, where it differs."""
     width = max(map(len, RECIPES)) + 2
     measured = costs()
-    rows = [
-        f"{name:<{width}}{row.reproduces}; needs {row.needs}; {measured.get(name, 'not measured')}"
-        for name, row in RECIPES.items()
-    ]
+    rows = []
+    for name, row in RECIPES.items():
+        rows.append(f"{name:<{width}}{row.reproduces}; needs {row.needs}; {measured.get(name, 'not measured')}")
+        rows += [f"{'':<{width}}differs: {deviation}" for deviation in row.deviations]
     machines = " or ".join(sorted({cost.where for cost in measured.values()}))
     return "\n".join([*rows, "", f"Times and memory: {TRAIN} training and {TEST} test images on {machines}."])

@@ -54,7 +54,7 @@ class Record:
 
     `settings` are those of the detector as plain values (see `plain`), None where they are not known; `weights` name
     the file, its SHA-256 and its source: "imagenet", "anomalib" or "nelson1425" (a published file, by its hash),
-    "random", "formula", "shipped" or "file".
+    "random", "formula", "shipped" or "file". `deviations` say where the recipe differs from what it follows.
     """
 
     recipe: Word
@@ -71,6 +71,7 @@ class Record:
     thresholds: dict[str, float | None] = field(default_factory=dict)
     per_defect: tuple[DefectRow, ...] = ()
     notes: tuple[str, ...] = ()
+    deviations: tuple[str, ...] = ()
     threshold: Threshold | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     peak_memory_mb: float | None = None
@@ -93,7 +94,8 @@ class Record:
     def __str__(self) -> str:
         """Title, metrics, a row for each kind of defect, notes."""
         report = Report(self.metrics, self.thresholds, self.per_defect, self.notes, self.intervals)
-        return f"{self.category} x {self.recipe}, seed {self.seed}, data: {self.data.name}\n\n{report}"
+        title = f"{self.category} x {self.recipe}, seed {self.seed}, data: {self.data.name}\n\n{report}"
+        return "\n".join([title, *(f"differs: {deviation}" for deviation in self.deviations)])
 
 
 def records(folders: Iterable[Path]) -> list[Record]:

@@ -23,7 +23,7 @@ from ..padim.settings import PaDiMSettings
 from ..util.files import ensure_dir, whole_file, writing_to
 from ..util.machine import commit, gpu_facts, gpus, peak_memory_mb, versions
 from .costs import peak_mb
-from .recipes import recipe, settings_of, size_of
+from .recipes import RECIPES, recipe, settings_of, size_of
 from .record import DataFacts, Record, fingerprint, plain
 from .settings import CHECKPOINT, RunSettings, digest, expect_free
 from .workers import NO_TRIM
@@ -45,6 +45,7 @@ def detector_of(settings: RunSettings, category: Category) -> Detector:
     detector = recipe(**settings.chosen_for(category), device=settings.device)
     if isinstance(detector, EfficientAD):
         detector.checkpoint = settings.checkpoint
+        detector.validation = load_category(settings.category, settings.data or None).validation
     return detector
 
 
@@ -104,6 +105,7 @@ def write_record(
         settings=plain(detector.settings),
         facts=detector.facts | gpu_facts(detector.device),
         **report.as_dict(),
+        deviations=RECIPES[settings.recipe].deviations,
         threshold=detector.threshold_,
         seconds=seconds,
         peak_memory_mb=peak_memory_mb(),

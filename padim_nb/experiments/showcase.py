@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
@@ -45,7 +45,7 @@ class Run:
     @property
     def title(self) -> str:
         """The recipe, and the size of the images where it is not the recipe's own."""
-        own = self.frame == RECIPES[self.record.recipe].settings.frame
+        own = _frame_of(self.record) == RECIPES[self.record.recipe].settings.frame
         return self.record.recipe + ("" if own else f"-size{size_in_words(self.maps.shape[1:])}")
 
     @cached_property
@@ -189,6 +189,8 @@ def open_run(path: Path, data: str = "") -> Run:
     source = record.data.name
     category = load_category(record.category, data or (source if source.startswith("twin") else None))
     maps = AnomalyMaps.load(folder / "maps.safetensors", _frame_of(record))
+    if record.settings and record.settings.get("maps") == "original":
+        maps = replace(maps, frame=Frame(maps.shape[1:]))
     other = record.data.fingerprint not in ("", fingerprint(category))
     if other or len(maps) != len(category.test) or record.n_test != len(category.test):
         raise DataError(f"{folder} was run on other images than {category.root} holds: say which with --data")

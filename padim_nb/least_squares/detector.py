@@ -51,10 +51,10 @@ class LeastSquaresStudent(EfficientAD):
         return self.settings.seed
 
     def fit(self, samples: Sequence[Sample], false_alarm: float | None = None) -> LeastSquaresStudent:
-        """Learn from good samples; a tenth of them is held out, for the quantiles and the threshold.
+        """Learn from good samples; some are held out for the quantiles and the threshold, or `validation` is.
 
         Args:
-            samples: at least 2.
+            samples: at least 2, or 1 beside `validation`.
             false_alarm: a share of false alarms to `calibrate` for.
         """
         from .weighing import place_means, weigh  # scoring an image needs neither
@@ -75,14 +75,22 @@ class LeastSquaresStudent(EfficientAD):
         self.facts["shares"] = [round(share, 3) for share in model.shares]
         return self
 
-    def _thirds(self, samples: Sequence[Sample]) -> list[list[Sample]]:
+    def _thirds(self, samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample], list[Sample]]:
         """Samples to learn from, to hold out, and to weigh the maps over."""
-        order, count = self._drawn(samples)
-        held_out, rest = order[:count], order[count:]
+        if self.validation:
+            rest, held_out = np.random.default_rng(self.seed).permutation(len(samples)), list(self.validation)
+        else:
+            order, count = self._drawn(samples)
+            rest, held_out = order[count:], ordered(samples, order[:count])
         learned, others = np.split(rest, [self.settings.images])
-        return [ordered(samples, part) for part in (learned, held_out, others[: self.settings.calibration_images])]
+        return ordered(samples, learned), held_out, ordered(samples, others[: self.settings.calibration_images])
 
-    def _networks(self, size: tuple[int, int], teacher: pdn.PatchDescription | None = None) -> WeighedMaps:
+    def _networks(
+        self,
+        size: tuple[int, int],
+        teacher: pdn.PatchDescription | None = None,
+        map_size: tuple[int, int] | None = None,
+    ) -> WeighedMaps:
         s = self.settings
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -179,7 +179,8 @@ class PaDiM:
     def score(self, samples: Sequence[Sample]) -> AnomalyMaps:
         """Anomaly maps (n, height, width) in the frame's pixels; the larger, the less like the training images."""
         gaussians = self._fitted()
-        return self._joined([self._maps(features, gaussians) for features, _ in self._batches(samples, "scoring")])
+        maps = self._joined([self._maps(features, gaussians) for features, _ in self._batches(samples, "scoring")])
+        return replace(maps, counts=self._quirks.counts(samples))
 
     def score_images(self, images: np.ndarray) -> AnomalyMaps:
         """Like `score`, for framed images in memory, uint8 or floats in 0..1, (n, height, width, 3)."""
@@ -430,7 +431,7 @@ class PaDiM:
         return AnomalyMaps.of(maps, self.settings.frame, scores, self._roi).expect_finite()
 
     def _joined(self, maps: list[AnomalyMaps]) -> AnomalyMaps:
-        return AnomalyMaps.joined(maps, self.image_size, self.settings.frame, self._roi)
+        return AnomalyMaps.joined(maps, self.image_size, self.settings.frame, roi=self._roi)
 
     @property
     def _roi(self) -> np.ndarray | None:

@@ -15,9 +15,12 @@ from PIL import Image
 from padim_nb import evaluate, load_category, recipe
 from padim_nb.cli import main
 from padim_nb.data.check import check, status
+from padim_nb.data.contents import contents_of
 from padim_nb.data.images import Frame, load_mask, masks
 from padim_nb.data.maps import AnomalyMaps
 from padim_nb.errors import CategoryNotFound, DataError, OptionError
+from padim_nb.experiments.run import detector_of
+from padim_nb.experiments.settings import RunSettings
 
 SIZE = (32, 40)
 SEEDS = itertools.count()
@@ -313,3 +316,24 @@ def test_broken_and_empty_folders_are_refused_in_one_line(tmp_path):
     write_visa(tmp_path / "visa")
     (tmp_path / "visa" / "candle" / "Data" / "Images" / "Normal" / "0000.JPG").write_text("hello")
     assert "0000.JPG is not a readable image" in str(check(tmp_path / "visa"))
+
+
+def test_good_images_that_a_data_set_sets_aside_are_its_validation_images(tmp_path, parts):
+    write_loco(tmp_path)
+    box = load_category("breakfast_box", tmp_path)
+    names = [sample.image.relative_to(box.root).as_posix() for sample in box.validation]
+    assert names == ["validation/good/000.png", "validation/good/001.png"]
+    assert {sample.label for sample in box.validation} == {0}
+    assert not set(box.validation) & {*box.train, *box.test}
+    before = contents_of(box)
+    write_image(box.root / "validation" / "good" / "000.png", SIZE)
+    assert contents_of(box) != before, "a run's results depend on them"
+    assert load_category("widget", parts).validation == ()
+
+
+def test_a_run_holds_out_the_validation_images(tmp_path):
+    write_loco(tmp_path)
+    detector = detector_of(RunSettings("breakfast_box", "least-squares-student", data=str(tmp_path), device="cpu"))
+    assert [sample.image.parent.parent.name for sample in detector.validation] == ["validation"] * 2
+    learned, held_out, _ = detector._thirds(load_category("breakfast_box", tmp_path).train)
+    assert (len(learned), held_out) == (3, list(detector.validation))

@@ -2,15 +2,17 @@
 
 import copy
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save_file
+from torch.nn.functional import interpolate
 
 from padim_nb.data.images import Frame
 from padim_nb.data.maps import AnomalyMaps
-from padim_nb.errors import DataError, ModelError
+from padim_nb.errors import DataError, ModelError, OptionError
 
 FRAME = Frame((4, 5))
 
@@ -69,3 +71,14 @@ def test_values_that_are_no_numbers_are_refused(maps):
     assert maps.expect_finite() is maps
     with pytest.raises(ModelError, match="not finite"):
         AnomalyMaps.of(np.full((1, 2, 2), np.nan)).expect_finite()
+
+
+def test_maps_are_put_into_the_size_of_the_files(maps):
+    whole = replace(maps, frame=Frame((4, 5)))
+    large = whole.resized(8, 15)
+    wanted = interpolate(torch.from_numpy(maps.maps)[:, None], (8, 15), mode="bilinear", align_corners=False)[:, 0]
+    np.testing.assert_allclose(large.maps, wanted.numpy(), rtol=1e-5)
+    np.testing.assert_array_equal(large.scores, maps.scores)
+    assert large.frame == Frame((8, 15))
+    with pytest.raises(OptionError, match="leave out what the crop cut off"):
+        replace(maps, frame=Frame((8, 8), crop=4)).resized(8, 8)

@@ -1,12 +1,14 @@
 """The report: values with enough digits, intervals over images, two detectors compared."""
 
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from padim_nb import evaluate, load_category
 from padim_nb.data.images import Frame, masks
+from padim_nb.data.maps import AnomalyMaps
 from padim_nb.errors import OptionError
 from padim_nb.evaluation.report import format_value, paired
 
@@ -64,3 +66,16 @@ def test_two_detectors_are_compared_on_the_same_images_draw_by_draw(parts):
         paired(strong, evaluate(noisy(0, test[::-1], 2), test[::-1]))
     with pytest.raises(OptionError, match="no metric with an interval 'image_ap'"):
         paired(strong, weak, "image_ap")
+
+
+def test_the_memory_of_an_evaluation_is_bounded_by_that_of_the_maps(parts):
+    """What a recipe whose maps have the size of the images' files says it takes."""
+    test = load_category("widget", parts).test
+    large = AnomalyMaps.of(noisy(0, test, 1), Frame((64, 64))).resized(768, 768)
+    evaluate(large[[0, 5]], [test[0], test[5]])  # what is loaded on first use
+    tracemalloc.start()
+    report = evaluate(large, test)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert report.metrics["aupro"] > 0.5
+    assert peak < 4 * large.maps.nbytes

@@ -27,7 +27,7 @@ def write_record(folder, recipe="padim-r18-rd100", category="screw", seed=0, val
         "category": category,
         "seed": seed,
         "data": {"name": data},
-        "metrics": {"image_auroc": value, "pixel_auroc": None, "aupro": 0.5, "image_f1max": 0.8},
+        "metrics": {"image_auroc": value, "pixel_auroc": None, "aupro": 0.5, "image_f1max": 0.8, "pixel_f1max": 0.4},
         "n_train": images.train,
         "n_test": images.test,
         "settings": plain(settings_of(recipe, seed=seed)),
@@ -240,3 +240,27 @@ def test_bad_input_is_refused_with_one_line(tmp_path):
             records([tmp_path])
     path.write_text('{"rows": []}')
     assert records([tmp_path]) == []
+
+
+def test_recipes_say_where_they_differ_in_the_list_and_beside_the_table(tmp_path, capsys):
+    write_record(tmp_path, "efficientad-s-anomalib")
+    told = RECIPES["efficientad-s-anomalib"].deviations
+    assert any("good test images" in deviation for deviation in told)
+    assert any(
+        "ImageNet" in deviation for name in ("efficientad-s", "efficientad-m") for deviation in RECIPES[name].deviations
+    )
+    assert main(["recipes"]) == 0
+    listed = capsys.readouterr().out
+    assert all(f"differs: {d}\n" in listed for recipe in RECIPES.values() for d in recipe.deviations)
+    assert main(["compare", str(tmp_path), "--recipes", "efficientad-s-anomalib", "padim-r18-rd100"]) == 0
+    shown = capsys.readouterr().out
+    assert f"efficientad-s-anomalib differs: {'; '.join(told)}" in shown
+    assert "padim-r18-rd100 differs" not in shown
+    assert main(["compare", str(tmp_path), "--metric", "pixel_f1", "--format", "csv"]) == 0
+    assert "differs" not in capsys.readouterr().out
+
+
+def test_the_pixel_f1_is_compared(tmp_path):
+    write_record(tmp_path, "padim-gabor", metrics={"image_auroc": 0.5, "pixel_f1max": 0.4})
+    (line,) = [line for line in comparison([tmp_path], "pixel_f1", ["padim-gabor"]) if line.measured]
+    assert line.measured == (0.4,)

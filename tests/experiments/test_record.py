@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from padim_nb import evaluate, load_category, recipe
+from padim_nb.experiments.recipes import RECIPES
 from padim_nb.experiments.record import fingerprint, plain, read_record
 from padim_nb.experiments.run import Stopwatch, _weights_source, detector_of, write_record
 from padim_nb.experiments.settings import RunSettings
@@ -61,3 +62,15 @@ def test_a_weights_file_is_known_by_name_and_contents_and_not_by_its_folder(tmp_
     a, b, c = (plain(replace(settings, weights=str(tmp_path / place / "x.pth")))["weights"] for place in "abc")
     assert a == b != c and a.startswith("x.pth:") and str(tmp_path) not in a
     assert plain(replace(settings, weights="imagenet"))["weights"] == "imagenet"
+
+
+def test_a_record_says_where_its_recipe_differs_from_what_it_follows(parts, tmp_path, monkeypatch):
+    settings = RunSettings("widget", "padim-gabor", data=str(parts), out=str(tmp_path / "out"), device="cpu")
+    told = ("another draw of dimensions", "other masks")
+    monkeypatch.setitem(RECIPES, "padim-gabor", replace(RECIPES["padim-gabor"], deviations=told))
+    widget = load_category("widget", parts)
+    detector = detector_of(settings).fit(widget.train)
+    report = evaluate(detector.score(widget.test), widget.test)
+    record = read_record(write_record(settings, widget, detector, report, Stopwatch({"fit": 1.0})))
+    assert record.deviations == told
+    assert str(record).endswith("differs: another draw of dimensions\ndiffers: other masks")
