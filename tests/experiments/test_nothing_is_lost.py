@@ -190,7 +190,7 @@ CHANGES = {  # of a request or of its inputs, in a folder
     "size": lambda s, _: replace(s, size="300"),
     "steps": lambda s, _: replace(s, steps=s.steps + 1),
     "weights": lambda s, _: replace(s, weights="other"),
-    "penalty": lambda s, _: replace(s, penalty="procedural"),
+    "penalty": lambda s, _: replace(s, penalty="none"),
     "device": lambda s, _: replace(s, device="cuda"),
     "weights' contents": lambda s, f: (f / "teacher.pth").write_bytes(b"two"),
     "penalty images' contents": lambda s, f: write_image(f / "penalty" / "deep" / "0.png", (9, 9), seed=2),

@@ -133,7 +133,7 @@ def test_a_record_of_another_request_is_not_taken_for_done(parts, tmp_path, aske
     assert complete(replace(settings, **asked)) is None
 
 
-@pytest.mark.parametrize("asked", [{"steps": 2}, {"penalty": "procedural"}, {"weights": "{file}"}], ids=str)
+@pytest.mark.parametrize("asked", [{"steps": 2}, {"penalty": "none"}, {"weights": "{file}"}], ids=str)
 def test_a_record_of_other_training_settings_is_not_taken_for_done(parts, tmp_path, asked):
     file = tmp_path / "teacher.pth"
     file.write_bytes(b"one")
