@@ -13,6 +13,7 @@ from small_training import NARROW, fresh, quick_in, teacher_in
 from torch.nn.functional import avg_pool2d
 
 from padim_nb import load, load_category, recipe
+from padim_nb.data.images import Frame
 from padim_nb.deploy.export import export
 from padim_nb.efficientad import capture, pdn
 from padim_nb.efficientad.capture import Captured
@@ -29,6 +30,7 @@ from padim_nb.padim.distributed import merged, statistics_of
 from padim_nb.padim.settings import QUIRKS
 
 PADIM = ("padim-lite0", "padim-gabor", "padim-random", "padim-lite0 with quirks")
+SIDE = 128
 NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "run_category.ipynb"
 
 
@@ -44,9 +46,10 @@ def narrow(monkeypatch):
 
 
 def padim(name, device):
+    """Of small images: what lies on which device does not depend on their size."""
     if name in RECIPES:
-        return recipe(name, device=device)
-    settings = replace(settings_of("padim-lite0"), quirks=QUIRKS)
+        return recipe(name, device=device, size=SIDE)
+    settings = replace(settings_of("padim-lite0"), frame=Frame((SIDE, SIDE)), quirks=QUIRKS)
     return PaDiM.from_settings(settings, device)
 
 
