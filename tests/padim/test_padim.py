@@ -121,7 +121,7 @@ def test_a_saved_detector_comes_back_the_same(parts, tmp_path, monkeypatch):
     assert again.threshold_ == detector.threshold_
     assert again.settings == detector.settings
     assert np.array_equal(again.held_out_scores(widget.train), detector.held_out_scores(widget.train))
-    monkeypatch.setattr("padim_nb.padim.detector.KEPT_IMAGES", 5)  # of more images the file holds no features
+    monkeypatch.setattr("padim_nb.padim.statistics.KEPT_IMAGES", 5)  # of more images the file holds no features
     again = PaDiM.load(detector.save(path), device="cpu")
     assert again.held_out_scores(widget.train) == pytest.approx(detector.held_out_scores(widget.train), rel=1e-3)
     with pytest.raises(ModelError, match="holds no sums to add images to"):
