@@ -36,7 +36,7 @@ CACHE := $(CURDIR)/_build/cache
 FLOOR := _build/floor
 UNITS ?= $(addprefix tests/,data deploy efficientad evaluation features padim textures util experiments/test_compare.py test_cli.py)
 
-.PHONY: run reproduce gpu env check pure test lint twin pytest torture anywhere floor dist book pdf sheets lab lock clean distclean
+.PHONY: run reproduce gpu env check pure test lint twin pytest torture anywhere solutions floor dist book pdf sheets lab lock clean distclean
 .DEFAULT_GOAL := run
 
 run: $(STAMP)
@@ -116,6 +116,7 @@ torture: $(STAMP)
 	  $(if $(SEED),--seed $(SEED))
 	$(BIN)/python benchmarks/pythons.py
 	$(MAKE) anywhere
+	$(MAKE) solutions
 
 # Other machines, pretended one after the other: ONLY="tests/padim notebooks/metrics.ipynb" limits what runs on them.
 AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell
@@ -131,6 +132,9 @@ anywhere: $(STAMP)
 	cd "$(ELSEWHERE)" && PADIM_NB_CACHE="$$PWD/cache" OMP_NUM_THREADS=$(THREADS) PADIM_NB_STEPS=$(STEPS) \
 	  PYTHONPATH="$$PWD:$$PWD/tests" $(CURDIR)/$(BIN)/python -m pytest $(ONLY) -p warm_kernels --numprocesses $(WORKERS) \
 	  --dist loadscope --nbval --nbval-current-env --nbval-sanitize-with tests/nbval-sanitize.cfg --nbval-cell-timeout 600
+
+solutions: $(STAMP)  # of all exercises, each after its chapter's cells
+	OMP_NUM_THREADS=$(THREADS) PADIM_NB_CACHE=$(CACHE) PADIM_NB_STEPS=$(STEPS) $(BIN)/python book/solutions.py $(CHAPTERS)
 
 floor: $(STAMP)
 	$(BIN)/uv pip compile pyproject.toml --extra run --extra onnx --extra dev --resolution lowest-direct \
