@@ -132,7 +132,7 @@ class EfficientAD:
 
     def score(self, samples: Sequence[Sample]) -> AnomalyMaps:
         """Anomaly maps (n, height, width): q_a and q_b of the held-out good images' maps are 0 and 0.1."""
-        size = self._expect_room(len(samples))
+        size = self._expect_memory(len(samples))
         batches = (self.score_images(batch) for batch in image_batches(samples, self.settings.frame, 8))
         return AnomalyMaps.joined(batches, size, self._map_frame, len(samples))
 
@@ -275,7 +275,7 @@ class EfficientAD:
         model = self._fitted()
         return self.settings.frame if model.map_size == model.size else Frame(model.map_size)
 
-    def _expect_room(self, images: int) -> tuple[int, int]:
+    def _expect_memory(self, images: int) -> tuple[int, int]:
         """(height, width) of the maps; OptionError where so many of them would take more than `MAPS`."""
         height, width = self._fitted().map_size
         if 4 * images * height * width > MAPS:

@@ -87,7 +87,7 @@ _PROCEDURAL = "penalty images: {} procedural ones, not ImageNet's"
 _DRAWS = "weights, order of images and jitter are other draws, as the random numbers come from each step's number"
 _FROM_THE_PAPER = (
     _PROCEDURAL.format("1,024"),
-    "the teacher is distilled on what `padim-nb distill` is given, procedural images unless told, not on ImageNet",
+    "the teacher is distilled on what `padim-nb distill` is given, procedural images by default, not on ImageNet",
     _BORDER,
 )
 _FROM_NELSON1425 = (f"{_TEN_CLASSES}, not all of ImageNet's training images (`--penalty FOLDER`)", _DRAWS)
