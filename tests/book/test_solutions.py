@@ -13,7 +13,13 @@ SPEC = importlib.util.spec_from_file_location("solutions", ROOT / "book" / "solu
 solutions = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(solutions)
 CHAPTERS = [path for path in sorted((ROOT / "notebooks").glob("*.ipynb")) if "## Exercises" in path.read_text()]
-LATER = {"efficientad", "logical_defects", "published_tables", "your_own_parts"}  # have hints and text yet
+LATER = {
+    "efficientad",
+    "efficientad_from_scratch",
+    "logical_defects",
+    "published_tables",
+    "your_own_parts",
+}  # have hints and text yet
 LONGEST = 18
 
 
