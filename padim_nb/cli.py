@@ -18,6 +18,7 @@ EXTRAS = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "run": ("papermill", "nbconvert", "nbformat", "matplotlib", "seaborn", "jinja2", "distributed", "dask"),
 }
+GROUP = "finds in a training image's file name which images are of one part: 'part[0-9]+' or '^(.+)-'"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -97,6 +98,7 @@ def _add_data(verbs: Verbs) -> None:
     what = "counts, unreadable files, masks: a report; exit 1 when something is broken"
     check = _verb(verbs, "check", _shown("data.check:check"), what)
     check.add_argument("root", nargs="?", help="a data root, your own folder or CSV file (default: the one in use)")
+    check.add_argument("--group", metavar="REGEX", help=GROUP)
 
     what = "unpack the official archive, checked, each category whole or not at all"
     extract = _verb(verbs, "extract", _shown("data.archive:extract"), what)
@@ -162,6 +164,7 @@ def _add_run(verbs: Verbs) -> None:
         verb.add_argument(
             "--penalty", help="EfficientAD's penalty images: a folder, 'imagenette', 'procedural', 'none'"
         )
+        verb.add_argument("--group", metavar="REGEX", help=GROUP)
         what = "replace a finished run of other settings or images, which is refused otherwise"
         verb.add_argument("--force", action="store_true", help=what)
 
@@ -259,14 +262,13 @@ def _render(
 
 
 def _run(force: bool = False, **parameters: Any) -> None:
-    from .data.mvtec import load_category
     from .experiments import run as runs
     from .experiments.record import read_record
     from .experiments.settings import RunSettings
     from .util.files import seen_from_here
 
     settings = RunSettings(**parameters)
-    category = load_category(settings.category, settings.data or None)  # here, so that rendering shows its progress
+    category = settings.load()  # here, so that rendering shows its progress
     if memory := runs.expect_memory(settings, len(category.train)):
         print(f"{settings.recipe} at {settings.size} px: {memory}", flush=True)
     notebook, html = runs.execute(settings, force)

@@ -84,16 +84,17 @@ def in_this_process(source, target, parameters, cwd, **_):
 
 def stand_in(source, target, parameters, **_):
     """Like `in_this_process`, without a detector: each file of the run holds its record."""
-    from padim_nb.data.mvtec import load_category
+    from padim_nb.data.groups import grouping
     from padim_nb.experiments.recipes import settings_of
     from padim_nb.experiments.record import fingerprint, plain
     from padim_nb.experiments.settings import RunSettings
 
     settings = RunSettings(**parameters)
-    category = load_category(settings.category, settings.data)
+    category = settings.load()
     wanted = settings_of(**settings.chosen)
     record = {"recipe": settings.recipe, "category": settings.category, "seed": max(settings.seed, 0)}
-    record |= {"data": {"name": category.source, "fingerprint": fingerprint(category)}, "settings": plain(wanted)}
+    data = {"name": category.source, "fingerprint": fingerprint(category), "grouping": grouping(category.train)}
+    record |= {"data": data, "settings": plain(wanted)}
     record |= {"metrics": {"image_auroc": 1.0}, "n_train": len(category.train), "n_test": len(category.test)}
     text = json.dumps(record | {"device": settings.device.replace("auto", "cpu")})
     for path in (target, settings.folder / "model.safetensors", settings.folder / "maps.safetensors"):

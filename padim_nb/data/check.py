@@ -16,6 +16,7 @@ from ..util.mvtec_counts import CATEGORIES, KINDS, Plan, plan, published
 from ..util.twin_marker import is_rendered
 from .archive import LICENSE
 from .contents import copies
+from .groups import grouped, notes_on, pattern_of
 from .images import Frame, ahead, annotated_regions, load_image, load_mask
 from .layouts import MVTEC, layout_of
 from .mvtec import (
@@ -27,6 +28,7 @@ from .mvtec import (
     images_in,
     optional_mask,
     scan,
+    training_samples,
     twin_of,
     usual_roots,
 )
@@ -74,12 +76,14 @@ class CheckReport:
         return "\n".join([*lines, f"{count} problem{'s' * (count != 1)} found" if count else "everything is whole"])
 
 
-def check(root: str | Path | None = None) -> CheckReport:
+def check(root: str | Path | None = None, group: str = "") -> CheckReport:
     """Read every image and mask below a data root and report what is not as it should be.
 
     Args:
         root: as for `load_category`; by default the one in use.
+        group: as for `load_category`.
     """
+    pattern_of(group)
     place = data_root(root)
     if isinstance(place, str):
         kind, seed = twin_of(place)
@@ -87,7 +91,7 @@ def check(root: str | Path | None = None) -> CheckReport:
         missing = f"nothing of the {kind} twin is rendered yet: `padim-nb data render` does it"
         place = twin_root(kind, seed=seed)
     elif table := table_of(place):
-        return CheckReport(table, tuple(_check_table(table, name) for name in names_in(table)))
+        return CheckReport(table, tuple(_check_table(table, name, group) for name in names_in(table)))
     elif layout_of(place):
         folders, missing = {place.resolve().name: place}, ""
     else:
@@ -96,7 +100,7 @@ def check(root: str | Path | None = None) -> CheckReport:
         missing = f"{place} holds no category: expected folders such as {place / 'cable' / 'train' / 'good'}"
     if not folders:
         raise DataError(missing)
-    return CheckReport(place, tuple(_check(folder, name) for name, folder in folders.items()))
+    return CheckReport(place, tuple(_check(folder, name, group) for name, folder in folders.items()))
 
 
 def status() -> str:
@@ -121,10 +125,11 @@ def status() -> str:
     return "\n".join([*lines, "", LICENSE])
 
 
-def _check(folder: Path, name: str) -> CategoryCheck:
+def _check(folder: Path, name: str, group: str) -> CategoryCheck:
     layout = layout_of(folder) or MVTEC
     places = [layout.train, *(f"{layout.test}/{kind}" for kind in (layout.good, *defects_in(folder, layout)))]
-    images = {place: images_in(folder / place) for place in places}
+    train = list(training_samples(folder / layout.train))
+    images = {place: images_in(folder / place) for place in places} | {layout.train: [s.image for s in train]}
     counts = {place: len(paths) for place, paths in images.items()}
     truth = folder / layout.truth
     problems: list[str] = []
@@ -149,18 +154,28 @@ def _check(folder: Path, name: str) -> CategoryCheck:
         ]
     train_images, *test_images = images.values()
     problems += _copies(train_images, [path for paths in test_images for path in paths])
-    notes: tuple[str, ...] = ()
+    more, notes = _groups(name, train, group)
+    problems += more
     if not problems:
         test = scan(folder, name).test
         problems += _saturation(test)
         without = sum(sample.mask is None for sample in test if sample.label)
         if truth.is_dir() and without:
-            notes = (
+            notes.append(
                 f"{without} defective images of {name} have no mask, as {truth / MAY_BE_MISSING} allows: "
-                "no pixel of this category is judged",
+                "no pixel of this category is judged"
             )
-    train, good, *defective = counts.values()
-    return CategoryCheck(name, train, good, sum(defective), expected, tuple(problems), notes)
+    _, good, *defective = counts.values()
+    return CategoryCheck(name, len(train), good, sum(defective), expected, tuple(problems), tuple(notes))
+
+
+def _groups(name: str, train: Sequence[Sample], group: str) -> tuple[list[str], list[str]]:
+    """Problems with the groups of a category's training images, and notes on them."""
+    try:
+        train = grouped(train, group) if group and train else train
+    except DataError as error:
+        return [f"{name}: {error}"], []
+    return [], [f"{name}: {note}" for note in notes_on(train)]
 
 
 def _copies(train: Sequence[Path], test: Sequence[Path]) -> Iterator[str]:
@@ -181,7 +196,7 @@ def _bar(results: Iterator[T], total: int, what: str) -> Iterator[T]:
     return iter(tqdm(results, what, total, unit="image", disable=None, leave=False))
 
 
-def _check_table(table: Path, name: str) -> CategoryCheck:
+def _check_table(table: Path, name: str, group: str) -> CategoryCheck:
     try:
         category = read_table(table, name)
     except DataError as error:
@@ -190,10 +205,11 @@ def _check_table(table: Path, name: str) -> CategoryCheck:
     results = ahead(lambda sample: _unreadable(sample.image, mask=sample.mask), samples)
     problems = tuple(filter(None, _bar(results, len(samples), name)))
     train, test = ([sample.image for sample in samples] for samples in (category.train, category.test))
-    problems += tuple(_copies(train, test))
+    more, notes = _groups(name, category.train, group)
+    problems += (*_copies(train, test), *more)
     defective = sum(sample.label for sample in samples)
     good = len(category.test) - defective
-    return CategoryCheck(name, len(category.train), good, defective, "your own", problems)
+    return CategoryCheck(name, len(category.train), good, defective, "your own", problems, tuple(notes))
 
 
 def _by_place(counts: Plan) -> dict[str, int]:

@@ -27,7 +27,8 @@ MAY_BE_MISSING = "masks-may-be-missing.txt"  # in ground_truth, it allows defect
 class Sample:
     """One image: `label` is 0 for good and 1 for defective, `defect` the name of its folder.
 
-    `mask` is a file, or a folder of several masks of one image.
+    `mask` is a file, or a folder of several masks of one image. Images of the same `group` belong together, as those of
+    one part or of one lot do: they are left out together. An image without one is on its own.
     """
 
     image: Path
@@ -64,7 +65,7 @@ class Category:
         return path if path.is_file() else None
 
 
-def load_category(name: str, root: str | Path | None = None) -> Category:
+def load_category(name: str, root: str | Path | None = None, group: str = "") -> Category:
     """Find one category's images; a warning says where images are copies of training images.
 
     Args:
@@ -73,10 +74,15 @@ def load_category(name: str, root: str | Path | None = None) -> Category:
             category of MVTec AD whose images it has; a CSV file; "twin" or "twin:full"; "twin:seed=7" for parts and
             defects that no other seed has; by default PADIM_NB_DATA, else data/mvtec_anomaly_detection, else the twin,
             which is rendered where it is missing.
+        group: a regular expression that finds the group of a training image in its file's name: what its first group
+            matches, or all of it. It takes the place of sub-folders of train/good and of a table's column `group`.
     """
     from .contents import copies
+    from .groups import grouped
 
     category = _find(plain_name(name), root)
+    if group:
+        category = replace(category, train=grouped(category.train, group))
     train, test = ([sample.image for sample in samples] for samples in (category.train, category.test))
     if not category.source.startswith("twin") and (pairs := copies(train, test)):
         original, copy = pairs[0]
@@ -171,7 +177,7 @@ def defects_in(folder: Path, layout: Layout) -> list[str]:
 def scan(folder: Path, name: str) -> Category:
     """Read one category's folder: train/good, test/<good or a defect>, ground_truth/<defect> where there is one."""
     layout = layout_of(folder) or MVTEC
-    train = tuple(Sample(path, 0, "good") for path in images_in(folder / layout.train))
+    train = tuple(training_samples(folder / layout.train))
     if not train:
         raise DataError(f"no images in {folder / layout.train}: put the good ones there ({', '.join(ENDINGS)})")
     validation = tuple(Sample(path, 0, "good") for path in images_in(folder / layout.validation))
@@ -202,6 +208,13 @@ def has_mvtec_counts(category: Category) -> bool:
     good = sum(not sample.label for sample in category.test)
     counts = (published_counts.train, published_counts.good, published_counts.test)
     return (len(category.train), good, len(category.test)) == counts
+
+
+def training_samples(folder: Path) -> Iterator[Sample]:
+    """The good images of a folder, then those of its sub-folders, each of which is a group."""
+    yield from (Sample(path, 0, "good") for path in images_in(folder))
+    for place in sorted(path for path in folder.glob("[!.]*") if path.is_dir()):
+        yield from (Sample(path, 0, "good", group=place.name) for path in images_in(place))
 
 
 def images_in(folder: Path) -> list[Path]:

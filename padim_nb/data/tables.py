@@ -1,4 +1,4 @@
-"""Images that a CSV file lists: VisA's split, or a table of your own with the columns image, split, label and mask."""
+"""Images that a CSV file lists: VisA's split, or your own with the columns image, split, label, mask, group."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def read_table(table: Path, name: str) -> Category:
     """Read one category of a table.
 
     A row has the path of an image below the table's folder (VisA: below its root), its split, train or test, and its
-    label: good, normal, ok or 0 for a good one, else the name of the defect. The path of its mask may follow. A table
-    of several categories names each row's in the column `object`; a table without it takes any name but another
-    category's of MVTec AD.
+    label: good, normal, ok or 0 for a good one, else the name of the defect. The path of its mask may follow, and the
+    group of a good one: the part or the lot that it shows, where several images do. A table of several categories names
+    each row's in the column `object`; a table without it takes any name but another category's of MVTec AD.
     """
     base = table.parents[1] if table.parts[-2:] == VISA.parts else table.parent
     rows = [row for row in _rows(table) if row.get("object", name) == name]
@@ -64,7 +64,7 @@ def _rows(table: Path) -> Iterator[dict[str, str]]:
             reader = csv.DictReader(stream, restkey="", restval="")
             if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
                 raise DataError(
-                    f"{table} has no column {missing[0]!r}: it needs {', '.join(COLUMNS)}, and may have mask"
+                    f"{table} has no column {missing[0]!r}: it needs {', '.join(COLUMNS)}, and may have mask and group"
                 )
             for row in reader:
                 yield {key: value.strip() for key, value in row.items() if key} | {"line": str(reader.line_num)}
@@ -80,7 +80,7 @@ def _sample(base: Path, row: dict[str, str]) -> Sample:
     if not row["label"]:
         raise DataError(f"{image} has no label: write good, or the name of its defect")
     if not defective:
-        return Sample(image, 0, "good")
+        return Sample(image, 0, "good", group=row.get("group", ""))
     if row["split"] == "train":
         raise DataError(f"{image} is {row['label']!r}, and only good images are learned from: give it the split test")
     if mask:

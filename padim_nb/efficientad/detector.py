@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..data.groups import drawn_groups, group_numbers
 from ..data.images import Frame, as_images, image_batches
 from ..data.maps import AnomalyMaps
 from ..data.mvtec import Sample, header
@@ -32,6 +33,7 @@ TARGETS = 2 << 30  # bytes of the teacher's outputs that stay in memory rather t
 MAPS = 4 << 30  # bytes of the maps of one call; metrics take up to four times as much beside them
 SPREAD = 1e-6  # the least distance between the two quantiles
 LEARNED, HELD_OUT = "calibration.learned", "calibration.held_out"  # tensors of a model file beside the networks'
+GROUPS = "calibration.groups"
 
 
 @dataclass
@@ -53,6 +55,7 @@ class EfficientAD:
         threshold_: set by `calibrate`.
         size_: (height, width) of the images.
         held_out_: image scores of the training images that were held out, (n,).
+        groups_: the number of each one's group, (n,).
         earlier_: seconds of training before the last stop.
         facts: numbers about the fit, for a record.
     """
@@ -71,6 +74,7 @@ class EfficientAD:
     threshold_: Threshold | None = None
     size_: tuple[int, int] | None = None
     held_out_: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    groups_: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     earlier_: float = 0.0
     facts: dict[str, Any] = field(default_factory=dict)
     _learned: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64), repr=False)
@@ -95,7 +99,7 @@ class EfficientAD:
         """Learn from good samples; some are held out for the quantiles and the threshold, or `validation` is.
 
         Args:
-            samples: at least 2, or 1 beside `validation`.
+            samples: at least 2, of at least 2 groups, or 1 beside `validation`. Groups are held out whole.
             false_alarm: a share of false alarms to `calibrate` for.
         """
         from .penalty import penalties  # scoring an image needs neither
@@ -128,7 +132,7 @@ class EfficientAD:
         }
         if map_size is not None:
             facts["maps"] = "{}x{}".format(*map_size)
-        return self._fitted_with(model, images, judged, facts, false_alarm)
+        return self._fitted_with(model, images, judged, group_numbers(held_out), facts, false_alarm)
 
     def score(self, samples: Sequence[Sample]) -> AnomalyMaps:
         """Anomaly maps (n, height, width): q_a and q_b of the held-out good images' maps are 0 and 0.1."""
@@ -153,25 +157,18 @@ class EfficientAD:
             samples: see `held_out_scores`.
             false_alarm: the share of new good parts that may exceed the threshold.
         """
-        self.threshold_ = conformal(self.held_out_scores(samples), false_alarm)
+        scores, groups = self._held_out(samples)
+        self.threshold_ = conformal(scores, false_alarm, groups)
         return self.threshold_
 
     def held_out_scores(self, samples: Sequence[Sample] | None = None) -> np.ndarray:
         """Image scores (n,) of good images that were not learned from.
 
         Args:
-            samples: all are used but those whose framed pixels were learned from, in whatever order; None for the
-                training images that were held out.
+            samples: all are used but those whose framed pixels were learned from, in whatever order, and others of
+                their groups; None for the training images that were held out.
         """
-        self._fitted()
-        if samples is None:
-            return self.held_out_
-        batches = image_batches(samples, self.settings.frame, 8)
-        new = [batch[~np.isin(_fingerprints(batch), self._learned)] for batch in batches]
-        scores = [self.score_images(batch).scores for batch in new if len(batch)]
-        if not scores:
-            raise ModelError(f"all {len(samples)} images were learned from: calibrate with other good images")
-        return np.concatenate(scores)
+        return self._held_out(samples)[0]
 
     def save(self, path: str | Path) -> Path:
         """Write the fitted detector to one safetensors file: networks, statistics, quantiles, held-out scores."""
@@ -186,6 +183,7 @@ class EfficientAD:
             "threshold": asdict(self.threshold_) if self.threshold_ else None,
         }
         calibration = {HELD_OUT: torch.from_numpy(self.held_out_), LEARNED: torch.from_numpy(self._learned)}
+        calibration[GROUPS] = torch.from_numpy(self.groups_)
         return write_model(Path(path), self.KIND, facts, model.state_dict() | calibration)
 
     @classmethod
@@ -197,12 +195,30 @@ class EfficientAD:
             detector = cls(from_plain(cls.SETTINGS, facts["settings"]), pick_device(device), facts["weights"])
             size = image_size(facts["size"])
             detector.held_out_, detector._learned = tensors.pop(HELD_OUT).numpy(), tensors.pop(LEARNED).numpy()
+            groups = tensors.pop(GROUPS, torch.arange(len(detector.held_out_)))  # earlier files have none
+            detector.groups_ = groups.numpy()
             model = detector._networks(size, map_size=image_size(facts.get("map size", size)))
             model.load_state_dict(tensors)
             detector.model_ = model.eval().requires_grad_(False).to(detector.device)
             detector.size_, detector.levels_, detector.facts = size, facts["levels"], dict(facts["facts"])
             detector.threshold_ = Threshold.of(facts["threshold"])
         return detector
+
+    def _held_out(self, samples: Sequence[Sample] | None) -> tuple[np.ndarray, np.ndarray]:
+        """`held_out_scores`, and the number of each image's group."""
+        self._fitted()
+        if samples is None:
+            return self.held_out_, self.groups_
+        batches = image_batches(samples, self.settings.frame, 8)
+        new = [(batch, ~np.isin(_fingerprints(batch), self._learned)) for batch in batches]
+        scores = np.concatenate(
+            [self.score_images(batch[own]).scores for batch, own in new if own.any()] or [self.held_out_[:0]]
+        )
+        numbers, unseen = group_numbers(samples), np.concatenate([own for _, own in new])
+        apart = ~np.isin(numbers, numbers[~unseen])[unseen]  # no image of their group was learned from either
+        if not apart.any():
+            raise ModelError(f"all {len(samples)} images were learned from: calibrate with other good images")
+        return scores[apart], numbers[unseen][apart]
 
     def _split(self, samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
         """Samples to learn from, and to hold out."""
@@ -216,12 +232,14 @@ class EfficientAD:
         return ordered(samples, order[count:]), ordered(samples, order[:count])
 
     def _drawn(self, samples: Sequence[Sample]) -> tuple[np.ndarray, int]:
-        """A random order of the samples, and how many of them, from the first on, are held out."""
-        n = len(samples)
-        count = max(1, round(self.settings.held_out * n))
-        if n - count < 1:
-            raise ModelError(f"there are {n} good images: give at least 2, one of them is held out")
-        return np.random.default_rng(self.seed).permutation(n), count
+        """The samples' numbers in random order, groups whole, and how many of them, from the first on, are held out."""
+        n, groups = len(samples), drawn_groups(samples, self.seed)
+        if len(groups) < 2:
+            what = f"all {n} good images are of one group" if n > 1 else f"there are {n} good images"
+            raise ModelError(f"{what}: give at least 2, one of them is held out")
+        ends = np.cumsum([len(group) for group in groups])
+        enough = int(np.searchsorted(ends, max(1, round(self.settings.held_out * n))))
+        return np.concatenate(groups), int(ends[min(enough, len(groups) - 2)])  # at least one group to learn from
 
     def _images(self, samples: Sequence[Sample]) -> Tensor:
         framed = np.concatenate(list(image_batches(samples, self.settings.frame, 32)))
@@ -251,6 +269,7 @@ class EfficientAD:
         model: AnomalyMapModel,
         learned: Tensor,
         held_out: Tensor,
+        groups: np.ndarray,
         facts: dict[str, Any],
         false_alarm: float | None,
     ) -> EfficientAD:
@@ -259,7 +278,7 @@ class EfficientAD:
             raw = torch.cat([model.eval().raw(batch) for batch in held_out.split(8)])
         self.levels_, note = _levels(model.for_quantiles(raw), self.settings.quantiles)
         model.set_levels(self.levels_)
-        self.model_, self.size_, self.threshold_ = model, model.size, None
+        self.model_, self.size_, self.groups_, self.threshold_ = model, model.size, groups, None
         self._learned = np.unique(_fingerprints(learned.cpu().numpy()))
         maps = [AnomalyMaps.of(model.combined(part).cpu().numpy()) for part in raw.split(8)]
         self.held_out_ = np.concatenate([part.expect_finite().scores for part in maps])

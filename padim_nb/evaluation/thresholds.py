@@ -49,6 +49,12 @@ class Threshold:
         return self.groups or self.images
 
     @property
+    def basis(self) -> str:
+        """In words what it was set from."""
+        images = f"{self.images} good images"
+        return f"{self.groups} groups of {images}" if self.groups else images
+
+    @property
     def attained(self) -> float:
         """The share of good parts above it, on average: the nearest multiple of 1 / (count + 1) below the requested."""
         return (self.count + 1 - _rank(self.count, self.false_alarm)) / (self.count + 1)
@@ -64,33 +70,38 @@ class Threshold:
             raise ValueError(str(error)) from None
 
 
-def conformal(scores: Array, false_alarm: float = FALSE_ALARM, images: int = 0) -> Threshold:
+def conformal(scores: Array, false_alarm: float = FALSE_ALARM, groups: Array | None = None) -> Threshold:
     """The conformal quantile of the held-out scores (n,) of good images.
 
     It is the k-th smallest score with k = ceil((n + 1) (1 - false_alarm)). Fewer than 1 / false_alarm - 1 scores are
     too few for the rate: the threshold is then the largest, and its note says so.
 
     Args:
-        scores: one for each image, or the largest of each group of images.
+        scores: one for each image.
         false_alarm: the share of new good parts that may exceed the threshold.
-        images: in all groups, where there are more of them than scores.
+        groups: the number of each image's group (n,), where some belong together: the largest score of each counts.
 
     >>> conformal(np.arange(19.0), 0.1).value
     17.0
     """
     expect_rate(false_alarm)
-    scores = np.sort(np.asarray(scores, dtype=np.float64))
+    scores = np.asarray(scores, dtype=np.float64)
+    images = scores.size
+    if groups is not None and images:
+        order = np.argsort(groups, kind="stable")
+        scores = np.maximum.reduceat(scores[order], np.unique(groups[order], return_index=True)[1])
+    scores = np.sort(scores)
     if not scores.size or np.isnan(scores[-1]):
         raise ModelError("a threshold needs the scores of good images: there are none, or some are NaN")
-    groups = scores.size if images > scores.size else 0
+    count = scores.size if images > scores.size else 0
     rank, note = _rank(scores.size, false_alarm), ""
     if math.ceil((scores.size + 1) * (1 - false_alarm)) > scores.size:
-        what = "groups of images" if groups else "images"
+        what = "groups of images" if count else "images"
         note = (
             f"{scores.size} {what} are too few for a {false_alarm:.1%} false-alarm rate: using the largest score, "
             f"which {1 / (scores.size + 1):.1%} of good parts exceed on average"
         )
-    return Threshold(float(scores[rank - 1]), false_alarm, images or scores.size, note, groups)
+    return Threshold(float(scores[rank - 1]), false_alarm, images, note, count)
 
 
 def _rank(count: int, false_alarm: float) -> int:

@@ -40,12 +40,19 @@ Word = Annotated[str, AfterValidator(_printable)]
 
 @validated
 class DataFacts:
-    """The images of a run; `fingerprint` is a hash of the contents of all image files and masks."""
+    """The images of a run; `fingerprint` is a hash of the contents of all image files and masks.
+
+    Where training images are in groups, `groups` is their number, images on their own included, `grouping` a hash of
+    which images belong together, and `group` the regular expression that found them in the files' names, if one did.
+    """
 
     name: str  # "mvtec", "folder", "twin" or "twin:seed=7"
     root: str = ""
     counts: dict[str, int] = field(default_factory=dict)
     fingerprint: str = ""
+    groups: int = 0
+    grouping: str = ""
+    group: str = ""
 
 
 @validated

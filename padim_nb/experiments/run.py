@@ -16,8 +16,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..data.groups import group_sizes, grouping, notes_on
 from ..data.images import load_roi
-from ..data.mvtec import data_root, load_category
+from ..data.mvtec import data_root
 from ..errors import OptionError, PadimError, RunFailed
 from ..padim.settings import PaDiMSettings
 from ..util.files import ensure_dir, whole_file, writing_to
@@ -94,17 +95,20 @@ def write_record(
     if isinstance(detector, EfficientAD):  # its training may have resumed from a checkpoint
         seconds["fit"] = round(seconds["fit"] + detector.earlier_, 3)
     counts = {"train": len(category.train), **{defect: defects.count(defect) for defect in sorted(set(defects))}}
+    together = grouping(category.train)
+    groups = len(group_sizes(category.train)) if together else 0
+    images = fingerprint(category)
     record = Record(
         recipe=settings.recipe,
         category=category.name,
         seed=detector.seed,
-        data=DataFacts(category.source, category.root.name, counts, fingerprint(category)),
+        data=DataFacts(category.source, category.root.name, counts, images, groups, together, settings.group),
         n_train=len(category.train),
         n_test=len(category.test),
         weights=detector.weights | {"source": _weights_source(detector)},
         settings=plain(detector.settings),
         facts=detector.facts | gpu_facts(detector.device),
-        **report.as_dict(),
+        **report.as_dict() | {"notes": [*notes_on(category.train), *report.notes]},
         deviations=RECIPES[settings.recipe].deviations,
         threshold=detector.threshold_,
         seconds=seconds,
@@ -154,7 +158,7 @@ def execute(
     """
     folder = settings.folder.absolute()
     place = data_root(settings.data or None)  # here: the notebook's process looks around in another folder
-    category = load_category(settings.category, place)
+    category = settings.load(place)
     parameters = asdict(settings) | {"data": place if isinstance(place, str) else str(place.absolute())}
     wanted = settings_of(**settings.chosen_for(category))
     if isinstance(wanted, PaDiMSettings) and wanted.roi:

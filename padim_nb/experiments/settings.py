@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, StrictStr
 
+from ..data.groups import grouping, pattern_of
 from ..data.mvtec import Category, load_category, plain_name
 from ..efficientad.settings import EfficientADSettings
 from ..errors import DataError, OptionError, did_you_mean, expect_one_of
@@ -36,7 +37,8 @@ class RunSettings:
     `weights` the recipe's own, `out` the folder runs/<category>/<recipe>, with -size<size> and -seed<seed> where these
     were given. `steps` (0: the recipe's own) and `penalty` (a folder, or a word such as "none") are EfficientAD's.
     `size` is that of the images, such as "512", or "512x768" for height x width. `roi` is the region of interest, a
-    mask's file; "" is `roi.png` beside the images where there is one, "none" is all of the image.
+    mask's file; "" is `roi.png` beside the images where there is one, "none" is all of the image. `group` is a regular
+    expression that finds the group of a training image in its file's name (see `load_category`).
     """
 
     category: Annotated[StrictStr, AfterValidator(plain_name)] = "cable"  # it becomes a folder's name
@@ -50,6 +52,7 @@ class RunSettings:
     penalty: StrictStr = ""
     size: Annotated[str, BeforeValidator(size_in_words)] = ""
     roi: StrictStr = ""
+    group: Annotated[StrictStr, AfterValidator(pattern_of)] = ""
 
     def __post_init__(self) -> None:
         settings_of(self.recipe, size=self.size, roi=self._given_roi)  # refused here, before any run
@@ -68,6 +71,10 @@ class RunSettings:
     def chosen_for(self, category: Category) -> dict[str, Any]:
         """All arguments of `settings_of` and of `recipe` for the images of this category."""
         return self.chosen | {"roi": self._given_roi or ("" if self.roi else str(category.roi or ""))}
+
+    def load(self, data: Path | str | None = None) -> Category:
+        """The category's images, from the data root of the settings unless another is given."""
+        return load_category(self.category, data or self.data or None, self.group)
 
     @property
     def title(self) -> str:
@@ -104,7 +111,7 @@ def settings_from(names: Mapping[str, Any]) -> RunSettings:
         given[name] = value
     settings = RunSettings(**given)
     if (settings.folder / "record.json").is_file():
-        expect_free(settings, load_category(settings.category, settings.data or None))
+        expect_free(settings, settings.load())
     return settings
 
 
@@ -119,7 +126,7 @@ def identity(settings: RunSettings, category: Category) -> dict[str, Any]:
         own["teacher"] = sha256(path) if path.is_file() else None
     if settings.device != "auto":
         own["device"] = settings.device
-    return own | {"images": fingerprint(category)}
+    return own | {"images": fingerprint(category), "groups": grouping(category.train)}
 
 
 def digest(settings: RunSettings, category: Category) -> str:
@@ -136,7 +143,8 @@ def changes(settings: RunSettings, category: Category, record: Record) -> list[s
         return ["settings or images that are not recorded"]
     wanted = identity(settings, category)
     there = {"category": record.category, "recipe": record.recipe, **dict(flat(record.settings))}
-    there |= {"images": record.data.fingerprint, "device": record.device}
+    there |= {"images": record.data.fingerprint, "groups": record.data.grouping}
+    there |= {"device": record.device}
     if wanted.get("teacher"):
         there["teacher"] = record.weights.get("sha256")
     names = [name for name in {**there, **wanted} if name != "device" or name in wanted]
@@ -144,7 +152,7 @@ def changes(settings: RunSettings, category: Category, record: Record) -> list[s
 
 
 def _change(name: str, there: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    if name in ("images", "teacher"):  # hashes say nothing to a reader
+    if name in ("images", "groups", "teacher"):  # hashes say nothing to a reader
         return f"another {name}" if name == "teacher" else f"other {name}"
     return f"{name} {there.get(name)!r}, not {wanted.get(name)!r}"
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 RETRIES = 3  # of a run whose worker died
 WAIT = 60.0  # seconds for a cluster to answer
+Loader = Callable[[str, str | None, str], Category]  # `load_category`
 PRINTED = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC", "aupro": "AUPRO"}
 
 
@@ -81,24 +82,28 @@ def seeds_in(text: str) -> list[int]:
     return seeds
 
 
-def complete(settings: RunSettings, load: Callable[[str, str | None], Category] = load_category) -> Record | None:
+def complete(settings: RunSettings, load: Loader = load_category) -> Record | None:
     """The record of an earlier run of the same settings on the same images (see `changes`), or None."""
     try:
         record = read_record(settings.folder / RECORD)
         if record is None or not record.metrics:
             return None
-        return None if changes(settings, load(settings.category, settings.data or None), record) else record
+        return (
+            None
+            if changes(settings, load(settings.category, settings.data or None, settings.group), record)
+            else record
+        )
     except PadimError:
         return None
 
 
-def expect_all_free(runs: Sequence[RunSettings], load: Callable[[str, str | None], Category]) -> None:
+def expect_all_free(runs: Sequence[RunSettings], load: Loader) -> None:
     """Refuse a sweep, before its first run, that would replace a finished run of other settings or images."""
     reasons = []
     for settings in runs:
         if (settings.folder / RECORD).is_file():
             with suppress(PadimError):  # images that are not here: a cluster's workers have them and look again
-                reasons.append(conflict(settings, load(settings.category, settings.data or None)))
+                reasons.append(conflict(settings, load(settings.category, settings.data or None, settings.group)))
     if taken := [reason for reason in reasons if reason]:
         more = f" (and {len(taken) - 1} more)" if len(taken) > 1 else ""
         raise OptionError(f"{taken[0]}{more}: choose another --out, or replace what is there with --force")
@@ -155,7 +160,7 @@ def sweep(
                 continue
             try:
                 if not scheduler:  # a cluster's workers have the data; here the twin is rendered, once
-                    category = load(settings.category, settings.data or None)
+                    category = load(settings.category, settings.data or None, settings.group)
                     memory = expect_memory(settings, len(category.train))
                     peak = max(peak, memory.peak / 1e6 if memory else peak_mb([settings.recipe]))
                 todo.append(settings)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..data.groups import group_numbers
 from ..data.mvtec import Sample
 from ..efficientad import pdn
 from ..efficientad.detector import TARGETS, EfficientAD, ordered
@@ -54,7 +55,7 @@ class LeastSquaresStudent(EfficientAD):
         """Learn from good samples; some are held out for the quantiles and the threshold, or `validation` is.
 
         Args:
-            samples: at least 2, or 1 beside `validation`.
+            samples: at least 2, of at least 2 groups, or 1 beside `validation`. Groups are held out whole.
             false_alarm: a share of false alarms to `calibrate` for.
         """
         from .weighing import place_means, weigh  # scoring an image needs neither
@@ -71,19 +72,21 @@ class LeastSquaresStudent(EfficientAD):
         self._solve_student(model, images, targets)
         weigh(model, images, targets, further)
         facts = {"steps": s.steps, "precision": "bfloat16" if self._bf16() else "float32", "loss": round(loss, 5)}
-        self._fitted_with(model, torch.cat([images, further]), judged, facts, false_alarm)
+        self._fitted_with(model, torch.cat([images, further]), judged, group_numbers(held_out), facts, false_alarm)
         self.facts["shares"] = [round(share, 3) for share in model.shares]
         return self
 
     def _thirds(self, samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample], list[Sample]]:
-        """Samples to learn from, to hold out, and to weigh the maps over."""
+        """Samples to learn from, to hold out, and to weigh the maps over: these of groups not learned from."""
         if self.validation:
             rest, held_out = np.random.default_rng(self.seed).permutation(len(samples)), list(self.validation)
         else:
             order, count = self._drawn(samples)
             rest, held_out = order[count:], ordered(samples, order[:count])
         learned, others = np.split(rest, [self.settings.images])
-        return ordered(samples, learned), held_out, ordered(samples, others[: self.settings.calibration_images])
+        groups = group_numbers(samples)
+        others = others[~np.isin(groups[others], groups[learned])][: self.settings.calibration_images]
+        return ordered(samples, learned), held_out, ordered(samples, others)
 
     def _networks(
         self,

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ..data.groups import group_numbers
 from ..data.images import as_images, image_batches, load_roi
 from ..data.maps import AnomalyMaps
 from ..data.mvtec import Sample
@@ -441,9 +442,10 @@ class PaDiM:
         """`_held_out` of so many samples at a time that their features fit the memory, groups whole."""
         self._fitted()
         order, sizes = by_group(group_fingerprints(samples))
+        numbers = group_numbers(samples)
         for rows, _ in parts_of(sizes, IN_MEMORY):
             own, groups, maps = self._held_out(*self._read([samples[i] for i in order[rows]], "leaving out"))
-            yield order[rows][own], groups, maps
+            yield order[rows][own], numbers[order[rows][groups]], maps
 
     def _held_out(self, features: list[Tensor], images: np.ndarray) -> tuple[np.ndarray, np.ndarray, AnomalyMaps]:
         """Images by Gaussians that do not know them or their group: their numbers, their groups, their maps in order.
@@ -474,12 +476,11 @@ class PaDiM:
 
     def _threshold(self, parts: Iterable[tuple[np.ndarray, np.ndarray, AnomalyMaps]], false_alarm: float) -> Threshold:
         """The threshold from held-out images: the largest score of each group counts."""
-        largest, images = [np.zeros(0)], 0
-        for _, groups, maps in parts:
-            first = np.flatnonzero(np.diff(groups, prepend=-1))  # of each group, whose images follow one another
-            largest.append(np.maximum.reduceat(maps.scores, first))
-            images += len(maps)
-        return conformal(np.concatenate(largest), false_alarm, images)
+        scores, groups = [np.zeros(0)], [np.zeros(0, np.int64)]
+        for _, own, maps in parts:
+            scores.append(maps.scores)
+            groups.append(own)
+        return conformal(np.concatenate(scores), false_alarm, np.concatenate(groups))
 
     def _fitted(self) -> Gaussians:
         if self.gaussians_ is None:

@@ -47,7 +47,7 @@ def test_what_is_attained_is_what_scores_of_a_fixed_model_stop(alpha):
 
 
 def test_groups_not_images_decide_which_rate_is_attained():
-    threshold = conformal(np.arange(9.0), 0.05, images=54)
+    threshold = conformal(np.repeat(np.arange(9.0), 6), 0.05, np.repeat(np.arange(9), 6))
     assert (threshold.value, threshold.images, threshold.groups, threshold.count) == (8, 54, 9, 9)
     assert threshold.attained == pytest.approx(0.1)
     assert "9 groups of images are too few for a 5.0% false-alarm rate" in threshold.note
