@@ -16,7 +16,8 @@ from ..util.mvtec_counts import CATEGORIES, KINDS, Plan, plan, published
 from ..util.twin_marker import is_rendered
 from .archive import LICENSE
 from .contents import copies
-from .groups import grouped, notes_on, pattern_of
+from .duplicates import notes_on
+from .groups import grouped, pattern_of
 from .images import Frame, ahead, annotated_regions, load_image, load_mask
 from .layouts import MVTEC, layout_of
 from .mvtec import (
@@ -175,7 +176,10 @@ def _groups(name: str, train: Sequence[Sample], group: str) -> tuple[list[str], 
         train = grouped(train, group) if group and train else train
     except DataError as error:
         return [f"{name}: {error}"], []
-    return [], [f"{name}: {note}" for note in notes_on(train)]
+    try:
+        return [], [f"{name}: {note}" for note in notes_on(train)]
+    except DataError:  # an image that cannot be read is a problem of its own
+        return [], []
 
 
 def _copies(train: Sequence[Path], test: Sequence[Path]) -> Iterator[str]:

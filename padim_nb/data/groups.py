@@ -83,8 +83,3 @@ def group_note(samples: Sequence[Sample]) -> str:
     if count == 1:
         return f"{groups}: no threshold can be set, give images of other groups"
     return f"{groups}: the lowest false-alarm rate is 1/{count + 1} ({1 / (count + 1):.1%})"
-
-
-def notes_on(samples: Sequence[Sample]) -> list[str]:
-    """What is to be known about the groups of training images, a line each."""
-    return list(filter(None, [group_note(samples)]))

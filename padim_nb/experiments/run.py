@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..data.groups import group_sizes, grouping, notes_on
+from ..data.duplicates import notes_on
+from ..data.groups import group_sizes, grouping
 from ..data.images import load_roi
 from ..data.mvtec import data_root
 from ..errors import OptionError, PadimError, RunFailed
