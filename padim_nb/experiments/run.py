@@ -47,7 +47,7 @@ def detector_of(settings: RunSettings, category: Category) -> Detector:
     detector = recipe(**settings.chosen_for(category), device=settings.device)
     if isinstance(detector, EfficientAD):
         detector.checkpoint = settings.checkpoint
-        detector.validation = load_category(settings.category, settings.data or None).validation
+        detector.validation = category.validation
     return detector
 
 
