@@ -55,7 +55,7 @@ def test_a_chapter_that_trains_shows_a_whole_training():
             f"{path.name}: execute it without PADIM_NB_STEPS"
         )
         trained += len(own)
-    assert trained == 2
+    assert trained == 3
 
 
 def test_contact_sheets_are_those_of_the_renderer_as_it_is():
