@@ -9,3 +9,7 @@ for name in ("ipykernel.kernelapp", "matplotlib.pyplot", "scipy.ndimage", "sklea
     import_module(name)
 for name in ("detectors", "plots.figures"):
     import_module(f"padim_nb.{name}")
+
+import pandas  # noqa: E402, which asks at its import whether it is in a terminal
+
+pandas.set_option("display.max_columns", 20)  # what it takes in a notebook
