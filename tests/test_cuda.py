@@ -238,7 +238,8 @@ def test_padim_waits_a_bounded_number_of_times_for_each_batch(parts, cuda):
     assert sum(cuda.reads.values()) <= 10, cuda.reads
     before = sum(cuda.reads.values()) + sum(cuda.downloads.values())
     detector.score(widget.test)  # one batch
-    assert sum(cuda.reads.values()) + sum(cuda.downloads.values()) - before <= 3, (cuda.reads, cuda.downloads)
+    # are the features of each layer finite (2), then maps and image scores, which are computed on the device (2)
+    assert sum(cuda.reads.values()) + sum(cuda.downloads.values()) - before <= 4, (cuda.reads, cuda.downloads)
 
 
 def test_the_emulation_catches_what_cuda_refuses(cuda):

@@ -213,7 +213,9 @@ def has_mvtec_counts(category: Category) -> bool:
 def training_samples(folder: Path) -> Iterator[Sample]:
     """The good images of a folder, then those of its sub-folders, each of which is a group."""
     yield from (Sample(path, 0, "good") for path in images_in(folder))
-    for place in sorted(path for path in folder.glob("[!.]*") if path.is_dir()):
+    whole = folder.resolve()
+    above = {whole, *whole.parents}  # where a link that leads round in circles ends
+    for place in sorted(path for path in folder.glob("[!.]*") if path.is_dir() and path.resolve() not in above):
         yield from (Sample(path, 0, "good", group=place.name) for path in images_in(place))
 
 

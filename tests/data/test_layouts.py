@@ -333,7 +333,8 @@ def test_good_images_that_a_data_set_sets_aside_are_its_validation_images(tmp_pa
 
 def test_a_run_holds_out_the_validation_images(tmp_path):
     write_loco(tmp_path)
-    detector = detector_of(RunSettings("breakfast_box", "least-squares-student", data=str(tmp_path), device="cpu"))
+    settings = RunSettings("breakfast_box", "least-squares-student", data=str(tmp_path), device="cpu")
+    detector = detector_of(settings, settings.load())
     assert [sample.image.parent.parent.name for sample in detector.validation] == ["validation"] * 2
     learned, held_out, _ = detector._thirds(load_category("breakfast_box", tmp_path).train)
     assert (len(learned), held_out) == (3, list(detector.validation))

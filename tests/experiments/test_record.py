@@ -69,7 +69,7 @@ def test_a_record_says_where_its_recipe_differs_from_what_it_follows(parts, tmp_
     told = ("another draw of dimensions", "other masks")
     monkeypatch.setitem(RECIPES, "padim-gabor", replace(RECIPES["padim-gabor"], deviations=told))
     widget = load_category("widget", parts)
-    detector = detector_of(settings).fit(widget.train)
+    detector = detector_of(settings, widget).fit(widget.train)
     report = evaluate(detector.score(widget.test), widget.test)
     record = read_record(write_record(settings, widget, detector, report, Stopwatch({"fit": 1.0})))
     assert record.deviations == told

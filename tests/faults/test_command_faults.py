@@ -33,7 +33,7 @@ FAULTS = [
     *((f"score {{w}}/{name}.safetensors {{w}}/ok.png", MODEL) for name in ("nojson", "nosettings", "nogrids")),
     *((f"score {{w}}/{name}.safetensors {{w}}/ok.png", MODEL) for name in ("size", "threshold", "grids", "dimensions")),
     *((f"score {{w}}/{name}.safetensors {{w}}/ok.png", MODEL) for name in ("shape", "lost", "whole-numbers")),
-    ("score {w}/extra.safetensors {w}/ok.png", "extra.safetensors is not a model file that this version can read: "),
+    ("score {w}/extra.safetensors {w}/ok.png", "extra.safetensors is a model file of another version: "),
     ("score {w}/list.safetensors {w}/ok.png", "is of format []"),
     ("score {w}/word.safetensors {w}/ok.png", "is of format 'padim'"),
     ("score {w}/format.safetensors {w}/ok.png", "is of format 'padim-nb/padim/9'"),
